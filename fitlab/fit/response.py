@@ -1,0 +1,129 @@
+"""Traces and their model response: the compiled device kernels of `sim` in double precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim import _core
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Reads of one device in the window coordinate w.
+
+    Attributes
+    ----------
+    reads : (n,) float
+        Measured w; NaN where a read is missing or left out.
+    pulses : (n,) int32
+        Signed number of pulses between the read before and this one (up positive).
+    segment : (n,) int32
+        Where it changes, the state starts anew from a free value.
+    """
+
+    reads: Floats
+    pulses: Ints
+    segment: Ints
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("reads", np.float64), ("pulses", np.int32), ("segment", np.int32)):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=dtype))
+        if not len(self.reads) == len(self.pulses) == len(self.segment):
+            raise ValueError("reads, pulses and segment must be of equal length")
+
+    @property
+    def starts(self) -> NDArray[np.intp]:
+        """Index of the first read of every segment."""
+        if not len(self.segment):
+            return np.zeros(0, dtype=np.intp)
+        return np.concatenate(([0], 1 + np.flatnonzero(np.diff(self.segment))))
+
+    @property
+    def segment_index(self) -> NDArray[np.intp]:
+        """Number of the segment of every read, from 0 without gaps."""
+        index = np.zeros(len(self.segment), dtype=np.intp)
+        index[self.starts[1:]] = 1
+        return np.cumsum(index)
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Reads that are not missing."""
+        return np.isfinite(self.reads)
+
+
+def kernel_parameters(kernel: str) -> tuple[str, ...]:
+    """Names of a kernel's parameters, in the order in which it takes them."""
+    return tuple(_core.response_parameters(kernel))
+
+
+def _whole(trace: Trace) -> NDArray[np.int64]:
+    return np.array([0, len(trace.reads)], dtype=np.int64)
+
+
+def trajectory(kernel: str, parameters: Floats, trace: Trace, starts: Floats) -> Floats:
+    """Mean state after the pulses of each read, without noise.
+
+    Parameters
+    ----------
+    parameters : (K,) values in the order of `kernel_parameters`
+    starts : (segments,) state w at the first read of each segment
+
+    Returns
+    -------
+    (n,) mean w
+    """
+    out = np.empty(len(trace.reads))
+    start = np.ascontiguousarray(starts[trace.segment_index])
+    _core.response_trajectory(
+        kernel, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, 1
+    )
+    return out
+
+
+def trajectory_jacobian(kernel: str, parameters: Floats, trace: Trace, starts: Floats) -> tuple[Floats, Floats]:
+    """Mean state (n,) and its derivatives (n, K + 1) by the parameters and the start value of the read's segment."""
+    n = len(trace.reads)
+    out, jacobian = np.empty(n), np.empty((n, len(parameters) + 1))
+    start = np.ascontiguousarray(starts[trace.segment_index])
+    _core.response_trajectory_jacobian(
+        kernel, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, jacobian, 1
+    )
+    return out, jacobian
+
+
+def innovations(kernel: str, parameters: Floats, sigma: float, kappa: float, trace: Trace) -> tuple[float, Floats, Floats]:
+    """-ln L of the reads, one-step-ahead prediction errors (n,) and their variances (n,), NaN where there is none.
+
+    sigma is the relative step noise (dw_min_std), kappa the standard deviation of a read in w.
+    """
+    n = len(trace.reads)
+    nll, error, variance = np.empty(1), np.empty(n), np.empty(n)
+    _core.response_likelihood(
+        kernel, np.atleast_2d(parameters), np.array([sigma], float), np.array([kappa], float), trace.pulses,
+        trace.segment, _whole(trace), trace.reads, nll, error, variance, 1,
+    )  # fmt: skip
+    return float(nll[0]), error, variance
+
+
+def likelihood_gradient(
+    kernel: str, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace
+) -> tuple[Floats, Floats]:
+    """-ln L at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace, and its gradients (P, K + 2)."""
+    points = len(parameters)
+    if points == 1:
+        pulses, segment, reads, offsets = trace.pulses, trace.segment, trace.reads, _whole(trace)
+    else:
+        pulses, segment, reads = (np.tile(a, points) for a in (trace.pulses, trace.segment, trace.reads))
+        offsets = np.arange(points + 1, dtype=np.int64) * len(trace.reads)
+    nll, gradient = np.empty(points), np.empty((points, parameters.shape[1] + 2))
+    _core.response_likelihood_gradient(
+        kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),
+        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, gradient, 1,
+    )  # fmt: skip
+    return nll, gradient

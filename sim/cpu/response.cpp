@@ -1,0 +1,198 @@
+// Mean response of devices under pulses and the likelihood of noisy reads, with derivatives, batched over devices.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "device_list.h"
+#include "response.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+template <class T> using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T> using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// The reads of all devices one after the other: device d has reads [offsets[d], offsets[d + 1]).
+struct Batch {
+    const double* parameters;
+    long devices, width;
+    const int* pulses;
+    const int* segment;
+    const long long* offsets;
+
+    Batch(const Matrix<const double>& p, const Vector<const int>& n, const Vector<const int>& s,
+          const Vector<const long long>& o)
+        : parameters(p.data()), devices(static_cast<long>(p.shape(0))), width(static_cast<long>(p.shape(1))),
+          pulses(n.data()), segment(s.data()), offsets(o.data()) {
+        if (static_cast<long>(o.shape(0)) != devices + 1) throw std::invalid_argument("offsets must have one entry more than there are devices");
+        if (n.shape(0) != s.shape(0) || offsets[0] != 0 || offsets[devices] != static_cast<long long>(n.shape(0)))
+            throw std::invalid_argument("pulses, segment and offsets do not agree in length");
+        for (long d = 0; d < devices; ++d)
+            if (offsets[d + 1] < offsets[d]) throw std::invalid_argument("offsets must not decrease");
+    }
+    long reads() const { return static_cast<long>(offsets[devices]); }
+    sim::Trace trace(long d) const {
+        return {pulses + offsets[d], segment + offsets[d], static_cast<long>(offsets[d + 1] - offsets[d])};
+    }
+    template <class Device> void check() const {
+        if (width != sim::parameter_count<Device>()) throw std::invalid_argument("parameters do not have one column for each name of the kernel");
+    }
+};
+
+template <class Run> void dispatch(const std::string& kernel, Run run) {
+#define X(name)                                   \
+    if (kernel == #name) {                        \
+        run(static_cast<sim::device::name*>(nullptr)); \
+        return;                                   \
+    }
+    SIM_FOR_EACH_DEVICE(X)
+#undef X
+    throw std::invalid_argument("there is no device kernel '" + kernel + "'");
+}
+
+// A constant, or variable number i of a dual number.
+template <class F> F variable(double value, int i) {
+    F r(value);
+    r.d[i] = 1.0;
+    return r;
+}
+
+void trajectory(const std::string& kernel, Matrix<const double> parameters, Vector<const int> pulses,
+                Vector<const int> segment, Vector<const long long> offsets, Vector<const double> starts,
+                Vector<double> out, int threads) {
+    const Batch batch(parameters, pulses, segment, offsets);
+    if (static_cast<long>(starts.shape(0)) != batch.reads() || static_cast<long>(out.shape(0)) != batch.reads())
+        throw std::invalid_argument("starts and out must have one entry a read");
+    const double* w0 = starts.data();
+    double* w = out.data();
+    dispatch(kernel, [&](auto* tag) {
+        using Device = std::remove_pointer_t<decltype(tag)>;
+        batch.check<Device>();
+        nb::gil_scoped_release release;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+        for (long d = 0; d < batch.devices; ++d) {
+            const double* p = batch.parameters + d * batch.width;
+            const long first = static_cast<long>(batch.offsets[d]);
+            const auto cell = Device::template load<double>([&](int k) { return p[k]; });
+            sim::mean_trajectory<Device, double>(
+                cell, batch.trace(d), [&](long k) { return w0[first + k]; }, [&](long k, double x) { w[first + k] = x; });
+        }
+    });
+}
+
+void trajectory_jacobian(const std::string& kernel, Matrix<const double> parameters, Vector<const int> pulses,
+                         Vector<const int> segment, Vector<const long long> offsets, Vector<const double> starts,
+                         Vector<double> out, Matrix<double> jacobian, int threads) {
+    const Batch batch(parameters, pulses, segment, offsets);
+    if (static_cast<long>(starts.shape(0)) != batch.reads() || static_cast<long>(out.shape(0)) != batch.reads())
+        throw std::invalid_argument("starts and out must have one entry a read");
+    if (static_cast<long>(jacobian.shape(0)) != batch.reads() || static_cast<long>(jacobian.shape(1)) != batch.width + 1)
+        throw std::invalid_argument("jacobian must be (reads, parameters + 1)");
+    const double* w0 = starts.data();
+    double *w = out.data(), *jac = jacobian.data();
+    dispatch(kernel, [&](auto* tag) {
+        using Device = std::remove_pointer_t<decltype(tag)>;
+        constexpr int count = sim::parameter_count<Device>();
+        using F = sim::Dual<double, count + 1>;
+        batch.check<Device>();
+        nb::gil_scoped_release release;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+        for (long d = 0; d < batch.devices; ++d) {
+            const double* p = batch.parameters + d * batch.width;
+            const long first = static_cast<long>(batch.offsets[d]);
+            const auto cell = Device::template load<F>([&](int k) { return variable<F>(p[k], k); });
+            sim::mean_trajectory<Device, F>(
+                cell, batch.trace(d), [&](long k) { return variable<F>(w0[first + k], count); },
+                [&](long k, const F& x) {
+                    w[first + k] = x.v;
+                    for (int i = 0; i <= count; ++i) jac[(first + k) * (count + 1) + i] = x.d[i];
+                });
+        }
+    });
+}
+
+void likelihood(const std::string& kernel, Matrix<const double> parameters, Vector<const double> sigma,
+                Vector<const double> kappa, Vector<const int> pulses, Vector<const int> segment,
+                Vector<const long long> offsets, Vector<const double> reads, Vector<double> nll,
+                Vector<double> innovation, Vector<double> innovation_variance, int threads) {
+    const Batch batch(parameters, pulses, segment, offsets);
+    const long n = batch.reads();
+    for (const long length : {static_cast<long>(reads.shape(0)), static_cast<long>(innovation.shape(0)), static_cast<long>(innovation_variance.shape(0))})
+        if (length != n) throw std::invalid_argument("reads, innovation and innovation_variance must have one entry a read");
+    for (const long length : {static_cast<long>(sigma.shape(0)), static_cast<long>(kappa.shape(0)), static_cast<long>(nll.shape(0))})
+        if (length != batch.devices) throw std::invalid_argument("sigma, kappa and nll must have one entry a device");
+    const double *s = sigma.data(), *c = kappa.data(), *y = reads.data();
+    double *out = nll.data(), *v = innovation.data(), *variance = innovation_variance.data();
+    dispatch(kernel, [&](auto* tag) {
+        using Device = std::remove_pointer_t<decltype(tag)>;
+        batch.check<Device>();
+        nb::gil_scoped_release release;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+        for (long d = 0; d < batch.devices; ++d) {
+            const double* p = batch.parameters + d * batch.width;
+            const long first = static_cast<long>(batch.offsets[d]);
+            out[d] = sim::negative_log_likelihood<Device, double>([&](int k) { return p[k]; }, s[d], c[d], batch.trace(d),
+                                                                  y + first, v + first, variance + first);
+        }
+    });
+}
+
+void likelihood_gradient(const std::string& kernel, Matrix<const double> parameters, Vector<const double> sigma,
+                         Vector<const double> kappa, Vector<const int> pulses, Vector<const int> segment,
+                         Vector<const long long> offsets, Vector<const double> reads, Vector<double> nll,
+                         Matrix<double> gradient, int threads) {
+    const Batch batch(parameters, pulses, segment, offsets);
+    if (static_cast<long>(reads.shape(0)) != batch.reads()) throw std::invalid_argument("reads must have one entry a read");
+    for (const long length : {static_cast<long>(sigma.shape(0)), static_cast<long>(kappa.shape(0)), static_cast<long>(nll.shape(0)), static_cast<long>(gradient.shape(0))})
+        if (length != batch.devices) throw std::invalid_argument("sigma, kappa, nll and gradient must have one entry a device");
+    if (static_cast<long>(gradient.shape(1)) != batch.width + 2) throw std::invalid_argument("gradient must be (devices, parameters + 2)");
+    const double *s = sigma.data(), *c = kappa.data(), *y = reads.data();
+    double *out = nll.data(), *grad = gradient.data();
+    dispatch(kernel, [&](auto* tag) {
+        using Device = std::remove_pointer_t<decltype(tag)>;
+        constexpr int count = sim::parameter_count<Device>();
+        using F = sim::Dual<double, count + 2>;
+        batch.check<Device>();
+        nb::gil_scoped_release release;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+        for (long d = 0; d < batch.devices; ++d) {
+            const double* p = batch.parameters + d * batch.width;
+            const F total = sim::negative_log_likelihood<Device, F>(
+                [&](int k) { return variable<F>(p[k], k); }, variable<F>(s[d], count), variable<F>(c[d], count + 1),
+                batch.trace(d), y + batch.offsets[d], nullptr, nullptr);
+            out[d] = total.v;
+            for (int i = 0; i < count + 2; ++i) grad[d * (count + 2) + i] = total.d[i];
+        }
+    });
+}
+
+nb::list parameter_names(const std::string& kernel) {
+    nb::list names;
+    dispatch(kernel, [&](auto* tag) {
+        for (const char* name : std::remove_pointer_t<decltype(tag)>::names) names.append(name);
+    });
+    return names;
+}
+
+}  // namespace
+
+void bind_response(nb::module_& m) {
+    m.def("response_parameters", &parameter_names, "kernel"_a, "Names of the parameters of a device kernel, in order.");
+    m.def("response_trajectory", &trajectory, "kernel"_a, "parameters"_a, "pulses"_a, "segment"_a, "offsets"_a,
+          "starts"_a, "out"_a.noconvert(), "threads"_a, "Mean state after each read's pulses.");
+    m.def("response_trajectory_jacobian", &trajectory_jacobian, "kernel"_a, "parameters"_a, "pulses"_a, "segment"_a,
+          "offsets"_a, "starts"_a, "out"_a.noconvert(), "jacobian"_a.noconvert(), "threads"_a,
+          "The same with derivatives by each parameter and by the segment's start value.");
+    m.def("response_likelihood", &likelihood, "kernel"_a, "parameters"_a, "sigma"_a, "kappa"_a, "pulses"_a, "segment"_a,
+          "offsets"_a, "reads"_a, "nll"_a.noconvert(), "innovation"_a.noconvert(), "innovation_variance"_a.noconvert(),
+          "threads"_a, "-ln L of the reads, innovations and their variances.");
+    m.def("response_likelihood_gradient", &likelihood_gradient, "kernel"_a, "parameters"_a, "sigma"_a, "kappa"_a,
+          "pulses"_a, "segment"_a, "offsets"_a, "reads"_a, "nll"_a.noconvert(), "gradient"_a.noconvert(), "threads"_a,
+          "-ln L of the reads and its derivatives by each parameter, sigma and kappa.");
+}
