@@ -1,0 +1,80 @@
+// What every physics header needs from its compiler: g++ (scalar or SIMD number types) and NVRTC.
+//
+// The physics is written once, as functions over a number type F. F is float or double, a dual number
+// (derivatives, for fitting), or a SIMD vector (sim/cpu/simd.h). Only + - * / and sqrt are used, and no compiler may
+// fuse them (-ffp-contract=off, --fmad=false), so all of them agree in bits.
+#pragma once
+
+#ifdef __CUDACC__
+#define SIM_HD __host__ __device__ __forceinline__
+#else
+#define SIM_HD inline __attribute__((always_inline))
+#endif
+
+#ifndef __CUDACC_RTC__
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#endif
+
+namespace sim {
+
+using u32 = unsigned int;
+using u64 = unsigned long long;
+
+// Scalar arithmetic of a number type: the type of its comparisons and of its integers.
+template <class F> struct number {
+    using mask = bool;
+};
+template <class F> using mask_t = typename number<F>::mask;
+
+SIM_HD float select(bool m, float a, float b) { return m ? a : b; }
+SIM_HD double select(bool m, double a, double b) { return m ? a : b; }
+SIM_HD float root(float x) { return sqrtf(x); }
+SIM_HD double root(double x) { return sqrt(x); }
+SIM_HD float round_even(float x) { return rintf(x); }
+SIM_HD double round_even(double x) { return rint(x); }
+
+SIM_HD int to_signed(u32 x) { return static_cast<int>(x); }
+SIM_HD u32 to_unsigned(int x) { return static_cast<u32>(x); }
+SIM_HD float to_float(int x) { return static_cast<float>(x); }
+SIM_HD int to_int(float x) { return static_cast<int>(x); }
+SIM_HD u32 bits_of(float x) {
+#ifdef __CUDA_ARCH__
+    return __float_as_uint(x);
+#else
+    u32 u;
+    memcpy(&u, &x, 4);
+    return u;
+#endif
+}
+SIM_HD float float_of(u32 u) {
+#ifdef __CUDA_ARCH__
+    return __uint_as_float(u);
+#else
+    float x;
+    memcpy(&x, &u, 4);
+    return x;
+#endif
+}
+// High and low half of a 32 x 32 bit product.
+SIM_HD void mul_wide(u32 a, u32 b, u32& high, u32& low) {
+    const u64 p = static_cast<u64>(a) * b;
+    high = static_cast<u32>(p >> 32);
+    low = static_cast<u32>(p);
+}
+
+}  // namespace sim
+
+// The vector types have to be known before the first template: their functions are not found by argument.
+#ifdef SIM_SIMD
+#include SIM_SIMD
+#endif
+
+namespace sim {
+
+template <class F> SIM_HD F minimum(F a, F b) { return select(b < a, b, a); }
+template <class F> SIM_HD F maximum(F a, F b) { return select(b > a, b, a); }
+template <class F> SIM_HD F clamp(F x, F low, F high) { return minimum(maximum(x, low), high); }
+
+}  // namespace sim

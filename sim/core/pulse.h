@@ -1,0 +1,31 @@
+// One pulse on one crosspoint: what all device models share (devices.md, section 4).
+//
+//     up  :  g <- clip(g + s_up(g) + n_up(g) sigma xi)
+//     down:  g <- clip(g - s_dn(g) - n_dn(g) sigma xi)
+//
+// g      device state; the weight that the array stores is w = g - reference
+// s, n   mean step and noise scale of the model (sim/core/devices/<model>.h), both in weight units
+// sigma  dw_min_std, xi a fresh standard normal: the caller gives the product
+//
+// A model is a struct named as its file, with: names[] of its per-crosspoint parameters; Cell<F>, those parameters in
+// registers; load(p), p(k) being parameter k; step(), noise_scale(); lower(), upper(), reference() of a cell.
+#pragma once
+#include "portable.h"
+
+namespace sim {
+
+template <class Device, class F>
+SIM_HD F pulse(const typename Device::template Cell<F>& cell, F g, mask_t<F> up, F sigma_xi) {
+    const F mean = Device::step(cell, g, up);
+    const F step = mean + Device::noise_scale(cell, g, up, mean) * sigma_xi;
+    return clamp(g + select(up, step, -step), Device::lower(cell), Device::upper(cell));
+}
+
+// The same without noise.
+template <class Device, class F>
+SIM_HD F mean_pulse(const typename Device::template Cell<F>& cell, F g, mask_t<F> up) {
+    const F step = Device::step(cell, g, up);
+    return clamp(g + select(up, step, -step), Device::lower(cell), Device::upper(cell));
+}
+
+}  // namespace sim

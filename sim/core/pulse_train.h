@@ -1,0 +1,59 @@
+// From a learning rate to pulse trains: train length and pulse probabilities (update.md, section 4).
+//
+//     p_j = |x_j| B,   q_i = |d_i| A,   train length BL,   delta BL p_j q_i = lr |x_j d_i|  where nothing saturates
+//
+// Source: T. Gokmen and Y. Vlasov, Front. Neurosci. 10, 333 (2016), eq. 2; update management: T. Gokmen, M. Onen and
+// W. Haensch, Front. Neurosci. 11, 538 (2017). A and B are sqrt(lr / (delta BL)) in every branch, and the number of
+// pulses is capped by the length of the train.
+#pragma once
+#include "philox.h"
+
+namespace sim {
+
+struct TrainSettings {
+    float learning_rate;  // magnitude
+    float granularity;    // delta: assumed weight change of one pulse
+    float desired_bl;
+    float um_grad_scale;
+    bool fixed_bl, update_management, update_bl_management;
+};
+
+struct Train {
+    int length;           // BL; 0: no pulses for this sample
+    float row, column;    // A multiplies d, B multiplies x
+};
+
+SIM_HD float ceiling(float x) {
+    const float t = to_float(to_int(x));
+    return t < x ? t + 1.0f : t;
+}
+
+// x_max, d_max: largest magnitudes of the two vectors.
+SIM_HD Train plan_train(const TrainSettings& s, float x_max, float d_max) {
+    Train train{0, 0.0f, 0.0f};
+    if (!(x_max > 0.0f) || !(d_max > 0.0f)) return train;
+    float length = s.desired_bl;
+    if (!s.fixed_bl && !s.update_bl_management && s.granularity * s.desired_bl < s.learning_rate) {
+        length = ceiling(s.learning_rate / s.granularity);
+    }
+    const float cap = length;
+    float d_scaled = s.um_grad_scale * d_max;
+    const float pulses = s.learning_rate * x_max * d_scaled / s.granularity;  // wanted at the largest crosspoint
+    if (s.update_bl_management) length = minimum(ceiling(minimum(pulses, s.desired_bl)), s.desired_bl);
+    train.length = to_int(length);
+    if (train.length < 1) return train;
+    train.row = train.column = root(s.learning_rate / (s.granularity * length));
+    if (s.update_management || s.update_bl_management) {
+        if (pulses > cap) d_scaled = d_scaled * (cap / pulses);
+        train.row = train.row * root(x_max / d_scaled);
+        train.column = train.column * root(d_scaled / x_max);
+    }
+    return train;
+}
+
+// A slot has a pulse where its 31 random bits do not exceed the threshold: never for probability 0, always for 1.
+SIM_HD int pulse_threshold(float probability) {
+    return probability >= 1.0f ? 0x7FFFFFFF : to_int(probability * 2147483648.0f) - 1;
+}
+
+}  // namespace sim

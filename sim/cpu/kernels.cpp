@@ -1,0 +1,14 @@
+// All kernels for one instruction set. CMakeLists.txt compiles this file once for each, with SIM_ISA its name.
+#include "field.h"
+#include "mvm.h"
+#include "update.h"
+
+#define SIM_TEXT(x) #x
+#define SIM_NAME(x) SIM_TEXT(x)
+#define SIM_JOIN(a, b) a##b
+#define SIM_TABLE(isa) SIM_JOIN(kernels_, isa)
+
+namespace sim {
+extern const Kernels SIM_TABLE(SIM_ISA);
+const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, random_field};
+}  // namespace sim

@@ -1,0 +1,74 @@
+// What the kernels take: plain pointers, row-major, with the replica as the first axis. The bindings (module.cpp) fill
+// these; sim/ops.py checks shapes and speaks to the user.
+#pragma once
+#include "philox.h"
+
+namespace sim {
+
+enum UpdateSetting { LEARNING_RATE, GRANULARITY, DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, DW_MIN_STD, WRITE_NOISE, N_UPDATE_SETTINGS };
+
+struct UpdateArgs {
+    float* weight;          // (R, out, in); the persistent weight
+    float* apparent;        // (R, out, in) with write noise, else null
+    const float* fields;    // (R, n_fields, out, in): parameters that vary over the crosspoints
+    const int* field_of;    // (n_parameters): index into fields, or -1: the same everywhere
+    const float* values;    // (R, n_parameters): parameters without spread
+    int n_fields, n_parameters;
+    const float* x;         // (R, B, in)
+    const float* d;         // (R, B, out)
+    const float* settings;  // (R, N_UPDATE_SETTINGS)
+    const long long* keys;  // (R)
+    u32 step;
+    int replicas, batch, out, in;
+    bool fixed_bl, update_management, update_bl_management, stochastic_rounding;
+    int threads;
+};
+
+enum IOSetting {
+    INP_BOUND, INP_STEP, INP_NOISE, INP_ASYMMETRY, OUT_BOUND, OUT_STEP, OUT_NOISE, OUT_ASYMMETRY, OUT_SCALE, W_NOISE,
+    NM_THRES, MAX_REDUCTION, N_IO_SETTINGS
+};
+enum NoiseManagement { NM_NONE, NM_ABS_MAX, NM_MAX, NM_CONSTANT };
+enum BoundManagement { BM_NONE, BM_ITERATIVE };
+
+struct MvmArgs {
+    const float* weight;    // (R, out, in)
+    const float* x;         // (R, B, in); transposed: (R, B, out)
+    float* y;               // (R, B, out); transposed: (R, B, in)
+    unsigned char* clipped; // like y, or null: outputs that ended outside of the range of the ADC
+    const float* settings;  // (R, N_IO_SETTINGS)
+    const long long* keys;  // (R)
+    u32 step;
+    int replicas, batch, out, in;
+    bool transposed, perfect;
+    int noise_management, bound_management;
+    bool inp_sto_round, out_sto_round, test_negative_bound, weight_noise;
+    int threads;
+};
+
+struct ExactUpdateArgs {
+    float* weight;          // (R, out, in)
+    const float* x;         // (R, B, in)
+    const float* d;         // (R, B, out)
+    const float* rate;      // (R)
+    int replicas, batch, out, in, threads;
+};
+
+struct FieldArgs {
+    float* field;           // (R, n)
+    const long long* keys;  // (R)
+    u32 purpose, step;
+    int replicas, threads;
+    long long n;
+    bool normal;            // else uniform in [0, 1)
+};
+
+struct Kernels {
+    const char* isa;
+    void (*pulsed_update)(int device, const UpdateArgs&);
+    void (*exact_update)(const ExactUpdateArgs&);
+    void (*mvm)(const MvmArgs&);
+    void (*random_field)(const FieldArgs&);
+};
+
+}  // namespace sim

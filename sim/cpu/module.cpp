@@ -1,0 +1,174 @@
+// The extension module: picks the kernels for this processor and checks what it is given a last time.
+// sim/ops.py is its only caller and speaks to the user.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+
+#include "device_list.h"
+#include "kernels.h"
+
+namespace nb = nanobind;
+
+void bind_response(nb::module_& m);
+
+namespace sim {
+
+extern const Kernels kernels_baseline;
+#ifdef SIM_X86
+extern const Kernels kernels_avx2, kernels_avx512;
+#endif
+
+namespace {
+
+bool supported(const std::string& isa) {
+    if (isa == "baseline") return true;
+#ifdef SIM_X86
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    if (isa == "avx2") return avx2;
+    if (isa == "avx512")
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vpopcntdq");
+#endif
+    return false;
+}
+
+const Kernels* find(const std::string& isa) {
+    if (!supported(isa)) throw std::invalid_argument("this processor or build has no kernels for " + isa);
+#ifdef SIM_X86
+    if (isa == "avx512") return &kernels_avx512;
+    if (isa == "avx2") return &kernels_avx2;
+#endif
+    return &kernels_baseline;
+}
+
+const Kernels* kernels = find(supported("avx512") ? "avx512" : supported("avx2") ? "avx2" : "baseline");
+
+using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using ConstFloats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Keys = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Flags = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
+
+void require(bool ok, const char* what) {
+    if (!ok) throw std::invalid_argument(what);
+}
+template <class A> bool has_shape(const A& a, std::initializer_list<size_t> shape) {
+    if (a.ndim() != shape.size()) return false;
+    size_t k = 0;
+    for (size_t n : shape)
+        if (a.shape(k++) != n) return false;
+    return true;
+}
+const long long* data(const Keys& keys) { return reinterpret_cast<const long long*>(keys.data()); }
+
+std::vector<std::string> device_names() {
+#define SIM_ENTRY(name) #name,
+    return {SIM_FOR_EACH_DEVICE(SIM_ENTRY)};
+#undef SIM_ENTRY
+}
+
+std::vector<std::string> device_parameters(int index) {
+    std::vector<std::vector<std::string>> all;
+#define SIM_ENTRY(name) all.emplace_back(std::begin(device::name::names), std::end(device::name::names));
+    SIM_FOR_EACH_DEVICE(SIM_ENTRY)
+#undef SIM_ENTRY
+    return all.at(static_cast<size_t>(index));
+}
+
+void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats fields, const std::vector<int>& field_of,
+                   ConstFloats values, ConstFloats x, ConstFloats d, ConstFloats settings, Keys keys, int64_t step, bool fixed_bl,
+                   bool update_management, bool update_bl_management, bool stochastic_rounding, int threads) {
+    require(weight.ndim() == 3 && x.ndim() == 3 && d.ndim() == 3 && fields.ndim() == 4, "pulsed_update: rank");
+    const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1), n = field_of.size();
+    require(device >= 0 && static_cast<size_t>(device) < device_names().size() && device_parameters(device).size() == n,
+            "pulsed_update: device and its parameters");
+    require(has_shape(x, {replicas, batch, in}) && has_shape(d, {replicas, batch, out}), "pulsed_update: x, d");
+    require(has_shape(fields, {replicas, fields.shape(1), out, in}) && has_shape(values, {replicas, n}), "pulsed_update: parameters");
+    require(has_shape(settings, {replicas, N_UPDATE_SETTINGS}) && keys.shape(0) == replicas, "pulsed_update: settings, keys");
+    require(apparent.size() == 0 || has_shape(apparent, {replicas, out, in}), "pulsed_update: apparent");
+    require(out * in < (u64(1) << 32) && threads >= 1, "pulsed_update: size");
+    for (int k : field_of) require(k < static_cast<int>(fields.shape(1)), "pulsed_update: field index");
+    if (weight.size() == 0 || batch == 0) return;
+    const UpdateArgs args{weight.data(), apparent.size() ? apparent.data() : nullptr, fields.data(), field_of.data(), values.data(),
+                          static_cast<int>(fields.shape(1)), static_cast<int>(n), x.data(), d.data(), settings.data(), data(keys),
+                          static_cast<u32>(step), static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out),
+                          static_cast<int>(in), fixed_bl, update_management, update_bl_management, stochastic_rounding, threads};
+    nb::gil_scoped_release release;
+    kernels->pulsed_update(device, args);
+}
+
+void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate, int threads) {
+    require(weight.ndim() == 3 && x.ndim() == 3, "exact_update: rank");
+    const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1);
+    require(has_shape(x, {replicas, batch, in}) && has_shape(d, {replicas, batch, out}) && has_shape(rate, {replicas}), "exact_update: shapes");
+    const ExactUpdateArgs args{weight.data(), x.data(), d.data(), rate.data(), static_cast<int>(replicas), static_cast<int>(batch),
+                               static_cast<int>(out), static_cast<int>(in), threads};
+    nb::gil_scoped_release release;
+    kernels->exact_update(args);
+}
+
+void mvm(ConstFloats weight, ConstFloats x, Floats y, Flags clipped, ConstFloats settings, Keys keys, int64_t step, bool transposed,
+         bool perfect, int noise_management, int bound_management, bool inp_sto_round, bool out_sto_round, bool test_negative_bound,
+         bool weight_noise, int threads) {
+    require(weight.ndim() == 3 && x.ndim() == 3, "mvm: rank");
+    const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1);
+    const size_t n = transposed ? out : in, m = transposed ? in : out;
+    require(has_shape(x, {replicas, batch, n}) && has_shape(y, {replicas, batch, m}), "mvm: x, y");
+    require(clipped.size() == 0 || has_shape(clipped, {replicas, batch, m}), "mvm: clipped");
+    require(has_shape(settings, {replicas, N_IO_SETTINGS}) && keys.shape(0) == replicas && threads >= 1, "mvm: settings, keys");
+    if (y.size() == 0 || n == 0) return;
+    const MvmArgs args{weight.data(), x.data(), y.data(), clipped.size() ? clipped.data() : nullptr, settings.data(), data(keys),
+                       static_cast<u32>(step), static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out),
+                       static_cast<int>(in), transposed, perfect, noise_management, bound_management, inp_sto_round, out_sto_round,
+                       test_negative_bound, weight_noise, threads};
+    nb::gil_scoped_release release;
+    kernels->mvm(args);
+}
+
+void random_field(Floats field, Keys keys, uint32_t purpose, int64_t step, bool normal, int threads) {
+    require(field.ndim() == 2 && field.shape(0) == keys.shape(0) && threads >= 1, "random_field: shapes");
+    const FieldArgs args{field.data(), data(keys), purpose, static_cast<u32>(step), static_cast<int>(field.shape(0)), threads,
+                         static_cast<long long>(field.shape(1)), normal};
+    nb::gil_scoped_release release;
+    kernels->random_field(args);
+}
+
+std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
+    require(counter.size() == 4 && key.size() == 2, "philox: four counter words, two key words");
+    const Words4<u32> w = philox(Words4<u32>{counter[0], counter[1], counter[2], counter[3]}, key[0], key[1]);
+    return {w.x, w.y, w.z, w.w};
+}
+
+}  // namespace
+}  // namespace sim
+
+NB_MODULE(_core, m) {
+    using namespace sim;
+    nb::set_leak_warnings(false);
+    m.def("devices", &device_names, "Names of the compiled device models.");
+    m.def("device_parameters", &device_parameters, nb::arg("device"), "Per-crosspoint parameters of a device model, in order.");
+    m.def("isa", [] { return std::string(kernels->isa); }, "Instruction set of the kernels in use.");
+    m.def("supported_isas", [] {
+        std::vector<std::string> names;
+        for (const char* isa : {"baseline", "avx2", "avx512"})
+            if (supported(isa)) names.emplace_back(isa);
+        return names;
+    });
+    m.def("use_isa", [](const std::string& isa) { kernels = find(isa); }, nb::arg("isa"));
+    m.def("philox", &philox_block, nb::arg("counter"), nb::arg("key"), "One block of Philox4x32-10.");
+    m.def("random_field", &random_field, nb::arg("field").noconvert(), nb::arg("keys").noconvert(), nb::arg("purpose"), nb::arg("step"),
+          nb::arg("normal"), nb::arg("threads"));
+    m.def("pulsed_update", &pulsed_update, nb::arg("device"), nb::arg("weight").noconvert(), nb::arg("apparent").noconvert(),
+          nb::arg("fields").noconvert(), nb::arg("field_of"), nb::arg("values").noconvert(), nb::arg("x").noconvert(),
+          nb::arg("d").noconvert(), nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("fixed_bl"),
+          nb::arg("update_management"), nb::arg("update_bl_management"), nb::arg("stochastic_rounding"), nb::arg("threads"));
+    m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
+          nb::arg("rate").noconvert(), nb::arg("threads"));
+    m.def("mvm", &mvm, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("clipped").noconvert(),
+          nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("transposed"), nb::arg("perfect"),
+          nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
+          nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("threads"));
+    bind_response(m);
+}

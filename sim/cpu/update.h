@@ -1,0 +1,271 @@
+// The pulsed update of a mini-batch: outer product of pulse trains, then pulses on devices (update.md, sections 5 to 7).
+//
+// Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n. So a row is worked
+// in two phases. First every column queues the directions of its pulses, sample by sample (a bit each, in order).
+// Then columns are sorted by the length of their queue, gathered a vector at a time, pulsed, and scattered: no lane
+// idles, no normal is wasted, and columns without a pulse cost nothing.
+#pragma once
+#include "device_list.h"
+#include "field.h"
+#include "train.h"
+
+namespace sim {
+namespace {
+
+constexpr int QUEUE = 63;  // pulses that a column can queue
+
+struct RowScratch {
+    u64* queue;      // directions of queued pulses, bit 1 = up; the next pulse is bit 0
+    u64* count;      // their number
+    u32* done;       // pulses applied in this call
+    u32* order;      // columns that have pulses, longest queue first
+    const float** parameter;  // row of each parameter of the device
+};
+
+#if defined(__AVX512VPOPCNTDQ__)
+SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, const u32* negative, u64* queue, u64* count) {
+    const __m256i d = _mm256_set1_epi32(static_cast<int>(row_bits));
+    const __m256i up_if = _mm256_set1_epi32(static_cast<int>(row_negative));
+    const __m512i one = _mm512_set1_epi64(1);
+    for (int j = 0; j < n; j += 8) {
+        const __m256i hit = _mm256_and_si256(d, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + j)));
+        if (_mm256_testz_si256(hit, hit)) continue;
+        const __m512i c = _mm512_popcnt_epi64(_mm512_cvtepu32_epi64(hit));
+        const __m256i up = _mm256_xor_si256(up_if, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(negative + j)));
+        const __m512i run = _mm512_and_si512(_mm512_sub_epi64(_mm512_sllv_epi64(one, c), one), _mm512_cvtepi32_epi64(up));
+        const __m512i at = _mm512_load_si512(count + j);
+        _mm512_store_si512(queue + j, _mm512_or_si512(_mm512_load_si512(queue + j), _mm512_sllv_epi64(run, at)));
+        _mm512_store_si512(count + j, _mm512_add_epi64(at, c));
+    }
+}
+#else
+SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, const u32* negative, u64* queue, u64* count) {
+    for (int j = 0; j < n; ++j) {
+        u32 v = row_bits & bits[j];  // population count in plain arithmetic: vectorised on every instruction set
+        v = v - ((v >> 1) & 0x55555555u);
+        v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
+        const u64 c = (((v + (v >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
+        const u64 up = static_cast<u64>(static_cast<long long>(static_cast<int>(row_negative ^ negative[j])));
+        queue[j] |= (((u64(1) << c) - 1) & up) << count[j];
+        count[j] += c;
+    }
+}
+#endif
+
+SIM_HD u64 longest(int n, const u64* count) {
+    u64 m = 0;
+    for (int j = 0; j < n; ++j) m = count[j] > m ? count[j] : m;
+    return m;
+}
+
+// Columns with at least one pulse to apply, longest queue first (counting sort); returns their number.
+SIM_HD int sort_columns(int n, const u64* count, u64 mask, u32* order) {
+    int start[QUEUE + 2] = {0};
+    for (int j = 0; j < n; ++j) ++start[QUEUE - (count[j] & mask)];
+    int total = 0;
+    for (int k = 0; k <= QUEUE; ++k) {
+        const int here = start[k];
+        start[k] = total;
+        total += here;
+    }
+    const int active = start[QUEUE];
+    for (int j = 0; j < n; ++j) {
+        const u64 c = count[j] & mask;
+        order[start[QUEUE - c]] = static_cast<u32>(j);
+        start[QUEUE - c] += 1;
+    }
+    return active;
+}
+
+// Applies queued pulses of a row: all of them, or (not at the end) a multiple of four a column, so that a block of four
+// normals is never split.
+template <class Device>
+void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weight, int row, bool all, RowScratch& s) {
+    const u64 mask = all ? ~u64(0) : ~u64(3);
+    const int active = sort_columns(a.in, s.count, mask, s.order);
+    const float sigma = settings[DW_MIN_STD];
+    for (int first = 0; first < active; first += LANES) {
+        const int n = active - first < LANES ? active - first : LANES;
+        vu column, applied, remaining, direction_low, direction_high;
+        alignas(64) u32 low[LANES], high[LANES], left[LANES], done[LANES], index[LANES];
+        for (int k = 0; k < LANES; ++k) {
+            const u32 j = s.order[first + (k < n ? k : 0)];
+            const u64 c = s.count[j] & mask;
+            index[k] = j;
+            low[k] = static_cast<u32>(s.queue[j]);
+            high[k] = static_cast<u32>(s.queue[j] >> 32);
+            left[k] = k < n ? static_cast<u32>(c) : 0u;
+            done[k] = s.done[j];
+        }
+        column = load(index), applied = load(done), remaining = load(left), direction_low = load(low), direction_high = load(high);
+        const auto cell = Device::template load<vf>([&](int k) { return gather(s.parameter[k], column); });
+        const vf reference = Device::reference(cell);
+        vf g = gather(weight, column) + reference;
+        const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
+        const u32 rounds = left[0];  // sorted: the first lane has the most
+        for (u32 t = 0; t < rounds; t += 4) {
+            Normals4<vf> xi{};
+            if (sigma > 0.0f) {
+                const Words4<vu> w = philox(Words4<vu>{element, vu{}, (applied + t) >> 2, broadcast(a.step)}, cycle.key0, cycle.key1);
+                box_muller<vf>(w.x, w.y, xi.z[0], xi.z[1]);
+                if (rounds - t > 2) box_muller<vf>(w.z, w.w, xi.z[2], xi.z[3]);
+            }
+            const vu direction = t < 32 ? direction_low >> t : direction_high >> (t - 32);
+            for (u32 k = 0; k < 4 && t + k < rounds; ++k) {
+                const vi up = to_signed((direction >> k) & 1u) != 0;
+                const vf next = pulse<Device, vf>(cell, g, up, xi.z[k] * sigma);
+                g = select(to_signed(remaining) > static_cast<int>(t + k), next, g);
+            }
+        }
+        const vf w = g - reference;
+        for (int k = 0; k < n; ++k) {
+            const u32 j = index[k];
+            weight[j] = w[k];
+            s.queue[j] >>= left[k];
+            s.count[j] -= left[k];
+            s.done[j] += left[k];
+        }
+    }
+}
+
+// Write noise: every crosspoint that had a pulse shows a new apparent weight (devices.md, 4.2).
+SIM_HD void write_noise(const UpdateArgs& a, float kappa, Stream write, const float* weight, float* apparent, int row, RowScratch& s) {
+    int active = 0;
+    for (int j = 0; j < a.in; ++j) {
+        s.order[active] = static_cast<u32>(j);
+        active += s.done[j] > 0;
+    }
+    for (int first = 0; first < active; first += LANES) {
+        alignas(64) u32 index[LANES];
+        for (int k = 0; k < LANES; ++k) index[k] = s.order[first + k < active ? first + k : first];
+        const vu column = load(index);
+        const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
+        const Words4<vu> w = philox(Words4<vu>{element, vu{}, vu{}, broadcast(a.step)}, write.key0, write.key1);
+        vf z, unused;
+        box_muller<vf>(w.x, w.y, z, unused);
+        const vf shown = gather(weight, column) + z * kappa;
+        for (int k = 0; k < LANES && first + k < active; ++k) apparent[index[k]] = shown[k];
+    }
+}
+
+template <class Device>
+void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows, RowScratch& s) {
+    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+    const float* settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+    const u64 key = static_cast<u64>(a.keys[r]);
+    const Stream cycle = stream_of(key, PURPOSE_CYCLE);
+    float* weight = a.weight + r * cells + at;
+    const u32 flip = settings[LEARNING_RATE] < 0.0f ? ~0u : 0u;
+    const int width = padded(a.in), row_width = padded(a.out);
+    bool touched = false;
+    u64 bound = 0;  // no queue is longer
+    for (int b = 0; b < a.batch; ++b) {
+        const u32 row_negative = rows.sample_negative(b)[row] ^ flip;
+        for (int word = 0; word < rows.words; ++word) {
+            const u32 row_bits = rows.sample_bits(b)[static_cast<size_t>(word) * row_width + row];
+            if (!row_bits) continue;
+            const u64 most = static_cast<u64>(__builtin_popcount(row_bits));
+            if (!touched) {
+                memset(s.queue, 0, sizeof(u64) * width);
+                memset(s.count, 0, sizeof(u64) * width);
+                memset(s.done, 0, sizeof(u32) * width);
+                for (int k = 0; k < a.n_parameters; ++k)
+                    if (a.field_of[k] >= 0)
+                        s.parameter[k] = a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
+                touched = true;
+            }
+            if (bound + most > QUEUE) {
+                bound = longest(a.in, s.count);
+                if (bound + most > QUEUE) {
+                    drain<Device>(a, settings, cycle, weight, row, false, s);
+                    bound = 3;
+                }
+            }
+            // lr x d > 0 lowers the weight: up where exactly one of x and d is negative
+            enqueue(width, row_bits, row_negative, columns.sample_bits(b) + static_cast<size_t>(word) * width,
+                    columns.sample_negative(b), s.queue, s.count);
+            bound += most;
+        }
+    }
+    if (!touched) return;
+    drain<Device>(a, settings, cycle, weight, row, true, s);
+    if (a.apparent) write_noise(a, settings[WRITE_NOISE], stream_of(key, PURPOSE_WRITE), weight, a.apparent + r * cells + at, row, s);
+}
+
+template <class Device> void update_device(const UpdateArgs& a) {
+    float longest_train = 1.0f;
+    for (int r = 0; r < a.replicas; ++r) {
+        const float* s = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+        const float rate = s[LEARNING_RATE] < 0.0f ? -s[LEARNING_RATE] : s[LEARNING_RATE];
+        float length = s[DESIRED_BL];
+        if (!a.fixed_bl && !a.update_bl_management) length = maximum(length, ceiling(rate / s[GRANULARITY]));
+        longest_train = maximum(longest_train, length);
+    }
+    const int words = (static_cast<int>(longest_train) + 31) / 32;
+    const size_t width = padded(a.in), row_width = padded(a.out), samples = static_cast<size_t>(a.replicas) * a.batch;
+    Scratch<u32> bits(samples * words * (width + row_width)), negative(samples * (width + row_width));
+    Scratch<float> constants(static_cast<size_t>(a.replicas) * a.n_parameters * width);
+    auto lines = [&](int r) {
+        u32* b = bits.get() + static_cast<size_t>(r) * a.batch * words * (width + row_width);
+        u32* s = negative.get() + static_cast<size_t>(r) * a.batch * (width + row_width);
+        struct Both {
+            Lines columns, rows;
+        };
+        return Both{{b, s, a.in, words}, {b + static_cast<size_t>(a.batch) * words * width, s + static_cast<size_t>(a.batch) * width, a.out, words}};
+    };
+    const int block = 8, blocks = (a.out + block - 1) / block;
+#pragma omp parallel num_threads(a.threads) if (a.threads > 1)
+    {
+        Scratch<u64> queue(width), count(width);
+        Scratch<u32> done(width), order(width + LANES);
+        Scratch<const float*> parameter(a.n_parameters);
+        RowScratch scratch{queue.get(), count.get(), done.get(), order.get(), parameter.get()};
+#pragma omp for schedule(static)
+        for (int k = 0; k < a.replicas * a.n_parameters; ++k)
+            for (size_t j = 0; j < width; ++j) constants[k * width + j] = a.values[k];
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int r = 0; r < a.replicas; ++r)
+            for (int b = 0; b < a.batch; ++b) {
+                auto l = lines(r);
+                draw_trains(a, r, b, l.columns, l.rows);
+            }
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int r = 0; r < a.replicas; ++r)
+            for (int q = 0; q < blocks; ++q) {
+                auto l = lines(r);
+                for (int k = 0; k < a.n_parameters; ++k)
+                    scratch.parameter[k] = constants.get() + (static_cast<size_t>(r) * a.n_parameters + k) * width;
+                for (int row = q * block; row < a.out && row < (q + 1) * block; ++row)
+                    update_row<Device>(a, r, row, l.columns, l.rows, scratch);
+            }
+    }
+}
+
+void pulsed_update(int device, const UpdateArgs& a) {
+    using Function = void (*)(const UpdateArgs&);
+#define SIM_ENTRY(name) &update_device<device::name>,
+    static const Function table[] = {SIM_FOR_EACH_DEVICE(SIM_ENTRY)};
+#undef SIM_ENTRY
+    table[device](a);
+}
+
+// W <- W - rate sum_b d_b x_b^T, sample by sample: the update of an ideal device and of pulse type None.
+void exact_update(const ExactUpdateArgs& a) {
+#pragma omp parallel for collapse(2) schedule(static) num_threads(a.threads) if (a.threads > 1)
+    for (int r = 0; r < a.replicas; ++r)
+        for (int i = 0; i < a.out; ++i) {
+            float* w = a.weight + (static_cast<size_t>(r) * a.out + i) * a.in;
+            for (int b = 0; b < a.batch; ++b) {
+                const size_t sample = static_cast<size_t>(r) * a.batch + b;
+                const float f = -a.rate[r] * a.d[sample * a.out + i];
+                if (f == 0.0f) continue;
+                const float* x = a.x + sample * a.in;
+                int j = 0;
+                for (; j + LANES <= a.in; j += LANES) store(w + j, load(w + j) + load(x + j) * f);
+                for (; j < a.in; ++j) w[j] += x[j] * f;
+            }
+        }
+}
+
+}  // namespace
+}  // namespace sim
