@@ -1,4 +1,5 @@
 // All kernels for one instruction set. CMakeLists.txt compiles this file once for each, with SIM_ISA its name.
+#include "activation.h"
 #include "field.h"
 #include "mvm.h"
 #include "update.h"
@@ -10,5 +11,5 @@
 
 namespace sim {
 extern const Kernels SIM_TABLE(SIM_ISA);
-const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, random_field};
+const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, random_field, sigmoid_array};
 }  // namespace sim

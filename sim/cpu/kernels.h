@@ -69,6 +69,7 @@ struct Kernels {
     void (*exact_update)(const ExactUpdateArgs&);
     void (*mvm)(const MvmArgs&);
     void (*random_field)(const FieldArgs&);
+    void (*sigmoid)(const float* x, float* y, long long n, int threads);
 };
 
 }  // namespace sim

@@ -135,6 +135,12 @@ void random_field(Floats field, Keys keys, uint32_t purpose, int64_t step, bool 
     kernels->random_field(args);
 }
 
+void sigmoid(ConstFloats x, Floats y, int threads) {
+    require(x.size() == y.size() && threads >= 1, "sigmoid: sizes");
+    nb::gil_scoped_release release;
+    kernels->sigmoid(x.data(), y.data(), static_cast<long long>(x.size()), threads);
+}
+
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
     require(counter.size() == 4 && key.size() == 2, "philox: four counter words, two key words");
     const Words4<u32> w = philox(Words4<u32>{counter[0], counter[1], counter[2], counter[3]}, key[0], key[1]);
@@ -170,5 +176,6 @@ NB_MODULE(_core, m) {
           nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("transposed"), nb::arg("perfect"),
           nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
           nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("threads"));
+    m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     bind_response(m);
 }

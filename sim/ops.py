@@ -1,0 +1,324 @@
+"""The one door to the compiled kernels: torch ops, one function a kernel.
+
+Every state has a leading replica axis R, activations are (R, B, n). What changes from step to step (the step counter, seeds,
+learning rates, device parameters) enters as a tensor, so that ``torch.compile`` sees one graph. The functions here check
+what they are given in the user's terms; the ops below them (``torch.ops.sim.*``) are what autograd and the compiler see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sim import _core
+from sim.errors import FitlabError
+
+UPDATE_SETTINGS = ("learning_rate", "granularity", "desired_bl", "um_grad_scale", "res", "dw_min_std", "write_noise")
+IO_SETTINGS = (
+    "inp_bound", "inp_step", "inp_noise", "inp_asymmetry", "out_bound", "out_step", "out_noise", "out_asymmetry",
+    "out_scale", "w_noise", "nm_thres", "max_reduction",
+)  # fmt: skip
+FIELD_PURPOSE = 64
+
+
+class ShapeError(FitlabError):
+    """A tensor does not have the shape, type or place that an operation needs."""
+
+
+@dataclass(frozen=True)
+class MvmFlags:
+    """What of an analog matrix product is structure: the same for all replicas."""
+
+    transposed: bool = False
+    perfect: bool = False
+    noise_management: int = 0
+    bound_management: int = 0
+    inp_sto_round: bool = False
+    out_sto_round: bool = False
+    test_negative_bound: bool = True
+    weight_noise: bool = False
+
+    def as_ints(self) -> list[int]:
+        return [
+            int(self.transposed), int(self.perfect), self.noise_management, self.bound_management,
+            int(self.inp_sto_round), int(self.out_sto_round), int(self.test_negative_bound), int(self.weight_noise),
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """What of a pulsed update is structure: the same for all replicas."""
+
+    fixed_bl: bool = True
+    update_management: bool = True
+    update_bl_management: bool = True
+    stochastic_rounding: bool = False
+
+    def as_ints(self) -> list[int]:
+        return [
+            int(self.fixed_bl), int(self.update_management), int(self.update_bl_management), int(self.stochastic_rounding)
+        ]  # fmt: skip
+
+
+@lru_cache(maxsize=None)
+def device_index(kernel: str) -> int:
+    """Index of a compiled device model by the stem of its header in ``sim/core/devices``."""
+    return _core.devices().index(kernel)
+
+
+@lru_cache(maxsize=None)
+def device_parameters(kernel: str) -> tuple[str, ...]:
+    """Names of the per-crosspoint parameters that a compiled device model takes, in its order."""
+    return tuple(_core.device_parameters(device_index(kernel)))
+
+
+_EMPTY = torch.empty(0)
+_EMPTY_FLAGS = torch.empty(0, dtype=torch.uint8)
+_library = torch.library.Library("sim", "DEF")
+_library.define(
+    "mvm(Tensor weight, Tensor x, Tensor settings, Tensor keys, Tensor step, int[] flags, bool want_clipped)"
+    " -> (Tensor, Tensor)"
+)
+_library.define(
+    "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor fields, int[] field_of, Tensor values, Tensor x,"
+    " Tensor d, Tensor settings, Tensor keys, Tensor step, int device, int[] flags) -> ()"
+)
+_library.define("exact_update_(Tensor(a!) weight, Tensor x, Tensor d, Tensor rate) -> ()")
+_library.define("random_field(Tensor keys, int purpose, Tensor step, int n, bool normal) -> Tensor")
+_library.define("sigmoid(Tensor x) -> Tensor")
+
+
+def _mvm_cpu(
+    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: list[int], want_clipped: bool
+) -> tuple[Tensor, Tensor]:
+    y, clipped = _mvm_fake(weight, x, settings, keys, step, flags, want_clipped)
+    transposed, perfect, nm, bm, inp_sto, out_sto, negative, w_noise = flags
+    _core.mvm(
+        weight.detach().numpy(), x.detach().numpy(), y.numpy(), clipped.numpy(), settings.numpy(), keys.numpy(),
+        int(step), bool(transposed), bool(perfect), nm, bm, bool(inp_sto), bool(out_sto), bool(negative), bool(w_noise),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return y, clipped
+
+
+def _mvm_fake(
+    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: list[int], want_clipped: bool
+) -> tuple[Tensor, Tensor]:
+    replicas, out, n_in = weight.shape
+    shape = (replicas, x.shape[1], n_in if flags[0] else out)
+    clipped = x.new_empty(shape if want_clipped else (0,), dtype=torch.uint8)
+    return x.new_empty(shape), clipped
+
+
+def _pulsed_update_cpu(
+    weight: Tensor, apparent: Tensor, fields: Tensor, field_of: list[int], values: Tensor, x: Tensor, d: Tensor,
+    settings: Tensor, keys: Tensor, step: Tensor, device: int, flags: list[int],
+) -> None:  # fmt: skip
+    _core.pulsed_update(
+        device, weight.numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), x.numpy(), d.numpy(),
+        settings.numpy(), keys.numpy(), int(step), *(bool(f) for f in flags), torch.get_num_threads(),
+    )  # fmt: skip
+
+
+def _exact_update_cpu(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
+    _core.exact_update(weight.numpy(), x.numpy(), d.numpy(), rate.numpy(), torch.get_num_threads())
+
+
+def _random_field_cpu(keys: Tensor, purpose: int, step: Tensor, n: int, normal: bool) -> Tensor:
+    field = keys.new_empty((keys.shape[0], n), dtype=torch.float32)
+    _core.random_field(field.numpy(), keys.numpy(), purpose, int(step), normal, torch.get_num_threads())
+    return field
+
+
+def _sigmoid_cpu(x: Tensor) -> Tensor:
+    x = x.detach().contiguous()
+    y = torch.empty_like(x)
+    _core.sigmoid(x.numpy(), y.numpy(), torch.get_num_threads())
+    return y
+
+
+_library.impl("mvm", _mvm_cpu, "CPU")
+_library.impl("pulsed_update_", _pulsed_update_cpu, "CPU")
+_library.impl("exact_update_", _exact_update_cpu, "CPU")
+_library.impl("random_field", _random_field_cpu, "CPU")
+_library.impl("sigmoid", _sigmoid_cpu, "CPU")
+torch.library.register_fake("sim::mvm", _mvm_fake, lib=_library)
+torch.library.register_fake("sim::pulsed_update_", lambda *args: None, lib=_library)
+torch.library.register_fake("sim::exact_update_", lambda *args: None, lib=_library)
+torch.library.register_fake(
+    "sim::random_field",
+    lambda keys, purpose, step, n, normal: keys.new_empty((keys.shape[0], n), dtype=torch.float32),
+    lib=_library,
+)
+torch.library.register_fake("sim::sigmoid", lambda x: torch.empty_like(x, memory_format=torch.contiguous_format), lib=_library)
+
+
+def _mvm_context(ctx, inputs, output) -> None:  # noqa: ANN001
+    weight, x, _settings, _keys, _step, flags, _want = inputs
+    ctx.save_for_backward(weight, x)
+    ctx.transposed = bool(flags[0])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _mvm_gradient(ctx, grad: Tensor, _grad_clipped: Tensor):  # noqa: ANN001, ANN202
+    """Exact linear backward of the product, straight through the converters and the noise."""
+    weight, x = ctx.saved_tensors
+    matrix = weight.transpose(1, 2) if ctx.transposed else weight
+    grad_x = grad @ matrix if ctx.needs_input_grad[1] else None
+    grad_w = None
+    if ctx.needs_input_grad[0]:
+        grad_w = grad.transpose(1, 2) @ x
+        grad_w = grad_w.transpose(1, 2) if ctx.transposed else grad_w
+    return grad_w, grad_x, None, None, None, None, None
+
+
+def _sigmoid_context(ctx, inputs, output) -> None:  # noqa: ANN001
+    ctx.save_for_backward(output)
+
+
+def _sigmoid_gradient(ctx, grad: Tensor) -> Tensor:  # noqa: ANN001
+    (y,) = ctx.saved_tensors
+    return grad * (y * (1.0 - y))
+
+
+torch.library.register_autograd("sim::mvm", _mvm_gradient, setup_context=_mvm_context, lib=_library)
+torch.library.register_autograd("sim::sigmoid", _sigmoid_gradient, setup_context=_sigmoid_context, lib=_library)
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...] | None, dtype: torch.dtype = torch.float32) -> None:
+    if tensor.dtype != dtype:
+        raise ShapeError(f"{name} is {tensor.dtype}; this needs {dtype}: convert it with .to({dtype})")
+    if tensor.device.type != "cpu":
+        raise ShapeError(f"{name} is on {tensor.device}; only the CPU backend is built: move it with .cpu()")
+    if shape is not None and tuple(tensor.shape) != shape:
+        raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; this needs {shape}")
+    if not tensor.is_contiguous():
+        raise ShapeError(f"{name} is not contiguous in memory: call .contiguous()")
+
+
+def _writable(name: str, tensor: Tensor) -> None:
+    if tensor.requires_grad and tensor.is_leaf and torch.is_grad_enabled():
+        raise ShapeError(f"{name} requires a gradient and would be changed in place: detach it or use torch.no_grad()")
+
+
+def mvm(
+    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: MvmFlags, want_clipped: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Analog matrix-vector products of a batch (mvm.md, sections 4 to 11).
+
+    Parameters
+    ----------
+    weight : (R, out, in) float32, normalised conductance
+    x : (R, B, in) float32; (R, B, out) when transposed
+    settings : (R, len(IO_SETTINGS)) float32
+    keys : (R,) int64, the random stream of each replica
+    step : () int64, number of this call
+    flags : structure of the product
+    want_clipped : also return which outputs left the range of the ADC
+
+    Returns
+    -------
+    (R, B, out) float32 ((R, B, in) when transposed), and uint8 of that shape, or empty
+
+    Raises
+    ------
+    ShapeError
+        a tensor has another shape, type or device
+    """
+    if not torch.compiler.is_compiling():
+        if weight.dim() != 3 or x.dim() != 3:
+            raise ShapeError(f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}; both need (R, ., .)")
+        replicas, out, n_in = weight.shape
+        _check("weight", weight, None)
+        _check("x", x, (replicas, x.shape[1], out if flags.transposed else n_in))
+        _check("settings", settings, (replicas, len(IO_SETTINGS)))
+        _check("keys", keys, (replicas,), torch.int64)
+    return torch.ops.sim.mvm(weight, x, settings, keys, step, flags.as_ints(), want_clipped)
+
+
+def pulsed_update_(
+    weight: Tensor, apparent: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor, x: Tensor, d: Tensor,
+    settings: Tensor, keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
+) -> None:  # fmt: skip
+    """Update ``weight`` in place by pulse trains of a mini-batch (update.md, sections 4 to 7).
+
+    Parameters
+    ----------
+    weight : (R, out, in) float32; the persistent weight
+    apparent : (R, out, in) float32 with write noise, else None
+    fields : (R, n, out, in) float32; device parameters that vary over the crosspoints
+    field_of : index into ``fields`` of each of the model's parameters, -1 for one without spread
+    values : (R, n_parameters) float32; parameters without spread
+    x, d : (R, B, in) and (R, B, out) float32; inputs and errors, W moves by about -lr sum_b d_b x_b^T
+    settings : (R, len(UPDATE_SETTINGS)) float32
+    keys, step : as in `mvm`
+    kernel : name of the compiled device model
+
+    Raises
+    ------
+    ShapeError
+        a tensor has another shape, type or device, or requires a gradient
+    """
+    if not torch.compiler.is_compiling():
+        replicas, out, n_in = weight.shape
+        names = device_parameters(kernel)
+        _check("weight", weight, None)
+        _writable("weight", weight)
+        _check("x", x, (replicas, x.shape[1], n_in))
+        _check("d", d, (replicas, x.shape[1], out))
+        _check("fields", fields, (replicas, fields.shape[1], out, n_in))
+        _check("values", values, (replicas, len(names)))
+        _check("settings", settings, (replicas, len(UPDATE_SETTINGS)))
+        _check("keys", keys, (replicas,), torch.int64)
+        if apparent is not None:
+            _check("apparent", apparent, (replicas, out, n_in))
+    torch.ops.sim.pulsed_update_(
+        weight, _EMPTY if apparent is None else apparent, fields, field_of, values, x, d, settings, keys, step,
+        device_index(kernel), flags.as_ints(),
+    )  # fmt: skip
+
+
+def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
+    """``weight -= rate sum_b d_b x_b^T`` in place, for each replica; rate (R,), other shapes as in `pulsed_update_`."""
+    if not torch.compiler.is_compiling():
+        replicas, out, n_in = weight.shape
+        _check("weight", weight, None)
+        _writable("weight", weight)
+        _check("x", x, (replicas, x.shape[1], n_in))
+        _check("d", d, (replicas, x.shape[1], out))
+        _check("rate", rate, (replicas,))
+    torch.ops.sim.exact_update_(weight, x, d, rate)
+
+
+def normal_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
+    """Standard normals of ``shape`` for a key, or of (R, *shape) for a tensor of R keys."""
+    return _field(keys, shape, step, normal=True)
+
+
+def uniform_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
+    """Uniform numbers in [0, 1) of ``shape`` for a key, or of (R, *shape) for a tensor of R keys."""
+    return _field(keys, shape, step, normal=False)
+
+
+def _field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor, normal: bool) -> Tensor:
+    n = 1
+    for size in shape:
+        n *= size
+    single = not isinstance(keys, Tensor)
+    key_tensor = key_tensor_of([keys]) if single else keys
+    step_tensor = step if isinstance(step, Tensor) else torch.tensor(step, dtype=torch.int64)
+    field = torch.ops.sim.random_field(key_tensor, FIELD_PURPOSE, step_tensor, n, normal)
+    return field.reshape(shape if single else (key_tensor.shape[0], *shape))
+
+
+def key_tensor_of(keys: list[int]) -> Tensor:
+    """64-bit keys (as Python integers) in an int64 tensor, bit for bit."""
+    return torch.tensor([k - (1 << 64) if k >= (1 << 63) else k for k in keys], dtype=torch.int64)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Logistic function, the same bits for an element wherever it stands in the tensor (torch's are not)."""
+    return torch.ops.sim.sigmoid(x)
