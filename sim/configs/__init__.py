@@ -1,0 +1,55 @@
+"""Everything that a user sets on a tile, the devices included."""
+
+from typing import Any
+
+from sim import devices as _devices
+from sim.configs.build import build_config
+from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
+from sim.configs.io import IOParameters
+from sim.configs.mapping import MappingParameter
+from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig
+from sim.configs.supported import check_supported
+from sim.configs.update import UpdateParameters
+from sim.settings import (
+    Config,
+    from_json,
+    from_toml,
+    get_path,
+    numeric_paths,
+    set_path,
+    setting_at,
+    structure,
+    to_json,
+    to_toml,
+)
+
+__all__ = [
+    "AnalogMVType",
+    "BoundManagementType",
+    "Config",
+    "FloatingPointRPUConfig",
+    "IOParameters",
+    "MappingParameter",
+    "NoiseManagementType",
+    "PulseType",
+    "RPUConfig",
+    "SingleRPUConfig",
+    "UpdateParameters",
+    "WeightNoiseType",
+    "build_config",
+    "check_supported",
+    "from_json",
+    "from_toml",
+    "get_path",
+    "numeric_paths",
+    "set_path",
+    "setting_at",
+    "structure",
+    "to_json",
+    "to_toml",
+]
+__all__ += _devices.__all__
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_devices, name)

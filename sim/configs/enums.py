@@ -1,0 +1,63 @@
+"""The choices that a configuration offers; a field takes the member or its name."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["AnalogMVType", "BoundManagementType", "NoiseManagementType", "PulseType", "WeightNoiseType"]
+
+
+class PulseType(Enum):
+    """How an update is turned into pulses."""
+
+    NONE = "None"
+    """No pulses: exact rank update, and the tile has no pulsed devices."""
+    NONE_WITH_DEVICE = "NoneWithDevice"
+    """Exact rank update, then the bounds of the devices."""
+    STOCHASTIC_COMPRESSED = "StochasticCompressed"
+    """Random pulse trains on rows and columns; both signs in one pass."""
+    STOCHASTIC = "Stochastic"
+    """The same distribution as STOCHASTIC_COMPRESSED."""
+    MEAN_COUNT = "MeanCount"
+    """Deterministic numbers of pulses for each row and column."""
+    DETERMINISTIC_IMPLICIT = "DeterministicImplicit"
+    """Deterministic number of pulses for each crosspoint."""
+
+
+class AnalogMVType(Enum):
+    """How the analog product is measured."""
+
+    IDEAL = "Ideal"
+    ONE_PASS = "OnePass"
+    POS_NEG_SEPARATE = "PosNegSeparate"
+    POS_NEG_SEPARATE_DIGITAL_SUM = "PosNegSeparateDigitalSum"
+    SPLIT_MODE = "SplitMode"
+    BIT_WISE = "BitWise"
+
+
+class NoiseManagementType(Enum):
+    """How the input of a product is scaled into the range of the DAC."""
+
+    NONE = "None"
+    ABS_MAX = "AbsMax"
+    ABS_MAX_NP_SUM = "AbsMaxNPSum"
+    MAX = "Max"
+    CONSTANT = "Constant"
+    AVERAGE_ABS_MAX = "AverageAbsMax"
+
+
+class BoundManagementType(Enum):
+    """What is done when an output exceeds the range of the ADC."""
+
+    NONE = "None"
+    ITERATIVE = "Iterative"
+    ITERATIVE_WORST_CASE = "IterativeWorstCase"
+    SHIFT = "Shift"
+
+
+class WeightNoiseType(Enum):
+    """Noise of the weights during one product, referred to the output."""
+
+    NONE = "None"
+    ADDITIVE_CONSTANT = "AdditiveConstant"
+    PCM_READ = "PCMRead"

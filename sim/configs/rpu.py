@@ -1,0 +1,44 @@
+"""Configurations of one tile: a device and what surrounds it."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated
+
+from sim.configs.io import IOParameters
+from sim.configs.mapping import MappingParameter
+from sim.configs.update import UpdateParameters
+from sim.devices.base import Device
+from sim.devices.constant_step import ConstantStepDevice
+from sim.devices.ideal import FloatingPointDevice
+from sim.settings import Config, config
+
+__all__ = ["FloatingPointRPUConfig", "RPUConfig", "SingleRPUConfig"]
+
+
+@config
+class RPUConfig(Config):
+    """What every tile configuration has."""
+
+    abstract = True
+
+    mapping: Annotated[MappingParameter, "how weights are laid onto tiles"] = field(default_factory=MappingParameter)
+
+
+@config
+class SingleRPUConfig(RPUConfig):
+    """An analog tile with one device at each crosspoint."""
+
+    device: Annotated[Device, "the device at each crosspoint"] = field(default_factory=ConstantStepDevice)
+    forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParameters)
+    backward: Annotated[IOParameters, "product of the errors, W^T d"] = field(default_factory=IOParameters)
+    update: Annotated[UpdateParameters, "pulses of the update"] = field(default_factory=UpdateParameters)
+
+
+@config
+class FloatingPointRPUConfig(RPUConfig):
+    """A digital tile: exact products, exact update. The yardstick of every analog one."""
+
+    device: Annotated[FloatingPointDevice, "in-place operators of the digital weights"] = field(
+        default_factory=FloatingPointDevice
+    )

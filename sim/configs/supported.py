@@ -1,0 +1,95 @@
+"""What the simulation can do: a setting beyond it is refused when a tile is made, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
+from sim.configs.io import IOParameters
+from sim.configs.rpu import RPUConfig, SingleRPUConfig
+from sim.configs.update import UpdateParameters
+from sim.devices.base import Device, PulsedDevice
+from sim.errors import ConfigError
+
+__all__ = ["MAX_BL", "check_supported"]
+
+MAX_BL = 32  # a pulse train is one machine word
+
+MV_TYPES = (AnalogMVType.ONE_PASS, AnalogMVType.IDEAL)
+NOISE_MANAGEMENT = (
+    NoiseManagementType.NONE,
+    NoiseManagementType.ABS_MAX,
+    NoiseManagementType.CONSTANT,
+    NoiseManagementType.MAX,
+)
+BOUND_MANAGEMENT = (BoundManagementType.NONE, BoundManagementType.ITERATIVE)
+WEIGHT_NOISE = (WeightNoiseType.NONE, WeightNoiseType.ADDITIVE_CONSTANT)
+PULSES = (PulseType.NONE, PulseType.STOCHASTIC_COMPRESSED, PulseType.STOCHASTIC)
+
+Refusal = tuple[str, Any, str]
+"""Dotted path, value, and what is supported."""
+
+
+def check_supported(cfg: RPUConfig) -> None:
+    """Refuse a configuration that breaks a joint rule or asks for what is not simulated.
+
+    Raises
+    ------
+    ConfigError
+        For the first such setting; it names the field, the value and what is supported.
+    """
+    cfg.check()
+    for field, value, allowed in _refusals(cfg):
+        shown = value.name if isinstance(value, Enum) else repr(value)
+        raise ConfigError(
+            f"{field} = {shown} is not simulated: give {allowed}", field=field, value=value, allowed=allowed
+        )
+
+
+def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
+    if isinstance(cfg, SingleRPUConfig):
+        yield from _device(cfg.device, "device.")
+        yield from _io(cfg.forward, "forward.")
+        yield from _io(cfg.backward, "backward.")
+        yield from _update(cfg.update, "update.")
+    for name in ("weight_scaling_lr_compensation", "learn_out_scaling", "out_scaling_columnwise"):
+        if getattr(cfg.mapping, name):
+            yield f"mapping.{name}", True, "False"
+
+
+def _one_of(owner: Any, name: str, allowed: tuple[Enum, ...], prefix: str) -> Iterator[Refusal]:
+    value = getattr(owner, name)
+    if value not in allowed:
+        yield prefix + name, value, "one of " + ", ".join(member.name for member in allowed)
+
+
+def _io(io: IOParameters, prefix: str) -> Iterator[Refusal]:
+    if io.is_perfect or io.mv_type is AnalogMVType.IDEAL:
+        return  # an exact product ignores the rest by definition
+    yield from _one_of(io, "mv_type", MV_TYPES, prefix)
+    yield from _one_of(io, "noise_management", NOISE_MANAGEMENT, prefix)
+    if prefix == "forward.":  # there is no bound management in the other direction
+        yield from _one_of(io, "bound_management", BOUND_MANAGEMENT, prefix)
+    yield from _one_of(io, "w_noise_type", WEIGHT_NOISE, prefix)
+    for name in ("out_noise_std", "ir_drop", "out_nonlinearity", "v_offset_std", "r_series", "w_read_asymmetry_dtod"):
+        if getattr(io, name) > 0:
+            yield prefix + name, getattr(io, name), "0"
+    if io.slope_calibration > 0:
+        yield prefix + "slope_calibration", io.slope_calibration, "0"
+
+
+def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
+    yield from _one_of(update, "pulse_type", PULSES, prefix)
+    if update.pulse_type is PulseType.NONE:
+        return  # no pulses: nothing else is used
+    if update.desired_bl > MAX_BL:
+        yield prefix + "desired_bl", update.desired_bl, f"a whole number from 1 to {MAX_BL}"
+    if not update.fixed_bl and not update.update_bl_management:
+        yield prefix + "fixed_bl", False, "True, or update_bl_management = True"
+
+
+def _device(device: Device, prefix: str) -> Iterator[Refusal]:
+    if isinstance(device, PulsedDevice) and device.count_pulses:
+        yield prefix + "count_pulses", True, "False"
