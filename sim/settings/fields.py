@@ -33,7 +33,7 @@ class Range:
     below: float | None = None
     infinite: bool = False
 
-    def holds(self, value: float | int) -> bool:
+    def holds(self, value: float) -> bool:
         """Whether the number lies inside."""
         if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not self.infinite)):
             return False
