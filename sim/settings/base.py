@@ -60,7 +60,7 @@ class Config:
         object.__setattr__(self, name, setting.coerce(value, path or f"{type(self).__name__}.{name}", path or name))
 
     def rules(self) -> None:
-        """Rules that join several of the own fields; raise ConfigError where one is broken."""
+        """Rules that join several of the own fields; a broken one raises a ConfigError that starts with the field."""
 
     def check(self, path: str = "") -> None:
         """Look at the joint rules of this configuration and of everything inside it.
@@ -74,7 +74,7 @@ class Config:
             self.rules()
         except ConfigError as error:
             field = f"{path}.{error.field}" if path else error.field
-            place = f"{path}: " if path else ""
+            place = f"{path}." if path else ""
             raise ConfigError(f"{place}{error}", field=field, value=error.value, allowed=error.allowed) from None
         for name, value in self._items():
             if isinstance(value, Config):
@@ -142,7 +142,7 @@ class Config:
     @classmethod
     def _named(cls, name: Any, path: str) -> type[Self]:
         known = cls.kinds()
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             where = f"{path}.class" if path else "class"
             allowed = "one of " + ", ".join(known)
             raise ConfigError(

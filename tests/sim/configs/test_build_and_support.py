@@ -1,0 +1,118 @@
+"""build_config, and the refusal of what is not simulated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sim.configs import (
+    FloatingPointRPUConfig,
+    IdealDevice,
+    IOParameters,
+    MappingParameter,
+    SingleRPUConfig,
+    SoftBoundsDevice,
+    UpdateParameters,
+    build_config,
+    check_supported,
+    set_path,
+)
+from sim.errors import ConfigError
+from sim.presets import EcRamPresetDevice, PresetIOParameters
+
+
+def test_build_config_composes_fresh_objects():
+    device, io = SoftBoundsDevice(dw_min=0.01), IOParameters(out_noise=0.2)
+    cfg = build_config(
+        "SGD", device, io, UpdateParameters(desired_bl=5), construction_seed=7, mapping=MappingParameter()
+    )
+    assert cfg == SingleRPUConfig(
+        device=SoftBoundsDevice(dw_min=0.01, construction_seed=7),
+        forward=IOParameters(out_noise=0.2),
+        backward=IOParameters(out_noise=0.2),
+        update=UpdateParameters(desired_bl=5),
+    )
+    assert device.construction_seed == 0
+    assert cfg.forward is not io
+    assert cfg.forward is not cfg.backward
+    assert build_config("sgd") == SingleRPUConfig()
+    assert build_config("sgd", SoftBoundsDevice).device == SoftBoundsDevice()
+    preset = build_config("sgd", EcRamPresetDevice, PresetIOParameters)
+    assert preset.device == EcRamPresetDevice()
+    assert preset.backward.out_bound == 20.0
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda: build_config("ttv2"), "algorithm"),
+        (lambda: build_config("sgd", n_devices=2), "n_devices"),
+        (lambda: build_config("sgd", IOParameters()), "device"),
+        (lambda: build_config("sgd", io_parameters=UpdateParameters), "io_parameters"),
+        (lambda: build_config("sgd", maping=MappingParameter()), "maping"),
+    ],
+)
+def test_build_config_refuses(call, field):
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert caught.value.field == field
+
+
+def test_defaults_are_supported():
+    for cfg in (SingleRPUConfig(), FloatingPointRPUConfig(), SingleRPUConfig(device=IdealDevice())):
+        check_supported(cfg)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("forward.mv_type", "POS_NEG_SEPARATE", "ONE_PASS"),
+        ("backward.mv_type", "BIT_WISE", "ONE_PASS"),
+        ("forward.noise_management", "AVERAGE_ABS_MAX", "ABS_MAX"),
+        ("backward.noise_management", "ABS_MAX_NP_SUM", "ABS_MAX"),
+        ("forward.bound_management", "ITERATIVE_WORST_CASE", "ITERATIVE"),
+        ("forward.bound_management", "SHIFT", "ITERATIVE"),
+        ("forward.w_noise_type", "PCM_READ", "ADDITIVE_CONSTANT"),
+        ("forward.out_noise_std", 0.1, "0"),
+        ("forward.ir_drop", 1.0, "0"),
+        ("backward.out_nonlinearity", 1.0, "0"),
+        ("forward.v_offset_std", 1.0, "0"),
+        ("forward.r_series", 1.0, "0"),
+        ("forward.w_read_asymmetry_dtod", 1.0, "0"),
+        ("forward.slope_calibration", 0.5, "0"),
+        ("update.pulse_type", "MEAN_COUNT", "STOCHASTIC_COMPRESSED"),
+        ("update.pulse_type", "NONE_WITH_DEVICE", "STOCHASTIC_COMPRESSED"),
+        ("update.desired_bl", 33, "32"),
+        ("device.count_pulses", True, "False"),
+        ("mapping.learn_out_scaling", True, "False"),
+    ],
+)
+def test_what_is_not_simulated_is_refused(path, value, words):
+    cfg = SingleRPUConfig()
+    set_path(cfg, path, value)
+    with pytest.raises(ConfigError, match="is not simulated") as caught:
+        check_supported(cfg)
+    assert caught.value.field == path
+    assert words in caught.value.allowed
+
+
+def test_what_plays_no_part_is_not_refused():
+    cfg = SingleRPUConfig()
+    cfg.forward = IOParameters(is_perfect=True, ir_drop=1.0)
+    cfg.backward.bound_management = "SHIFT"  # there is none in this direction
+    cfg.update = UpdateParameters(pulse_type="NONE", desired_bl=100)
+    check_supported(cfg)
+
+
+def test_joint_rules_are_looked_at_again():
+    cfg = SingleRPUConfig()
+    cfg.forward.inp_bound = 2.0
+    with pytest.raises(ConfigError, match="noise_management"):
+        check_supported(cfg)
+
+
+def test_configurations_do_not_import_torch():
+    code = "import sys, sim.configs, sim.presets; sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
