@@ -293,24 +293,24 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
     torch.ops.sim.exact_update_(weight, x, d, rate)
 
 
-def normal_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
-    """Standard normals of ``shape`` for a key, or of (R, *shape) for a tensor of R keys."""
-    return _field(keys, shape, step, normal=True)
+def normal_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0, stream: int = 0) -> Tensor:
+    """Standard normals of ``shape`` for a key, or of (R, *shape) for a tensor of R keys; ``stream`` tells uses apart."""
+    return _field(keys, shape, step, stream, normal=True)
 
 
-def uniform_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
+def uniform_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0, stream: int = 0) -> Tensor:
     """Uniform numbers in [0, 1) of ``shape`` for a key, or of (R, *shape) for a tensor of R keys."""
-    return _field(keys, shape, step, normal=False)
+    return _field(keys, shape, step, stream, normal=False)
 
 
-def _field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor, normal: bool) -> Tensor:
+def _field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor, stream: int, normal: bool) -> Tensor:
     n = 1
     for size in shape:
         n *= size
     single = not isinstance(keys, Tensor)
     key_tensor = key_tensor_of([keys]) if single else keys
     step_tensor = step if isinstance(step, Tensor) else torch.tensor(step, dtype=torch.int64)
-    field = torch.ops.sim.random_field(key_tensor, FIELD_PURPOSE, step_tensor, n, normal)
+    field = torch.ops.sim.random_field(key_tensor, FIELD_PURPOSE + stream, step_tensor, n, normal)
     return field.reshape(shape if single else (key_tensor.shape[0], *shape))
 
 

@@ -1,0 +1,53 @@
+"""Array of ideal devices: exact update, no bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sim.arrays.array import Array, Event
+from sim.devices.base import Device
+from sim.ops import exact_update_
+
+__all__ = ["IdealArray"]
+
+
+class IdealArray(Array):
+    """``W <- W - rate sum_b d_b x_b^T``; of the device only lifetime, diffusion and reset_std are kept.
+
+    Parameters
+    ----------
+    devices : sequence of R devices
+    shape : (out, in)
+    keys : (R,) int64, random stream of each replica
+    """
+
+    lifetime: Tensor
+    diffusion: Tensor
+    reset_std: Tensor
+
+    def __init__(self, devices: Sequence[Device], shape: tuple[int, int], keys: Tensor) -> None:
+        super().__init__(shape, keys)
+        for name in ("lifetime", "diffusion", "reset_std"):
+            values = torch.tensor([float(getattr(device, name, 0.0)) for device in devices])
+            self.register_buffer(name, values.reshape(-1, 1, 1))
+
+    def set(self, weight: Tensor) -> None:
+        self._store(weight)
+
+    def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
+        exact_update_(self.weight, x, d, rate)
+
+    def end_step(self) -> None:
+        if bool((self.diffusion > 0).any()):
+            self.weight += self.diffusion * self._normal(Event.DIFFUSION)
+        if bool((self.lifetime > 1).any()):
+            self.weight *= torch.where(self.lifetime > 1, 1.0 - 1.0 / self.lifetime.clamp(min=1.0), 1.0)
+
+    def _store(self, weight: Tensor) -> None:
+        self.weight.copy_(weight)
+
+    def _reset_value(self) -> Tensor:
+        return self.reset_std * self._normal(Event.RESET)

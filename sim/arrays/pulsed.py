@@ -1,0 +1,172 @@
+"""Array of pulsed devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sim.arrays.array import Array, Event
+from sim.configs.update import UpdateParameters
+from sim.devices.base import PulsedDevice
+from sim.devices.spread import Value
+from sim.ops import TrainFlags, device_parameters, key_tensor_of, pulsed_update_
+from sim.random import Draws, derive_key
+
+__all__ = ["PulsedArray"]
+
+SLOW = ("decay_scales", "diffusion_rates", "reset_bias", "drift_nu", "reference")
+"""Hidden parameters of the operators beside the pulse; `reference` relates the weight to the device's bounds."""
+
+
+class PulsedArray(Array):
+    """Weights that change by pulses on devices (devices.md, update.md).
+
+    A parameter that varies over the crosspoints is one (out, in) plane of ``fields`` for each replica; one without spread
+    is a number in ``values`` and costs no memory. With write noise ``weight`` is the persistent weight, on which everything
+    acts, and ``apparent`` what a product sees.
+
+    Parameters
+    ----------
+    devices : sequence of R devices of one class
+    updates : sequence of R update parameters of one structure
+    shape : (out, in)
+    keys : R keys, from which everything random of a replica follows
+    """
+
+    fields: Tensor
+    values: Tensor
+    settings: Tensor
+    apparent: Tensor | None
+
+    def __init__(
+        self, devices: Sequence[PulsedDevice], updates: Sequence[UpdateParameters], shape: tuple[int, int], keys: Sequence[int]
+    ) -> None:
+        super().__init__(shape, key_tensor_of([derive_key(key, "pulses") for key in keys]))
+        self.devices = list(devices)
+        self.kernel = devices[0].kernel
+        update = updates[0]
+        self.flags = TrainFlags(
+            update.fixed_bl,
+            update.update_management or update.update_bl_management,
+            update.update_bl_management,
+            update.sto_round,
+        )
+        drawn = [
+            device.draw(shape, Draws(device.construction_key(derive_key(key, "construction")), shape))
+            for device, key in zip(devices, keys, strict=True)
+        ]
+        self.field_of, fields, values = _packed([_kernel_values(self.kernel, d) for d in drawn], shape)
+        self.register_buffer("fields", fields)
+        self.register_buffer("values", values)
+        self.slow_of, slow, slow_values = _packed([_slow_values(d) for d in drawn], shape)
+        self.register_buffer("slow_fields", slow)
+        self.register_buffer("slow_values", slow_values)
+        noises = [device.write_noise for device in devices]
+        rows = [
+            [0.0, device.granularity(), u.desired_bl, u.um_grad_scale, _bin_width(u.res), device.dw_min_std, noise]
+            for device, u, noise in zip(devices, updates, noises, strict=True)
+        ]
+        self.register_buffer("settings", torch.tensor(rows, dtype=torch.float32))
+        self.register_buffer("apparent", torch.zeros_like(self.weight) if any(n > 0 for n in noises) else None)
+        self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
+
+    def read(self) -> Tensor:
+        return self.weight if self.apparent is None else self.apparent
+
+    def set(self, weight: Tensor) -> None:
+        self._store(weight, [getattr(device, "apply_write_noise_on_set", True) for device in self.devices])
+
+    def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
+        if not bool(rate.any()):
+            return
+        self.settings[:, 0] = rate
+        pulsed_update_(
+            self.weight, self.apparent, self.fields, self.field_of, self.values, x, d, self.settings, self.keys,
+            self.steps[Event.UPDATE], self.kernel, self.flags,
+        )  # fmt: skip
+        self.steps[Event.UPDATE] += 1
+
+    def end_step(self) -> None:
+        if any(device.diffusion > 0 for device in self.devices):
+            self._store(self.weight + self._slow("diffusion_rates") * self._normal(Event.DIFFUSION))
+        if any(device.lifetime > 0 for device in self.devices):
+            target = self._slow("reset_bias")
+            self._store((self.weight - target) * self._slow("decay_scales") + target)
+
+    def _reset_value(self) -> Tensor:
+        return self._slow("reset_bias") + self.reset_std * self._normal(Event.RESET)
+
+    def hidden(self) -> dict[str, Tensor]:
+        names = device_parameters(self.kernel)
+        per_replica = []
+        for r, device in enumerate(self.devices):
+            values: dict[str, Value] = {name: self._plane(names.index(name), r) for name in names}
+            values |= {name: self._slow(name)[r].expand(self.shape) for name in SLOW if name not in values}
+            persistent = None if self.apparent is None else self.weight[r]
+            per_replica.append({k: torch.as_tensor(v).expand(self.shape) for k, v in device.hidden(values, persistent).items()})
+        return {name: torch.stack([h[name] for h in per_replica]) for name in per_replica[0]}
+
+    def memory(self) -> int:
+        """Bytes of a crosspoint of one replica."""
+        planes = 1 + self.fields.shape[1] + self.slow_fields.shape[1] + (self.apparent is not None)
+        return 4 * planes
+
+    def _store(self, weight: Tensor, noisy: Sequence[bool] | None = None) -> None:
+        """Clip to the bounds of the devices and draw what the products see (devices.md, 4.2 and 7.6)."""
+        names = device_parameters(self.kernel)
+        reference = self._slow("reference")
+        low = self._all(names.index("min_bound")) - reference
+        high = self._all(names.index("max_bound")) - reference
+        self.weight.copy_(torch.minimum(torch.maximum(weight, low), high))
+        if self.apparent is not None:
+            std = self.settings[:, 6].reshape(-1, 1, 1)
+            if noisy is not None:
+                std = std * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
+            self.apparent.copy_(self.weight + std * self._normal(Event.WRITE))
+
+    def _all(self, parameter: int) -> Tensor:
+        """A parameter of the kernel for all replicas, (R, out, in) or (R, 1, 1)."""
+        k = self.field_of[parameter]
+        return self.fields[:, k] if k >= 0 else self.values[:, parameter].reshape(-1, 1, 1)
+
+    def _plane(self, parameter: int, replica: int) -> Tensor:
+        return self._all(parameter)[replica].expand(self.shape)
+
+    def _slow(self, name: str) -> Tensor:
+        names = device_parameters(self.kernel)
+        if name in names:
+            return self._all(names.index(name))
+        k = self.slow_of[SLOW.index(name)]
+        return self.slow_fields[:, k] if k >= 0 else self.slow_values[:, SLOW.index(name)].reshape(-1, 1, 1)
+
+
+def _bin_width(resolution: float) -> float:
+    """Width of a bin from a width (up to 1) or a number of bins (above 1); 0 = continuous."""
+    return 0.0 if resolution <= 0 else 1.0 / resolution if resolution > 1 else resolution
+
+
+def _kernel_values(kernel: str, drawn: dict[str, Value]) -> list[Value]:
+    return [drawn[name] for name in device_parameters(kernel)]
+
+
+def _slow_values(drawn: dict[str, Value]) -> list[Value]:
+    """Zero for what the kernel holds already, or the model does not have."""
+    return [drawn.get(name, 0.0) if name != "reference" else 0.0 for name in SLOW]
+
+
+def _packed(replicas: list[list[Value]], shape: tuple[int, int]) -> tuple[list[int], Tensor, Tensor]:
+    """Planes of what varies in any replica, numbers of the rest: indices, (R, n, out, in), (R, n_parameters)."""
+    n = len(replicas[0])
+    varies = [any(isinstance(values[k], Tensor) for values in replicas) for k in range(n)]
+    planes = [k for k in range(n) if varies[k]]
+    fields = torch.empty(len(replicas), len(planes), *shape)
+    values = torch.zeros(len(replicas), n)
+    for r, replica in enumerate(replicas):
+        for at, k in enumerate(planes):
+            fields[r, at] = torch.as_tensor(replica[k], dtype=torch.float32)
+        for k in range(n):
+            if not varies[k]:
+                values[r, k] = float(replica[k])
+    return [planes.index(k) if varies[k] else -1 for k in range(n)], fields, values

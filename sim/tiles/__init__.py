@@ -1,0 +1,8 @@
+"""A crossbar array with its periphery: converters, bias, scales, and large layers split over several of them."""
+
+from sim.tiles.analog import AnalogTile
+from sim.tiles.floating_point import FloatingPointTile
+from sim.tiles.grid import TileGrid, make_tile
+from sim.tiles.tile import Tile
+
+__all__ = ["AnalogTile", "FloatingPointTile", "Tile", "TileGrid", "make_tile"]

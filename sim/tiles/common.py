@@ -1,0 +1,58 @@
+"""Configurations and keys of the replicas of a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sim.configs.rpu import RPUConfig
+from sim.configs.supported import check_supported
+from sim.errors import ConfigError
+from sim.random import derive_key, fresh_seeds
+from sim.settings import structure
+
+__all__ = ["replica_configs", "replica_keys"]
+
+C = TypeVar("C", bound=RPUConfig)
+
+
+def replica_configs(config: C | Sequence[C], replicas: int | None) -> tuple[list[C], bool]:
+    """One configuration for each replica (own copies), and whether there is a replica axis.
+
+    Raises
+    ------
+    ConfigError
+        If the number of configurations and of replicas differ, their structure differs, or one is not simulated.
+    """
+    import copy
+
+    given = [config] if isinstance(config, RPUConfig) else list(config)
+    replicated = replicas is not None or not isinstance(config, RPUConfig)
+    count = len(given) if replicas is None else replicas
+    if not given or count < 1 or (len(given) not in (1, count)):
+        raise ConfigError(f"replicas = {replicas} does not go with {len(given)} configurations: give one, or one each")
+    for k, other in enumerate(given):
+        check_supported(other)
+        if structure(other) != structure(given[0]):
+            raise ConfigError(f"configuration {k} differs from configuration 0 in structure: replicas may differ in numbers only")
+    copies = [copy.deepcopy(c) for c in given]
+    return (copies * count if len(given) == 1 else copies), replicated
+
+
+def replica_keys(replicas: int, seeds: Sequence[int] | None, stream: str) -> list[int]:
+    """Key of the tile in each replica: a function of the replica's seed and the tile's stream.
+
+    Without seeds, torch's generator gives fresh ones, so that ``torch.manual_seed`` governs.
+
+    Raises
+    ------
+    ConfigError
+        If the number of seeds is not that of the replicas, or seeds come without a stream.
+    """
+    if seeds is None:
+        seeds = fresh_seeds(replicas)
+    elif not stream:
+        raise ConfigError("seeds need a stream: name this tile, so that no two tiles of a model draw the same numbers")
+    if len(seeds) != replicas:
+        raise ConfigError(f"{len(seeds)} seeds for {replicas} replicas: give one each")
+    return [derive_key(int(seed), stream) for seed in seeds]
