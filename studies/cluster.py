@@ -1,0 +1,97 @@
+"""The dask client of a run: a local cluster by default, or a running scheduler by address."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from studies.errors import StudyError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["connect", "processors"]
+
+# A task may keep a worker from answering; dask's five minutes would kill healthy workers.
+_SETTINGS = {
+    "distributed.scheduler.worker-ttl": "24 hours",
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.memory.terminate": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.target": False,
+}
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def connect(workers: int | None = None, scheduler: str | None = None, *, threads: int = 1) -> Iterator[Client]:
+    """Client of a local cluster of single-threaded processes, or of the scheduler at an address.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes of the local cluster; one for each ``threads`` processors by default.
+    scheduler : str, optional
+        Address such as ``tcp://10.0.0.1:8786``.
+    threads : int
+        Threads that a task will use.
+
+    Raises
+    ------
+    StudyError
+        When there is no scheduler at the address, or it has no workers.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    with dask.config.set(_SETTINGS):  # type: ignore[no-untyped-call]
+        if scheduler is not None:
+            try:
+                client = Client(scheduler, timeout="10 s")  # type: ignore[no-untyped-call]
+            except (OSError, ValueError, TypeError) as error:
+                raise StudyError(f"--scheduler: no dask scheduler answers at {scheduler!r} ({error})") from None
+            with client:
+                if not client.scheduler_info()["workers"]:
+                    raise StudyError(
+                        f"--scheduler: {scheduler} has no workers; start some with: dask worker {scheduler}"
+                    )
+                yield client
+            return
+        count = workers or max(1, processors() // threads)
+        with (
+            LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,  # type: ignore[no-untyped-call]
+        ):
+            client.register_plugin(_plugin())
+            yield client
+
+
+def _plugin() -> Any:
+    from distributed import WorkerPlugin
+
+    class Quiet(WorkerPlugin):  # type: ignore[misc]
+        """Ctrl-C in a terminal reaches every process; only the driver is to answer it."""
+
+        def setup(self, worker: Any) -> None:
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Quiet()

@@ -1,0 +1,129 @@
+"""The results of a study as one labelled dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from studies.design import Factor, Study, load_study
+from studies.folder import Folder
+from studies.records import DONE
+from studies.store import Store
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["open_study", "serve"]
+
+
+def open_study(path: str | Path) -> xr.Dataset:
+    """Open the folder of a study, finished or not.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder made by ``fitlab study run``.
+
+    Returns
+    -------
+    xarray.Dataset
+        One dimension per factor and ``replicate``. Each metric and its ``baseline_`` counterpart (1; NaN where there is
+        no result), ``status`` and ``baseline_status`` (0 missing, 1 done, 2 failed, 3 timeout, 4 skipped), ``seed``,
+        ``wall_time`` (s). Attributes: name, digest, target (JSON), versions.
+
+    Raises
+    ------
+    StudyError
+        When there is no study in the folder.
+    """
+    folder = Folder(path).require()
+    return serve(load_study(folder.study), folder.read_resolved(), Store(folder.results))
+
+
+def serve(study: Study, resolved: dict[str, Any], store: Store) -> xr.Dataset:
+    """The dataset of a study from its table."""
+    import xarray as xr
+
+    columns, rows = store.columns, store.rows
+    names = [f.name for f in study.factors]
+    grid_rows = np.flatnonzero(columns["baseline"] == 0)
+    levels = {f.name: _levels(f, columns[f.name][grid_rows]) for f in study.factors}
+    shape = tuple(len(levels[n]) for n in names)
+    where = [{v: i for i, v in enumerate(levels[n].tolist())} for n in names]
+    index = [tuple(where[a][columns[n][row].item() if columns[n].dtype.kind == "f" else str(columns[n][row])]
+                   for a, n in enumerate(names)) for row in grid_rows]  # fmt: skip
+    places = tuple(np.array(index, dtype=int).reshape(-1, len(names)).T)
+    variables: dict[str, Any] = {}
+    for name in [*store.metrics, "status", "seed", "wall_time"]:
+        column = columns[name]
+        values = np.full((*shape, store.replicates), np.nan if column.dtype.kind == "f" else 0, dtype=column.dtype)
+        values[places] = column[grid_rows]
+        variables[name] = ((*names, "replicate"), values, _attributes(name))
+    variables |= _baseline(study, store, levels, rows)
+    coords = {f.name: (f.name, levels[f.name], _about(f, resolved)) for f in study.factors}
+    target = study.document.target.model_dump() | {"factor": study.target_factor.name}
+    return xr.Dataset(
+        variables,
+        {**coords, "replicate": np.arange(store.replicates)},
+        {
+            "schema": study.document.schema_,
+            "name": study.document.name,
+            "study_digest": resolved["digest"],
+            "target": json.dumps(target),
+            "code_versions": list(store.attributes["code_versions"]),
+        },
+    )
+
+
+def _baseline(study: Study, store: Store, levels: dict[str, Any], rows: dict[str, int]) -> dict[str, Any]:
+    """Metrics of the baseline, along the factors of training only (none for a named setting)."""
+    points = study.baseline_points()
+    training = [f for f in study.factors if f.trains and points[0].digital]
+    names = [f.name for f in training]
+    shape = (*(len(levels[n]) for n in names), store.replicates)
+    out: dict[str, Any] = {}
+    for name in [*store.metrics, "status"]:
+        column = store.columns[name]
+        values = np.full(shape, np.nan if column.dtype.kind == "f" else 0, dtype=column.dtype)
+        for point in points:
+            if point.id in rows:
+                place = tuple(levels[n].tolist().index(point.values[n]) for n in names)
+                values[place] = column[rows[point.id]]
+        out[f"baseline_{name}"] = ((*names, "replicate"), values, _attributes(name))
+    return out
+
+
+def _levels(factor: Factor, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Levels of an axis: those asked for and those that refinement or earlier runs added."""
+    if factor.numeric:
+        return np.unique(np.concatenate([np.asarray(factor.levels, float), stored.astype(float)]))
+    extra = sorted({str(v) for v in stored} - set(map(str, factor.levels)))
+    return np.array([*map(str, factor.levels), *extra], dtype=object)
+
+
+def _about(factor: Factor, resolved: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a factor's coordinate."""
+    known = resolved["factors"][factor.name]
+    about = {
+        "long_name": factor.label or factor.name,
+        "units": "1",
+        "kind": factor.kind,
+        "scale": factor.scale,
+        "fields": list(known["fields"]),
+    }
+    numbers = {k: v for k, v in known["start"].items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return about | {
+        "start": json.dumps(numbers),
+        "standard_error": json.dumps(known["standard_error"]),
+    }
+
+
+def _attributes(name: str) -> dict[str, Any]:
+    if name == "status":
+        return {"flag_values": [0, 1, 2, 3, 4], "flag_meanings": "missing done failed timeout skipped", "done": DONE}
+    if name == "accuracy":
+        return {"units": "1", "long_name": "test accuracy", "valid_min": 0.0, "valid_max": 1.0}
+    return {"units": "s" if name == "wall_time" else "1", "long_name": name.replace("_", " ")}

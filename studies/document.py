@@ -1,0 +1,212 @@
+"""The study file as it is written: sections, keys, what each may hold.
+
+Everything here is a statement about the file alone; that a field exists in the simulator is checked in
+:mod:`studies.resolve`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from studies.quantities import number, seconds
+
+__all__ = ["SCHEMA", "Base", "Document", "FactorEntry", "Refine", "Replicates", "Run", "Target", "Train"]
+
+SCHEMA = "studies.study/1"
+
+Number = Annotated[float, BeforeValidator(number)]
+Seconds = Annotated[float, BeforeValidator(seconds)]
+Level = float | str | bool
+
+
+def _level(value: Any) -> Level:
+    """A level of a factor: a number, text with a unit, the name of an enumeration member, or true/false."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if value[:1].isdigit() or value[:1] in "+-.":
+            return number(value)
+        if not value.strip():
+            raise ValueError("an empty text is not a level")
+        return value
+    return number(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a whole number; write for example 5")  # noqa: TRY004  pydantic collects ValueError
+    return value
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Train(_Part):
+    """How the network is trained at each point."""
+
+    epochs: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 15
+    batch: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 10
+    lr: Annotated[Number, Field(gt=0)] = 0.1
+
+
+class Base(_Part):
+    """The one simulation that the factors vary."""
+
+    device: str | None = None
+    algorithm: str = "sgd"
+    task: str = "digits-mlp"
+    data: str | None = None
+    set: dict[str, Annotated[Level, BeforeValidator(_level)]] = {}
+    train: Train = Train()
+
+
+Spacing = tuple[Number, Number, Annotated[int, BeforeValidator(_count), Field(ge=2)]]
+
+
+class _Spaced(_Part):
+    linspace: Spacing | None = None
+    geomspace: Spacing | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> _Spaced:
+        if (self.linspace is None) == (self.geomspace is None):
+            raise ValueError("give either linspace or geomspace, as [first, last, count]")
+        return self
+
+    def levels(self) -> list[float]:
+        first, last, count = self.linspace or self.geomspace  # type: ignore[misc]
+        if first == last:
+            raise ValueError(f"first and last value are both {first!r}; a factor needs different values")
+        if self.linspace is not None:
+            return [first + (last - first) * i / (count - 1) for i in range(count)]
+        if not (first > 0 and last > 0):
+            raise ValueError(f"geomspace runs between positive values, not from {first!r} to {last!r}")
+        logs = [math.log(first) + (math.log(last) - math.log(first)) * i / (count - 1) for i in range(count)]
+        # Twelve digits: ends come out as written, and the value can be read in a table.
+        return [float(f"{math.exp(x):.12g}") for x in logs]
+
+
+LevelItem = Annotated[Level, BeforeValidator(_level)]
+
+
+class FactorEntry(_Part):
+    """One axis of the study: its levels, and the fields that they set or multiply."""
+
+    fields: list[str] | None = None
+    values: list[LevelItem] | None = None
+    linspace: Spacing | None = None
+    geomspace: Spacing | None = None
+    multiply: list[Number] | _Spaced | None = None
+    zip: dict[str, list[LevelItem]] | None = None
+    labels: list[str] | None = None
+    scale: Literal["log", "linear"] | None = None
+    label: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> FactorEntry:
+        given = [k for k in ("values", "linspace", "geomspace", "multiply", "zip") if getattr(self, k) is not None]
+        if len(given) != 1:
+            had = "none" if not given else " and ".join(given)
+            raise ValueError(f"give exactly one of values, linspace, geomspace, multiply, zip; given: {had}")
+        if self.labels is not None and self.zip is None:
+            raise ValueError("labels go with zip only; numbers label themselves")
+        if self.zip is not None and self.fields is not None:
+            raise ValueError("zip names its fields itself; remove fields")
+        if self.fields is not None and not self.fields:
+            raise ValueError('fields is empty; name at least one, such as ["device.dw_min"]')
+        levels = self.levels()
+        if not levels:
+            raise ValueError(f"{given[0]} is empty; a factor needs at least one level")
+        if len(set(map(str, levels))) != len(levels):
+            twice = next(v for v in levels if list(map(str, levels)).count(str(v)) > 1)
+            raise ValueError(f"level {twice!r} occurs twice; give every level once")
+        kinds = {"text" if isinstance(v, str | bool) else "number" for v in levels}
+        if len(kinds) > 1:
+            raise ValueError("levels mix numbers and text; use one kind")
+        if self.scale == "log" and (kinds == {"text"} or min(levels) <= 0):
+            raise ValueError('scale = "log" needs positive numbers as levels')
+        if self.multiply is not None and min(levels) < 0:
+            raise ValueError(f"multiplier {min(levels)!r} is negative; multipliers are zero or positive")
+        return self
+
+    def levels(self) -> list[Any]:
+        """Levels in the order of the file."""
+        if self.values is not None:
+            return list(self.values)
+        if self.zip is not None:
+            lengths = {key: len(items) for key, items in self.zip.items()}
+            if len(set(lengths.values())) != 1:
+                raise ValueError(f"zip needs lists of one length, given: {lengths or 'no field'}")
+            count = next(iter(lengths.values()))
+            if self.labels is not None and len(self.labels) != count:
+                raise ValueError(f"{len(self.labels)} labels for {count} levels; give one label a level")
+            return list(self.labels) if self.labels is not None else [f"level {i + 1}" for i in range(count)]
+        if isinstance(self.multiply, list):
+            return list(self.multiply)
+        spaced = self.multiply or _Spaced(linspace=self.linspace, geomspace=self.geomspace)
+        return list(spaced.levels())
+
+    def default_scale(self) -> str:
+        """Scale on which thresholds are interpolated."""
+        if self.scale is not None:
+            return self.scale
+        if self.geomspace is not None or (isinstance(self.multiply, _Spaced) and self.multiply.geomspace is not None):
+            return "log"
+        levels = self.levels()
+        if self.values is not None or isinstance(self.multiply, list):
+            positive = not any(isinstance(v, str | bool) for v in levels) and min(levels) > 0
+            return "log" if positive and max(levels) >= 4 * min(levels) else "linear"
+        return "linear"
+
+
+class Replicates(_Part):
+    """Repeats of every point; a replicate is a seed."""
+
+    count: Annotated[int, BeforeValidator(_count), Field(ge=1, le=1000)] = 5
+    common: bool = True
+    seed: Annotated[int, BeforeValidator(_count), Field(ge=0)] = 0
+
+
+class Target(_Part):
+    """The question: how far may the factor go before the metric falls under the level."""
+
+    metric: str = "accuracy"
+    baseline: Literal["digital"] | dict[str, LevelItem] = "digital"
+    level: Annotated[Number, Field(gt=0, lt=1)] = 0.99
+    factor: str | None = None
+    better: Literal["lower", "higher"] = "lower"
+    normalisation: Literal["ratio", "above-chance"] = "ratio"
+    chance: Annotated[Number, Field(ge=0, lt=1)] | None = None
+
+
+class Refine(_Part):
+    """Bisection around the threshold once the grid is done."""
+
+    resolution: Annotated[Number, Field(gt=0)] = 0.05
+    max_points: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 12
+
+
+class Run(_Part):
+    """How the work is done; nothing here changes a result."""
+
+    retries: Annotated[int, BeforeValidator(_count), Field(ge=0)] = 1
+    timeout: Seconds = "30 min"  # type: ignore[assignment]
+    threads: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 1
+    group: Annotated[int, BeforeValidator(_count), Field(ge=1)] | None = None
+
+
+class Document(_Part):
+    """A whole study file."""
+
+    schema_: Literal["studies.study/1"] = Field(alias="schema")
+    name: str = Field(min_length=1)
+    base: Base = Base()
+    factors: dict[str, FactorEntry] = Field(min_length=1)
+    replicates: Replicates = Replicates()
+    target: Target = Target()
+    refine: Refine | None = None
+    run: Run = Run()

@@ -1,0 +1,137 @@
+"""Open the folder of a study for running: make it, extend it, or say why it does not fit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from studies.design import Study, load_study
+from studies.errors import StudyError
+from studies.folder import Folder, write_text
+from studies.resolve import Resolved, resolve
+from studies.store import Store
+
+__all__ = ["code_version", "default_folder", "open_folder", "prepare", "provenance"]
+
+_PACKAGES = ("fitlab", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed", "pydantic", "lmfit")
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def default_folder(file: str | Path) -> Path:
+    """``noise.toml`` -> ``noise.study`` beside it."""
+    return Path(file).with_suffix(".study")
+
+
+def prepare(file: str | Path, out: str | Path | None = None) -> tuple[Resolved, Folder]:
+    """Folder for running a study file.
+
+    A new folder appears complete or not at all. An existing one is continued when file and folder agree on everything
+    but the levels of the factors and the number of replicates.
+
+    Raises
+    ------
+    StudyError
+        When the folder holds another study; the differences are named.
+    """
+    study = load_study(file)
+    resolved = resolve(study)
+    folder = Folder(out if out is not None else default_folder(file))
+    if folder.path.exists():
+        if not folder.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise StudyError(f"{folder.path}: exists and is not the folder of a study; choose another with -o DIR")
+        if folder.exists():
+            _same(folder, resolved)
+            text = Path(file).read_text(encoding="utf-8")
+            if text != folder.study.read_text(encoding="utf-8"):
+                write_text(folder.study, text)
+                folder.write_resolved(resolved.describe())
+            return resolved, folder
+        folder.path.rmdir()
+    _make(folder, Path(file), study, resolved)
+    return resolved, folder
+
+
+def _make(folder: Folder, file: Path, study: Study, resolved: Resolved) -> None:
+    parent = folder.path.absolute().parent
+    if not parent.is_dir():
+        raise StudyError(f"{parent}: is not a folder; make it, or choose another place with -o DIR")
+    temporary = parent / f".{folder.path.name}.{secrets.token_hex(4)}"
+    temporary.mkdir()
+    try:
+        new = Folder(temporary)
+        write_text(new.study, file.read_text(encoding="utf-8"))
+        for path in resolved.inputs:
+            Folder.copy_input(path, new.inputs)
+        new.write_resolved(resolved.describe())
+        attributes = {"name": study.document.name, "study_digest": resolved.digest}
+        Store.create(new.results, study.factors, resolved.metrics, study.replicates, attributes)
+        os.rename(temporary, folder.path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def open_folder(path: str | Path) -> tuple[Resolved, Folder]:
+    """An existing folder, with its own copy of the study."""
+    folder = Folder(path).require()
+    stored = folder.read_resolved()
+    resolved = resolve(load_study(folder.study), inputs=folder.inputs, data=stored.get("data"))
+    _same(folder, resolved)
+    return resolved, folder
+
+
+def _same(folder: Folder, resolved: Resolved) -> None:
+    """Refuse to mix results of different studies; name what differs."""
+    stored = folder.read_resolved()
+    new = resolved.describe()
+    # As JSON holds it: tuples are lists there.
+    differences = _differences(stored["contents"], new["contents"], "base")
+    for name in dict.fromkeys([*stored["factors"], *new["factors"]]):
+        old, now = stored["factors"].get(name), new["factors"].get(name)
+        if old is None or now is None:
+            differences.append(f"factor {name!r} is {'new' if old is None else 'gone'}")
+        elif (old["kind"], sorted(old["fields"])) != (now["kind"], sorted(now["fields"])):
+            differences.append(f"factor {name!r} was {old['kind']} {old['fields']}, is {now['kind']} {now['fields']}")
+    if differences:
+        raise StudyError(
+            f"{folder.path}: holds another study ({'; '.join(differences)}); choose a new folder with -o DIR"
+        )
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{path}.{k}")]
+    return [] if old == new else [f"{path} was {old!r}, is {new!r}"]
+
+
+def code_version() -> str:
+    """Version of the package that computes, as kept with each result."""
+    try:
+        return version("fitlab")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def provenance() -> dict[str, Any]:
+    """What this run ran on; neither user nor host."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "versions": versions,
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }

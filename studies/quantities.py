@@ -1,0 +1,74 @@
+"""Numbers as they stand in a study file: plain, or text with a unit."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pint
+
+__all__ = ["number", "seconds"]
+
+_PERCENT = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*%\s*$")
+
+
+def number(value: Any) -> float:
+    """Return a dimensionless number given as a number or as text such as ``"30 %"``.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that says what was given and what is allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f'{value!r} is not a number; write 0.3 or "30 %"')  # noqa: TRY004  pydantic collects ValueError
+    if isinstance(value, str):
+        percent = _PERCENT.match(value)
+        if percent:
+            # Division of the decimal text keeps 30 % and 0.3 the same number.
+            return float(percent[1]) / 100.0
+        return _with_unit(value, "", 'a number without unit, such as 0.3 or "30 %"')
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r} is not finite; write a finite number")
+    return float(value)
+
+
+def seconds(value: Any) -> float:
+    """Return a duration in seconds given as text with a unit, such as ``"30 min"``.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that says what was given and what is allowed.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} has no unit of time; write for example "30 min"')  # noqa: TRY004  pydantic collects ValueError
+    result = _with_unit(value, "s", 'a duration such as "30 min"')
+    if not result > 0:
+        raise ValueError(f'{value!r} is not longer than zero; write a duration such as "30 min"')
+    return result
+
+
+@functools.cache
+def _registry() -> pint.UnitRegistry[Any]:
+    import pint
+
+    return pint.UnitRegistry()
+
+
+def _with_unit(text: str, unit: str, wanted: str) -> float:
+    import pint
+
+    try:
+        quantity = _registry().Quantity(text)
+        result = float(quantity.to(unit or "dimensionless").magnitude)
+    except pint.DimensionalityError:
+        raise ValueError(f"{text!r} has another unit; wanted is {wanted}") from None
+    except Exception:  # noqa: BLE001  pint raises many kinds, tokenizer errors among them
+        raise ValueError(f"{text!r} is not understood; wanted is {wanted}") from None
+    if not math.isfinite(result):
+        raise ValueError(f"{text!r} is not finite; wanted is {wanted}")
+    return result

@@ -1,0 +1,355 @@
+"""From the names in a study file to the simulator's settings: devices, fields, absolute values, structures."""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sim.errors import ConfigError, FitlabError
+from studies.design import Factor, Point, Study, _close, _key, canonical, digest
+from studies.errors import StudyFileError
+from studies.records import Job, Pair
+from studies.task import find_task
+
+__all__ = ["Resolved", "resolve"]
+
+_TRAIN = ("train.epochs", "train.batch", "train.lr")
+# Replicas share the number of batches and their size; a learning rate is each one's own.
+_TRAIN_STRUCTURE = ("train.epochs", "train.batch")
+
+
+@dataclass
+class Resolved:
+    """A study with everything looked up and checked.
+
+    Parameters
+    ----------
+    study : Study
+    config : object or None
+        Configuration that the factors change; None for a task without a device.
+    metrics : tuple of str
+    fields : dict
+        Factor name -> paths that it sets, patterns expanded.
+    start : dict
+        Path -> value in the base, for every path that a factor touches (None where there is none).
+    data : str or None
+        Folder of the data, absolute.
+    uncertainty : dict
+        Path -> standard error of the fitted value; only where the parameter set has one.
+    contents : dict
+        What enters the study's digest.
+    inputs : list of Path
+        Files that the study names and the folder keeps.
+    """
+
+    study: Study
+    config: Any
+    metrics: tuple[str, ...]
+    fields: dict[str, tuple[str, ...]]
+    start: dict[str, Any]
+    data: str | None
+    uncertainty: dict[str, float]
+    contents: dict[str, Any]
+    inputs: list[Path]
+    _structures: dict[Any, Hashable] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """What must be equal for stored points to stay valid."""
+        return digest(self.contents)
+
+    def settings(self, point: Point) -> dict[str, Any]:
+        """Absolute value of each path at a point."""
+        out: dict[str, Any] = {}
+        for factor in self.study.factors:
+            if factor.name in point.values:
+                out |= self._levels(factor, point.values[factor.name])
+        return out
+
+    def _levels(self, factor: Factor, level: float | str) -> dict[str, Any]:
+        if factor.columns is not None:
+            index = factor.levels.index(level)
+            return {path: column[index] for path, column in factor.columns.items()}
+        if factor.kind == "multiply":
+            return {path: self.start[path] * float(level) for path in self.fields[factor.name]}
+        return dict.fromkeys(self.fields[factor.name], level)
+
+    def structure(self, point: Point) -> Hashable:
+        """What pairs must share to run together."""
+        settings = {p: v for p, v in self.settings(point).items() if p in self._shaping}
+        key = (point.digital, canonical(settings))
+        if key not in self._structures:
+            train = {p: v for p, v in settings.items() if p.startswith("train.")}
+            self._structures[key] = (point.digital, canonical(train), self._shape(settings, point.digital))
+        return self._structures[key]
+
+    def _shape(self, settings: dict[str, Any], digital: bool) -> Hashable:
+        if self.config is None or digital:
+            return None
+        from sim.configs import structure
+
+        return structure(configured(self.config, settings))
+
+    @property
+    def _shaping(self) -> set[str]:
+        """Paths that may change the structure: all but the plain numbers of the configuration."""
+        touched = {p for paths in self.fields.values() for p in paths}
+        if self.config is None:
+            return touched & set(_TRAIN_STRUCTURE)
+        from sim.configs import numeric_paths, setting_at
+
+        numbers = {p for p in numeric_paths(self.config) if not setting_at(self.config, p).structural}
+        return {p for p in touched if p not in numbers and p != "train.lr"}
+
+    def pair(self, point: Point, replicate: int) -> Pair:
+        """A pair with its settings and seeds."""
+        seeds = {name: self.study.seed(replicate, name, point.id) for name in ("simulator", "data-order")}
+        return Pair(point.id, replicate, point.digital, self.settings(point), seeds)
+
+    def job(self, units: list[tuple[Point, int]]) -> Job:
+        """The job that runs these pairs together."""
+        document = self.study.document
+        pairs = tuple(self.pair(point, replicate) for point, replicate in units)
+        train = document.base.train.model_dump()
+        return Job(document.base.task, self.config, train, self.data, document.run.threads, pairs)
+
+    def describe(self) -> dict[str, Any]:
+        """The content of ``resolved.json``."""
+        return {
+            "digest": self.digest,
+            "contents": self.contents,
+            "config": None if self.config is None else {"class": type(self.config).__name__, **self.config.to_dict()},
+            "train": self.study.document.base.train.model_dump(),
+            "data": self.data,
+            "metrics": list(self.metrics),
+            "factors": {
+                f.name: {
+                    "kind": f.kind,
+                    "fields": list(self.fields[f.name]),
+                    "levels": list(f.levels),
+                    "start": {p: self.start[p] for p in self.fields[f.name]},
+                    "standard_error": {p: self.uncertainty[p] for p in self.fields[f.name] if p in self.uncertainty},
+                }
+                for f in self.study.factors
+            },
+        }
+
+
+def configured(config: Any, settings: dict[str, Any]) -> Any:
+    """A copy of a configuration with settings assigned (paths of the training left out)."""
+    from sim.configs import set_path, setting_at
+
+    changed = copy.deepcopy(config)
+    for path, value in settings.items():
+        if path.startswith("train."):
+            continue
+        if setting_at(changed, path).kind is bool and value in ("true", "false"):
+            value = value == "true"
+        set_path(changed, path, value)
+    return changed
+
+
+def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None) -> Resolved:
+    """Look up everything that a study names, and try every level of every factor.
+
+    Parameters
+    ----------
+    study : Study
+    inputs : Path, optional
+        Folder with copies of the named files; used before the places that the study names.
+    data : str, optional
+        Folder of the data, instead of the one in the study.
+
+    Raises
+    ------
+    StudyFileError
+        Naming file and key.
+    """
+    source = str(study.source)
+    base = study.document.base
+
+    def fault(key: str, text: object) -> StudyFileError:
+        return StudyFileError(source, [(key, str(text))])
+
+    try:
+        metrics = find_task(base.task)[1]
+    except FitlabError as error:
+        raise fault("", error) from None
+    if study.document.target.metric not in metrics:
+        near = _close(study.document.target.metric, list(metrics))
+        raise fault("target.metric", f"{study.document.target.metric!r} is not measured by {base.task}{near}")
+    own = ":" in base.task
+    config, about, files, errors = None, {}, [], {}
+    if base.device is not None:
+        try:
+            config, about, files, errors = _device(study, inputs)
+        except ConfigError as error:
+            raise fault("base", error) from None
+        except FitlabError as error:
+            raise fault("base.device", error) from None
+        for path, value in base.set.items():
+            try:
+                config = configured(config, {path: value})
+            except ConfigError as error:
+                raise fault(f"base.set.{_key(path)}", error) from None
+    elif not own:
+        raise fault("base.device", "is missing; give a parameter set (a .toml file) or the name of a preset device")
+    folder = _data_folder(study, data)
+    contents = {
+        "schema": study.document.schema_,
+        "task": base.task,
+        "device": about,
+        "set": base.set,
+        "train": base.train.model_dump(),
+        "data": _data_digest(base.task, folder, lambda text: fault("base.data", text)),
+        "metric": study.document.target.metric,
+        "seed": study.document.replicates.seed,
+        "common": study.document.replicates.common,
+        "algorithm": base.algorithm,
+    }
+    resolved = Resolved(study, config, metrics, {}, {}, folder, errors, contents, files)
+    _expand(resolved, fault)
+    _try_levels(resolved, fault)
+    return resolved
+
+
+def _device(study: Study, inputs: Path | None) -> tuple[Any, dict[str, Any], list[Path], dict[str, float]]:
+    """Configuration, description, files and standard errors of the base device."""
+    from sim.configs import build_config
+
+    base = study.document.base
+    name = str(base.device)
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        path = _input(study, name, inputs)
+        import fitlab.parameters
+
+        parameters = fitlab.parameters.load(path)
+        text = hashlib.sha256(path.read_bytes()).hexdigest()
+        config = build_config(base.algorithm, parameters.to_device())
+        return config, {"parameter_set": Path(name).name, "sha256": text}, [path], _standard_errors(parameters)
+    import sim.presets
+
+    known = [n for n in sim.presets.names() if n.endswith("Device")]
+    if name not in known:
+        raise FitlabError(
+            f"{name!r} is not the name of a preset device{_close(name, known)} A parameter set is given as a .toml file"
+        )
+    config = build_config(base.algorithm, getattr(sim.presets, name)())
+    return config, {"preset": name, "fields": config.device.to_dict()}, [], {}
+
+
+def _input(study: Study, name: str, inputs: Path | None) -> Path:
+    places = [] if inputs is None else [inputs / Path(name).name]
+    places.append(study.source.parent / name)
+    found = next((p for p in places if p.is_file()), None)
+    if found is None:
+        raise FitlabError(
+            f"{name!r} is not there (looked for {places[-1]}); make it with: fitlab fit FILE.csv -o {name}"
+        )
+    return found
+
+
+def _standard_errors(parameters: Any) -> dict[str, float]:
+    """Path -> standard error, for the fitted fields that have one."""
+    return {}
+
+
+def _data_folder(study: Study, data: str | None) -> str | None:
+    given = data or study.document.base.data
+    if given is None:
+        return None
+    path = Path(given)
+    return str(path if path.is_absolute() or data else (study.source.parent / path).resolve())
+
+
+def _data_digest(task: str, folder: str | None, fault: Any) -> str:
+    if ":" in task:
+        return ""
+    from studies.data import fingerprint
+
+    try:
+        return fingerprint(task.split("-")[0], folder)
+    except FitlabError as error:
+        raise fault(error) from None
+
+
+def _expand(resolved: Resolved, fault: Any) -> None:
+    """Patterns to paths; refuse unknown paths and paths that two factors set."""
+    from sim.configs import get_path, numeric_paths
+
+    base = resolved.study.document.base
+    config = resolved.config
+    train = base.train.model_dump()
+    owners: dict[str, str] = {}
+    for factor in resolved.study.factors:
+        key = f"factors.{_key(factor.name)}"
+        paths: list[str] = []
+        for pattern in factor.fields:
+            if pattern.startswith("train."):
+                if pattern not in _TRAIN:
+                    raise fault(key, f"{pattern!r} is no setting of the training{_close(pattern, list(_TRAIN))}")
+                found = [pattern]
+            elif config is None:
+                found = [pattern]
+            elif "*" in pattern:
+                found = [p for p in numeric_paths(config) if fnmatch.fnmatchcase(p, pattern)]
+                if not found:
+                    raise fault(key, f'no number of the configuration matches {pattern!r}; try "device.*_dtod"')
+            else:
+                try:
+                    get_path(config, pattern)
+                except ConfigError as error:
+                    raise fault(key, error) from None
+                found = [pattern]
+            paths += [p for p in found if p not in paths]
+        for path in paths:
+            if path in owners:
+                raise fault(key, f"{path} is already varied by the factor {owners[path]!r}; vary a field in one factor")
+            owners[path] = factor.name
+            name = path.removeprefix("train.")
+            resolved.start[path] = (
+                train[name] if path in _TRAIN else base.set.get(path) if config is None else get_path(config, path)
+            )
+        if factor.kind == "multiply":
+            # A switch or a text cannot be multiplied, and a joint factor leaves whole fields that are zero at zero.
+            for path in paths:
+                if isinstance(resolved.start[path], bool) or not isinstance(resolved.start[path], int | float):
+                    raise fault(key, f"multiplies {path}, which is {resolved.start[path]!r}; only numbers can be")
+            if all(resolved.start[path] == 0 for path in paths):
+                fields = ", ".join(paths)
+                raise fault(key, f"multiplies {fields}, which is 0 in the base, so nothing changes; use values instead")
+        resolved.fields[factor.name] = tuple(paths)
+
+
+def _try_levels(resolved: Resolved, fault: Any) -> None:
+    """Assign every level once, so that a bad one is found before anything runs."""
+    from studies.document import Train
+
+    for factor in resolved.study.factors:
+        for level in factor.levels:
+            settings = resolved._levels(factor, level)
+            train = {p.removeprefix("train."): v for p, v in settings.items() if p in _TRAIN}
+            try:
+                if train:
+                    whole = {k: int(v) if k != "lr" and v == int(v) else v for k, v in train.items()}
+                    Train.model_validate({**resolved.study.document.base.train.model_dump(), **whole})
+                if resolved.config is not None:
+                    changed = configured(resolved.config, settings)
+                    changed.check()
+                    _check_supported(changed)
+            except ConfigError as error:
+                raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {error}") from None
+            except ValueError as error:
+                text = str(error).splitlines()[2].strip() if "validation error" in str(error) else str(error)
+                raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {text}") from None
+
+
+def _check_supported(config: Any) -> None:
+    from sim.configs import check_supported
+
+    check_supported(config)

@@ -1,0 +1,151 @@
+"""On the worker: run one job, and return an outcome for each pair whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from studies.errors import StudyError
+from studies.records import DONE, FAILED, SKIPPED, TIMEOUT, Job, Outcome, Stopped, TimeUp
+
+__all__ = ["TASKS", "TOPIC", "Control", "execute", "find_task"]
+
+TOPIC = "fitlab-study"
+
+# Name -> (function, metrics). A name instead of an import keeps torch out of the driver.
+TASKS = {
+    "digits-mlp": ("studies.train:digits_mlp", ("accuracy", "loss")),
+    "mnist-mlp3": ("studies.train:mnist_mlp3", ("accuracy", "loss")),
+}
+
+
+class Control:
+    """What a task asks between batches: am I to stop?
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds that the task may take.
+    stopped : callable or None
+        Says whether the run was cancelled; asked twice a second at most.
+    """
+
+    def __init__(self, timeout: float = math.inf, stopped: Callable[[], bool] | None = None) -> None:
+        self._deadline = time.monotonic() + timeout
+        self._stopped = stopped
+        self._next = 0.0
+
+    def check(self) -> None:
+        """Return, or raise Stopped or TimeUp."""
+        now = time.monotonic()
+        if now > self._deadline:
+            raise TimeUp
+        if self._stopped is not None and now >= self._next:
+            self._next = now + 0.5
+            if self._stopped():
+                raise Stopped
+
+
+def find_task(name: str) -> tuple[str, tuple[str, ...]]:
+    """The function (``module:function``) and the metrics of a task.
+
+    Raises
+    ------
+    StudyError
+        For a name that is not known, or a function that cannot be imported.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    if ":" not in name:
+        raise StudyError(f'base.task: {name!r} is not known; write one of {", ".join(TASKS)}, or "module:function"')
+    function = _import(name)
+    return name, tuple(getattr(function, "metrics", ("accuracy",)))
+
+
+def _import(path: str) -> Callable[[Job, Control], list[dict[str, float]]]:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise StudyError(f"base.task: {path!r} cannot be imported ({error}); is it on the Python path?") from None
+
+
+def execute(job: Job, timeout: float, stop_name: str | None = None, key: str = "") -> list[Outcome]:
+    """Run a job. Errors come back as outcomes: only the death of the worker reaches dask."""
+    worker = _announce(key)
+    start = time.monotonic()
+
+    def outcomes(status: int, **more: Any) -> list[Outcome]:
+        spent = (time.monotonic() - start) / len(job.pairs)
+        return [Outcome(pair, status, wall_time=spent, worker=worker, **more) for pair in job.pairs]
+
+    try:
+        function = _import(find_task(job.task)[0])
+        with _threads(job.threads):
+            results = function(job, Control(timeout, _stop_check(stop_name)))
+    except Stopped:
+        return outcomes(SKIPPED)
+    except TimeUp:
+        text = f"took longer than the {timeout:g} s allowed; raise run.timeout or train less"
+        return outcomes(TIMEOUT, error="TimeUp", message=text)
+    except Exception as error:  # noqa: BLE001  every error is a result here: it belongs to these pairs, not to the run
+        transient = isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        return outcomes(
+            FAILED,
+            error=type(error).__name__,
+            message=str(error) or type(error).__name__,
+            traceback=traceback.format_exc(),
+            transient=transient,
+        )
+    return [_judge(o, r) for o, r in zip(outcomes(DONE), results, strict=True)]
+
+
+def _judge(outcome: Outcome, metrics: dict[str, float]) -> Outcome:
+    """A result that is not finite is a failure of that pair alone."""
+    wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
+    if not wrong:
+        return Outcome(outcome.pair, DONE, dict(metrics), outcome.wall_time, worker=outcome.worker)
+    text = ", ".join(f"{k} = {v}" for k, v in wrong.items())
+    message = f"the result is not finite ({text}); the training diverged"
+    return Outcome(
+        outcome.pair, FAILED, {}, outcome.wall_time, error="NotFinite", message=message, worker=outcome.worker
+    )
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Any:
+    """Bound the threads of BLAS, OpenMP and torch while a task works."""
+    import sys
+
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(count):
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(count)
+        yield
+
+
+def _announce(key: str) -> str:
+    """Tell the driver that this task has started, and where; returns the worker's address."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return ""
+    worker.log_event(TOPIC, {"key": key, "worker": worker.address})
+    return str(worker.address)
+
+
+def _stop_check(name: str | None) -> Callable[[], bool] | None:
+    if name is None:
+        return None
+    from distributed import Event
+
+    event = Event(name)
+    return lambda: bool(event.is_set())

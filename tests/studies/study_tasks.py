@@ -1,0 +1,71 @@
+"""Task functions for tests of the engine: known answers, and every way to go wrong."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+
+import numpy as np
+
+from studies.records import Job
+from studies.task import Control
+
+
+def smooth(job: Job, control: Control) -> list[dict[str, float]]:
+    """Accuracy that falls with ``noise`` and is 0.98 in the baseline, with scatter from the seed."""
+    results = []
+    for pair in job.pairs:
+        control.check()
+        scatter = np.random.default_rng(pair.seeds["simulator"] % 2**32).normal()
+        noise = 0.0 if pair.digital else float(pair.settings.get("noise", 0.0))
+        extra = 0.0 if pair.digital else float(pair.settings.get("other", 0.0))
+        drop = 1 / (1 + math.exp(-4 * (math.log(noise + 1e-9) + extra)))
+        results.append({"accuracy": 0.98 - 0.8 * drop + 0.002 * scatter})
+    return results
+
+
+smooth.metrics = ("accuracy",)  # type: ignore[attr-defined]
+
+
+def slow(job: Job, control: Control) -> list[dict[str, float]]:
+    """As smooth, a tenth of a second a pair, looking up between."""
+    for _ in range(5 * len(job.pairs)):
+        time.sleep(0.02)
+        control.check()
+    return smooth(job, control)
+
+
+def faulty(job: Job, control: Control) -> list[dict[str, float]]:
+    """Goes wrong in the way that ``other`` says; only replicate 0, only at noise = 2."""
+    for pair in job.pairs:
+        if pair.digital or pair.settings["noise"] != 2 or pair.replicate != 0:
+            continue
+        mode = os.environ.get("STUDY_TEST_FAULT") or pair.settings["mode"]
+        if mode == "error":
+            raise ValueError("a bad point")
+        if mode == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mode == "timeout":
+            while True:
+                time.sleep(0.01)
+                control.check()
+        if mode == "hang":
+            time.sleep(1000)
+        if mode == "nan":
+            results = smooth(job, control)
+            results[job.pairs.index(pair)] = {"accuracy": math.nan}
+            return results
+        if mode.startswith("transient"):
+            flag = mode.partition(":")[2]
+            if not os.path.exists(flag):
+                with open(flag, "w"):
+                    pass
+                raise OSError("the disk is away for a moment")
+    return smooth(job, control)
+
+
+def broken(job: Job, control: Control) -> list[dict[str, float]]:
+    """Always fails the same way."""
+    raise RuntimeError("nothing works")
