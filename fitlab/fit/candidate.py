@@ -1,0 +1,160 @@
+"""One model fitted to one device: both estimators, what the data do not determine, and the figures of merit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .free import FAR
+from .models import Model, device_field_slopes, device_fields
+from .output_error import OutputError, fit_output_error, fit_starts, goodness, mean_response
+from .prediction_error import PredictionError, fit_prediction_error
+from .response import Floats, Trace
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+Adjust = Callable[["Parameters"], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model.
+
+    Attributes
+    ----------
+    least_squares : output-error fit (best mean trajectory)
+    likelihood : prediction-error fit (what the parameter set holds)
+    stored : values with bounds that were not reached put at the end of the states seen
+    starts, mean : start values and mean trajectory of `stored`
+    r2, nrmse : of that trajectory
+    reasons : parameter to the reason why it has no standard error
+    """
+
+    model: Model
+    mult_noise: bool
+    least_squares: OutputError
+    likelihood: PredictionError
+    stored: dict[str, float]
+    starts: Floats
+    mean: Floats
+    r2: float
+    nrmse: float
+    reasons: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """Model name, with its noise form where there are two."""
+        return self.model.name if len(self.model.noise) == 1 or self.mult_noise else f"{self.model.name} (additive noise)"
+
+    @property
+    def parameters(self) -> int:
+        """Number of free parameters."""
+        return len(self.likelihood.varied)
+
+    @property
+    def aicc(self) -> float:
+        """-2 ln L + 2k + 2k (k+1) / (n-k-1), with the likelihood of the one-step-ahead predictions."""
+        k, n = self.parameters, self.likelihood.reads
+        return -2 * self.likelihood.log_likelihood + 2 * k + 2 * k * (k + 1) / max(n - k - 1, 1)
+
+    @property
+    def bic(self) -> float:
+        """-2 ln L + k ln n."""
+        return -2 * self.likelihood.log_likelihood + self.parameters * float(np.log(self.likelihood.reads))
+
+    def fields(self) -> tuple[dict[str, float], list[str], Floats]:
+        """Device fields, the names of those that have a standard error, and the covariance of those.
+
+        Fields are those of the device class (`dw_min`, `up_down`, bounds, gammas, `dw_min_std`, `write_noise_std`) and
+        `read_noise` in w.
+        """
+        stored = self.stored
+        steps, slopes = device_fields(stored), device_field_slopes(stored)
+        values = {**steps, **{n: stored[n] for n in self.model.parameters if not n.startswith("step_")}}
+        values["dw_min_std"], values["read_noise"] = stored["dw_min_std"], stored["read_noise"]
+        values["write_noise_std"] = stored["read_noise"] / steps["dw_min"]
+        varied = self.likelihood.varied
+        jacobian = np.zeros((len(values), len(varied)))
+        rows = {name: i for i, name in enumerate(values)}
+        for j, name in enumerate(varied):
+            if name.startswith("step_"):
+                for field, by in slopes.items():
+                    jacobian[rows[field], j] = by[name]
+                jacobian[rows["write_noise_std"], j] = -values["write_noise_std"] / steps["dw_min"] * slopes["dw_min"][name]
+            else:
+                fitted = self.likelihood.values[name]
+                jacobian[rows[name], j] = stored[name] / fitted if name.startswith("gamma_") and fitted else 1.0
+                if name == "read_noise":
+                    jacobian[rows["write_noise_std"], j] = 1 / steps["dw_min"]
+        variance = np.diag(self.likelihood.covariance)
+        known = np.isfinite(variance)
+        has = [
+            name
+            for name, row in rows.items()
+            if np.any(jacobian[row] != 0) and not np.any(jacobian[row][~known] != 0) and name not in self.reasons
+        ]
+        part = jacobian[[rows[n] for n in has]][:, known]
+        return values, has, part @ self.likelihood.covariance[np.ix_(known, known)] @ part.T
+
+
+def fit_candidate(model: Model, trace: Trace, adjust: Adjust | None = None) -> list[Candidate]:
+    """Fit one model in each of its noise forms."""
+    least_squares = fit_output_error(model, trace, adjust=adjust)
+    return [_with_noise(model, trace, least_squares, mult_noise, adjust) for mult_noise in model.noise]
+
+
+def _unbound(values: dict[str, float], name: str) -> dict[str, float]:
+    """The same response with a hard bound moved out of reach (gammas refer to the bound)."""
+    gamma = "gamma_up" if name == "w_max" else "gamma_down"
+    far = FAR if name == "w_max" else -FAR
+    out = {**values, name: far}
+    if gamma in values:
+        out[gamma] = values[gamma] * far / values[name]
+    return out
+
+
+def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noise: bool, adjust: Adjust | None) -> Candidate:
+    mean, fixed = dict(least_squares.values), set()
+    if not model.soft:
+        reached = {
+            "w_max": int(np.sum(least_squares.mean >= mean["w_max"] - 1e-9)),
+            "w_min": int(np.sum(least_squares.mean <= mean["w_min"] + 1e-9)),
+        }
+        for name, reads in reached.items():
+            if reads < 3:
+                mean = _unbound(mean, name)
+                fixed.add(name)
+    fit = fit_prediction_error(model, trace, mean, mult_noise=mult_noise, adjust=adjust, tries=2, fixed=frozenset(fixed))
+    if not model.soft:
+        vague = {
+            n for n in ("w_max", "w_min")
+            if n in fit.varied and (n in fit.reasons or fit.errors.get(n, np.inf) > 1.0)
+        }  # fmt: skip
+        if vague:
+            values = fit.values
+            for name in vague:
+                values = _unbound(values, name)
+            fixed |= vague
+            mean = {n: values[n] for n in model.parameters}
+            fit = fit_prediction_error(model, trace, mean, mult_noise=mult_noise, adjust=adjust, fixed=frozenset(fixed))
+    stored, reasons = dict(fit.values), dict(fit.reasons)
+    starts = fit_starts(model, stored, trace)
+    path = mean_response(model, stored, trace, starts)
+    if not model.soft:
+        ends = {"w_max": max(1.0, float(path.max())), "w_min": min(-1.0, float(path.min()))}
+        for name in fixed:
+            gamma = "gamma_up" if name == "w_max" else "gamma_down"
+            if gamma in stored:
+                stored[gamma] *= ends[name] / stored[name]
+            stored[name] = ends[name]
+            reasons[name] = f"not reached: no plateau in the data, so this is only the end of the states seen ({'at least' if name == 'w_max' else 'at most'} this)"  # fmt: skip
+    else:
+        for name in ("w_max", "w_min"):
+            if abs(stored[name]) > 3.5 and name not in reasons:
+                reasons[name] = "not identifiable: the asymptote lies more than 1.5 windows beyond the data; only step/bound is determined"
+    r2, nrmse = goodness(trace, path)
+    return Candidate(model, mult_noise, least_squares, fit, stored, starts, path, r2, nrmse, reasons)

@@ -1,0 +1,117 @@
+"""All models on one device, and what is told about the chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .candidate import Adjust, Candidate, fit_candidate
+from .free import NOISE
+from .models import Model
+from .noise import NoiseMoments, innovation_test, noise_moments
+from .prediction_error import fit_prediction_error
+from .prepare import DeviceTrace
+from .response import Floats, Trace, innovations
+from .symmetry import SymmetryPoint, symmetry_point
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is told about one fitted device besides its parameters.
+
+    Attributes
+    ----------
+    whiteness : float
+        Ljung-Box p-value of the standardised innovations.
+    limits : dict
+        95 % upper limits of noises that were found to be zero.
+    """
+
+    moments: NoiseMoments
+    symmetry: SymmetryPoint
+    whiteness: float
+    limits: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def candidates(models: Sequence[Model], trace: Trace, adjust: Adjust | None = None) -> list[Candidate]:
+    """Every model in each of its noise forms, fitted to one device."""
+    return [c for model in models for c in fit_candidate(model, trace, adjust)]
+
+
+def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
+    """Mean change of w that the pulses before each read make, from the state just before (signed)."""
+    previous = np.concatenate(([0.0], fit.mean[:-1]))
+    # where the read before is known, it says better than the mean trajectory where the device was
+    local = _local_mean(trace)
+    state = np.where(np.isfinite(local), local, previous)
+    up, down = fit.model.mean_steps(fit.stored, state)
+    return np.where(trace.pulses > 0, up, -down) * np.abs(trace.pulses)
+
+
+def _local_mean(trace: Trace, half: int = 4) -> Floats:
+    """Mean of the reads around, without the two that make the increment."""
+    n = len(trace.reads)
+    value = np.where(trace.used, trace.reads, 0.0)
+    total, count = (np.concatenate(([0.0], np.cumsum(v))) for v in (value, trace.used.astype(float)))
+    index = trace.segment_index
+    edges = np.concatenate((trace.starts, [n]))
+    k = np.arange(n)
+    low, high = np.maximum(k - 1 - half, edges[index]), np.minimum(k + half + 1, edges[index + 1])
+    own = value + np.concatenate(([0.0], value[:-1]))
+    own_count = trace.used.astype(float) + np.concatenate(([0.0], trace.used[:-1].astype(float)))
+    number = count[high] - count[low] - own_count
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(number >= 4, (total[high] - total[low] - own) / number, np.nan)
+
+
+def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
+    """Noise moments and whiteness, symmetry point, limits of noises that vanish, disagreements of the estimators."""
+    trace = device.trace
+    moments = noise_moments(trace, mean_step_of_reads(fit, trace), fit.mean, device.cycle)
+    kernel, _ = fit.model.kernel_values(fit.likelihood.values, fit.mult_noise)
+    sigma, kappa = (fit.likelihood.values[n] for n in NOISE)
+    _, error, variance = innovations(fit.model.kernel, kernel, sigma, kappa, trace)
+    whiteness = innovation_test(error, variance)
+    warnings = [*device.warnings, *moments.warnings]
+    if not fit.likelihood.converged:
+        warnings.append("the likelihood fit did not converge; its errors are not to be trusted")
+    if whiteness < 1e-3:
+        warnings.append(f"one-step-ahead predictions are correlated (Ljung-Box p = {whiteness:.1g}): the model does not explain all of the response")
+    if np.any(trace.pulses > 0) != np.any(trace.pulses < 0):
+        warnings.append("only one direction was measured: up_down and the symmetry point are missing")
+    mean_step = float(np.mean(np.abs(mean_step_of_reads(fit, trace))[trace.pulses != 0]))
+    if kappa > 10 * mean_step and "dw_min_std" not in fit.reasons:
+        warnings.append(f"read noise is {kappa / mean_step:.0f} times the mean step: dw_min_std rests on the slow part of the noise only")
+    for name, value in fit.least_squares.values.items():
+        deviation = fit.likelihood.errors.get(name)
+        fitted = fit.likelihood.values[name]
+        if name.startswith("step_") and deviation and abs(value - fitted) > 2 * deviation:
+            warnings.append(f"{name}: least squares on the trajectory gives {value:.4g}, the likelihood {fitted:.4g} +- {deviation:.2g}; the likelihood's is kept")
+    limits = {name: upper_limit(fit, trace, name) for name in NOISE if "lower limit" in fit.reasons.get(name, "")}
+    return Diagnosis(moments, symmetry_point(fit.likelihood, trace), whiteness, limits, tuple(dict.fromkeys(warnings)))
+
+
+def upper_limit(fit: Candidate, trace: Trace, name: str) -> float:
+    """95 % upper limit of a noise that vanishes at the optimum: -ln L, profiled, rises by 1.353 (one-sided)."""
+    best = -fit.likelihood.log_likelihood
+    mean = {n: fit.likelihood.values[n] for n in fit.model.parameters}
+    held = frozenset(n for n in fit.model.parameters if n not in fit.likelihood.varied)
+
+    def rise(value: float) -> float:
+        def hold(parameters: object) -> None:
+            parameters[name].set(value=value, vary=False)  # type: ignore[index]
+
+        found = fit_prediction_error(fit.model, trace, mean, mult_noise=fit.mult_noise, adjust=hold, fixed=held)
+        return -found.log_likelihood - best - 1.353
+
+    low = fit.likelihood.values[name]
+    high = max(low * 10, 1e-4)
+    while rise(high) < 0 and high < 1e3:
+        low, high = high, high * 4
+    for _ in range(7):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if rise(middle) < 0 else (low, middle)
+    return high

@@ -1,0 +1,97 @@
+"""Free parameters of a fit: lmfit's names, limits and ties, and the chain rule down to the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .models import Model
+from .response import Floats
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+NOISE = ("dw_min_std", "read_noise")
+FAR = 50.0
+"""A hard bound at this w takes no part: the window is [-1, 1]."""
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    "step_up": (1e-7, 4.0),
+    "step_down": (1e-7, 4.0),
+    "w_max": (0.02, FAR),
+    "w_min": (-FAR, -0.02),
+    "gamma_up": (-np.inf, np.inf),
+    "gamma_down": (-np.inf, np.inf),
+    "dw_min_std": (1e-3, 1e3),
+    "read_noise": (1e-6, 2.0),
+}
+
+
+def make_parameters(model: Model, values: Mapping[str, float], *, fixed: frozenset[str] = frozenset()) -> Parameters:
+    """lmfit Parameters of a model, with the two noise parameters when `values` holds them."""
+    from lmfit import Parameters
+
+    parameters = Parameters()
+    for name in (*model.parameters, *(n for n in NOISE if n in values)):
+        low, high = _LIMITS[name]
+        parameters.add(name, value=float(np.clip(values[name], low, high)), min=low, max=high, vary=name not in fixed)
+    return parameters
+
+
+def start_name(segment: int) -> str:
+    """Name of the start value of a segment."""
+    return f"start_{segment}"
+
+
+class Space:
+    """The vector of varied parameters x, and every parameter's value and derivative as a function of it.
+
+    Positive quantities are varied as their logarithm when `log` names them.
+    """
+
+    def __init__(self, parameters: Parameters, log: tuple[str, ...] = ()) -> None:
+        self.parameters = parameters
+        self.names = [name for name, p in parameters.items() if p.vary and p.expr is None]
+        self.all = list(parameters)
+        self.tied = any(p.expr is not None for p in parameters.values())
+        self.log = np.array([name in log for name in self.names], dtype=bool)
+        limits = [(parameters[name].min, parameters[name].max) for name in self.names]
+        self.low = np.array([np.log(a) if lg else a for (a, _), lg in zip(limits, self.log, strict=True)])
+        self.high = np.array([np.log(b) if lg else b for (_, b), lg in zip(limits, self.log, strict=True)])
+        self._fixed = {name: float(p.value) for name, p in parameters.items()}
+
+    def x(self) -> Floats:
+        """Present values of the varied parameters."""
+        v = np.array([self.parameters[name].value for name in self.names], dtype=float)
+        return np.where(self.log, np.log(np.maximum(v, 1e-300)), v)
+
+    def values(self, x: Floats) -> dict[str, float]:
+        """All parameter values at x."""
+        varied = np.where(self.log, np.exp(np.where(self.log, x, 0.0)), x)
+        if not self.tied:
+            return {**self._fixed, **{n: float(v) for n, v in zip(self.names, varied, strict=True)}}
+        for name, value in zip(self.names, varied, strict=True):
+            self.parameters[name].value = value
+        self.parameters.update_constraints()
+        return {name: float(p.value) for name, p in self.parameters.items()}
+
+    def jacobian(self, x: Floats) -> Floats:
+        """Derivatives (all, varied) of all parameter values by x."""
+        values = self.values(x)
+        out = np.zeros((len(self.all), len(self.names)))
+        row = {name: i for i, name in enumerate(self.all)}
+        for j, name in enumerate(self.names):
+            out[row[name], j] = values[name] if self.log[j] else 1.0
+        if self.tied:
+            for j in range(len(self.names)):
+                h = 1e-6 * max(1.0, abs(x[j]))
+                ahead, behind = x.copy(), x.copy()
+                ahead[j] += h
+                behind[j] -= h
+                up, down = self.values(ahead), self.values(behind)
+                for name, p in self.parameters.items():
+                    if p.expr is not None:
+                        out[row[name], j] = (up[name] - down[name]) / (2 * h)
+        return out

@@ -1,0 +1,176 @@
+"""Prediction-error fit: maximum likelihood of the reads in the state-space model, with read and step noise.
+
+Each pulse moves the state by its mean step and step noise, each read adds read noise; the likelihood is that of the
+one-step-ahead predictions (a Kalman filter in `sim/core/response.h`). It is right for any ratio of the two noises,
+where least squares on the trajectory or on increments is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .free import FAR, NOISE, Space, make_parameters
+from .models import Model
+from .newton import Minimum, hessian, minimise
+from .response import Floats, Trace, likelihood_gradient
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+Adjust = Callable[["Parameters"], None]
+_LOG = ("step_up", "step_down", *NOISE)
+
+
+@dataclass(frozen=True)
+class PredictionError:
+    """Maximum of the likelihood.
+
+    Attributes
+    ----------
+    values : dict
+        Mean-response parameters, `dw_min_std` (relative) and `read_noise` (w).
+    varied : tuple of str
+        Parameters that were free; rows of `covariance`.
+    covariance : (V, V)
+        Inverse Hessian of -ln L in the parameters themselves; NaN rows where there is none.
+    reasons : dict
+        Parameter to the reason why it has no standard error.
+    """
+
+    model: Model
+    mult_noise: bool
+    values: dict[str, float]
+    varied: tuple[str, ...]
+    covariance: Floats
+    reasons: dict[str, str]
+    log_likelihood: float
+    reads: int
+    converged: bool
+    evaluations: int
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Standard errors of the varied parameters that have one."""
+        variance = np.diag(self.covariance)
+        return {n: float(np.sqrt(v)) for n, v in zip(self.varied, variance, strict=True) if np.isfinite(v)}
+
+
+def predicted_reads(trace: Trace) -> int:
+    """Reads that the likelihood predicts: all but the first of each segment."""
+    firsts = len(np.unique(trace.segment_index[trace.used]))
+    return int(trace.used.sum()) - firsts
+
+
+def _objective(model: Model, mult_noise: bool, trace: Trace, space: Space) -> Callable[[Floats], tuple[Floats, Floats]]:
+    row = {name: i for i, name in enumerate(space.all)}
+    mean_rows = [row[n] for n in model.parameters]
+    noise_rows = [row[n] for n in NOISE]
+
+    def objective(points: Floats) -> tuple[Floats, Floats]:
+        kernels, slopes, chains, noise = [], [], [], []
+        for x in points:
+            values = space.values(x)
+            kernel, slope = model.kernel_values(values, mult_noise)
+            kernels.append(kernel)
+            slopes.append(slope)
+            chains.append(space.jacobian(x))
+            noise.append([values[n] for n in NOISE])
+        sigma, kappa = np.array(noise).T
+        value, by_kernel = likelihood_gradient(model.kernel, np.array(kernels), sigma, kappa, trace)
+        gradient = np.array(
+            [
+                g[:-2] @ s @ c[mean_rows] + g[-2:] @ c[noise_rows]
+                for g, s, c in zip(by_kernel, slopes, chains, strict=True)
+            ]
+        )
+        return value, gradient
+
+    return objective
+
+
+def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: Trace, count: int = 2) -> list[dict[str, float]]:
+    """Best points of a coarse grid of step and read noise at given mean parameters."""
+    step = np.diff(trace.reads[trace.used])
+    scale = max(float(np.median(np.abs(step - np.median(step)))) * 1.4826, 1e-5)
+    kernel, _ = model.kernel_values(mean, mult_noise)
+    size = max(mean["step_up"], mean["step_down"])
+    grid = [
+        (s, k)
+        for k in scale * np.array([0.02, 0.2, 0.4, 0.7, 1.0])
+        for s in np.clip(np.array([0.05, 0.3, 0.7, 1.0]) * scale / size, 2e-3, 500)
+    ]
+    sigma, kappa = np.array(grid).T
+    value, _ = likelihood_gradient(model.kernel, np.tile(kernel, (len(grid), 1)), sigma, kappa, trace)
+    order = np.argsort(np.where(np.isfinite(value), value, np.inf))[:count]
+    return [dict(zip(NOISE, (float(v) for v in grid[i]), strict=True)) for i in order]
+
+
+def fit_prediction_error(
+    model: Model, trace: Trace, mean: dict[str, float], *, mult_noise: bool, adjust: Adjust | None = None, tries: int = 1,
+    fixed: frozenset[str] = frozenset(),
+) -> PredictionError:
+    """Maximum likelihood from the mean parameters of an output-error fit."""  # fmt: skip
+    best: tuple[Minimum, Space, Callable[[Floats], tuple[Floats, Floats]]] | None = None
+    evaluations = 0
+    for noise in noise_starts(model, mult_noise, mean, trace, tries):
+        parameters = make_parameters(model, {**mean, **noise}, fixed=fixed)
+        if adjust is not None:
+            adjust(parameters)
+        space = Space(parameters, log=_LOG)
+        objective = _objective(model, mult_noise, trace, space)
+        found = minimise(objective, space.x(), space.low, space.high)
+        evaluations += found.evaluations
+        if best is None or found.value < best[0].value:
+            best = (found, space, objective)
+    assert best is not None
+    found, space, objective = best
+    values = space.values(found.x)
+    covariance, reasons = _covariance(found, space)
+    return PredictionError(
+        model, mult_noise, values, tuple(space.names), covariance, reasons, -found.value, predicted_reads(trace),
+        found.converged, evaluations,
+    )  # fmt: skip
+
+
+def _covariance(found: Minimum, space: Space) -> tuple[Floats, dict[str, str]]:
+    """Inverse Hessian by the parameters, or the reason per parameter why there is none."""
+    names = space.names
+    reasons: dict[str, str] = {}
+    for name, limited, x, low in zip(names, found.at_limit, found.x, space.low, strict=True):
+        if limited:
+            side = "lower" if x <= low + 1e-9 else "upper"
+            reasons[name] = f"at the {side} limit of the search"
+    free = ~found.at_limit
+    covariance = np.full((len(names), len(names)), np.nan)
+    for name, curvature, f in zip(names, np.diag(found.hessian), free, strict=True):
+        if f and not curvature > 1e-6:
+            reasons[name] = "not identifiable: the likelihood does not depend on it"
+    free &= np.array([n not in reasons for n in names])
+    while free.any():
+        part = found.hessian[np.ix_(free, free)]
+        scale = 1 / np.sqrt(np.diag(part))
+        eigenvalues, vectors = np.linalg.eigh(part * np.outer(scale, scale))
+        if eigenvalues[0] > 1e-8 * eigenvalues[-1]:
+            inverse = (vectors / eigenvalues) @ vectors.T * np.outer(scale, scale)
+            # from ln p to p: dp = p d(ln p)
+            values = space.values(found.x)
+            chain = np.array([values[n] if lg else 1.0 for n, lg in zip(names, space.log, strict=True)])[free]
+            covariance[np.ix_(free, free)] = inverse * np.outer(chain, chain)
+            break
+        # the flat direction is named, and its largest component leaves
+        members = np.flatnonzero(free)
+        weight = np.abs(vectors[:, 0])
+        together = [names[members[i]] for i in np.argsort(-weight) if weight[i] > 0.3]
+        worst = int(members[int(np.argmax(weight))])
+        reasons[names[worst]] = "not identifiable: only a combination with " + ", ".join(
+            n for n in together if n != names[worst]
+        ) + " is determined" if len(together) > 1 else "not identifiable: the likelihood is flat"
+        free[worst] = False
+    return covariance, reasons
+
+
+__all__ = ["FAR", "PredictionError", "fit_prediction_error", "hessian", "predicted_reads"]

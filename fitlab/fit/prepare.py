@@ -1,0 +1,191 @@
+"""From a PulseResponse to traces in the window coordinate: w = -1 and +1 are the ends of the ramps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fitlab.errors import FitError
+from fitlab.io.record import OUTLIER, PADDING, UNREADABLE
+
+from .guess import ramps
+from .response import Floats, Trace
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FEWEST_READS = 10
+JUMP = 5.0
+"""A step between two segments beyond this many read noises is not a pulse's doing: the state restarts there."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The map between a measured quantity v and w: w = 2 (v - low) / (high - low) - 1; low, high in `unit`."""
+
+    low: float
+    high: float
+    unit: str
+
+    def to_w(self, v: Floats) -> Floats:
+        """Window coordinate of measured values."""
+        return 2 * (v - self.low) / (self.high - self.low) - 1
+
+    def to_value(self, w: Floats) -> Floats:
+        """Measured value of window coordinates."""
+        return self.low + (w + 1) / 2 * (self.high - self.low)
+
+    @property
+    def per_w(self) -> float:
+        """Measured units in one unit of w."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class DeviceTrace:
+    """One device's reads in time order, ready to fit, with what was noticed on the way.
+
+    Attributes
+    ----------
+    cycle : (n,) cycle number of each read
+    outlier : (n,) reads that are left out as outliers
+    """
+
+    name: str
+    trace: Trace
+    cycle: np.ndarray
+    outlier: np.ndarray
+    warnings: tuple[str, ...]
+
+
+def measured(response: xr.Dataset) -> tuple[Floats, str]:
+    """Quantity that is fitted and its unit: conductance where it is known, else the value as measured."""
+    g = response["conductance"].values
+    if np.isfinite(g).any():
+        return g, "S"
+    return response["value"].values, str(response.attrs["unit"])
+
+
+def window(response: xr.Dataset) -> Window:
+    """Ends of the window: medians, over ramps of all devices, of the last reads of the up and of the down ramps.
+
+    The extremes of the reads would follow the noise. Where there is no ramp in a direction, quantiles stand in.
+    """
+    values, unit = measured(response)
+    ends: dict[int, list[float]] = {1: [], -1: []}
+    pooled = []
+    for d in range(response.sizes["device"]):
+        trace, _ = _raw_trace(response, values, d)
+        if not trace.used.any():
+            continue
+        pooled.append(trace.reads[trace.used])
+        for run in ramps(trace):
+            reads = trace.reads[run][np.isfinite(trace.reads[run])]
+            if len(reads):
+                last = max(3, len(reads) // 20)
+                ends[int(np.sign(trace.pulses[run][-1]))].append(float(np.median(reads[-last:])))
+    if not pooled:
+        raise FitError(f"{response.attrs['source']}: no read can be used; all are missing or flagged")
+    every = np.concatenate(pooled)
+    high = float(np.median(ends[1])) if ends[1] else float(np.quantile(every, 0.98))
+    low = float(np.median(ends[-1])) if ends[-1] else float(np.quantile(every, 0.02))
+    if not (ends[1] and ends[-1]):
+        low, high = min(low, float(np.quantile(every, 0.02))), max(high, float(np.quantile(every, 0.98)))
+    spread = float(np.ptp(every))
+    if spread <= 1e-9 * float(np.max(np.abs(every))):
+        raise FitError(f"{response.attrs['source']}: the response is constant at {every[0]:.6g} {unit}; pulses did not change the device, so there is nothing to fit")  # fmt: skip
+    if high - low <= 0.02 * spread:
+        if high < low:
+            raise FitError(
+                f"{response.attrs['source']}: up pulses lower the value (ramps end at {high:.4g} {unit} after up pulses, {low:.4g} "
+                f"{unit} after down pulses); the directions are probably swapped: exchange the columns or the signs"
+            )
+        low, high = float(np.quantile(every, 0.02)), float(np.quantile(every, 0.98))
+    return Window(low, high, unit)
+
+
+def _raw_trace(response: xr.Dataset, values: Floats, d: int) -> tuple[Trace, np.ndarray]:
+    flag = response["flag"].values[d]
+    there = (flag & PADDING) == 0
+    read = np.where((flag & UNREADABLE) != 0, np.nan, values[d])[there]
+    pulses = (response["direction"].values[d].astype(np.int32) * response["count"].values[d])[there]
+    cycle = np.broadcast_to(response["cycle"].values[:, None], there.shape)[there]
+    segment = np.cumsum(response["restart"].values[d][there])
+    return Trace(read, pulses, segment), cycle
+
+
+def _read_noise(trace: Trace) -> float:
+    """Robust scale of one read from second differences inside ramps: drift of the step cancels."""
+    second = [np.diff(trace.reads[r], n=2) for r in ramps(trace)]
+    pooled = np.concatenate(second) if second else np.diff(trace.reads, n=2)
+    pooled = pooled[np.isfinite(pooled)]
+    return float(1.4826 * np.median(np.abs(pooled)) / np.sqrt(6)) if len(pooled) else 0.0
+
+
+def outliers(trace: Trace, threshold: float = 4.5) -> np.ndarray:
+    """Reads far from the running median of 7 in their ramp, in robust sigmas; the read before and after must agree."""
+    found = np.zeros(len(trace.reads), dtype=bool)
+    for run in ramps(trace, shortest=15):
+        w = trace.reads[run]
+        ok = np.flatnonzero(np.isfinite(w))
+        if len(ok) < 15:
+            continue
+        padded = np.pad(w[ok], 3, mode="reflect", reflect_type="odd")
+        median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 7), axis=1)
+        residual = w[ok] - median
+        scale = 1.4826 * np.median(np.abs(residual - np.median(residual)))
+        if scale > 0:
+            found[run.start + ok] = np.abs(residual) > threshold * 1.35 * scale
+    return found
+
+
+def prepare(response: xr.Dataset) -> tuple[Window, list[DeviceTrace]]:
+    """Window map and one trace a device.
+
+    Raises
+    ------
+    FitError
+        Constant response, fewer than 10 usable reads of a device, or directions that contradict the response.
+    """
+    values, _ = measured(response)
+    mapping = window(response)
+    traces = []
+    for d, name in enumerate(response["device"].values):
+        raw, cycle = _raw_trace(response, values, d)
+        warnings: list[str] = []
+        if raw.used.sum() < FEWEST_READS:
+            raise FitError(f"{response.attrs['source']}: device {name} has {int(raw.used.sum())} usable reads; at least {FEWEST_READS} are needed")  # fmt: skip
+        if not np.any(raw.pulses != 0):
+            raise FitError(f"{response.attrs['source']}: device {name} has no pulse; give a column with the directions")
+        trace = Trace(mapping.to_w(raw.reads), raw.pulses, raw.segment)
+        flagged = (response["flag"].values[d] & OUTLIER)[(response["flag"].values[d] & PADDING) == 0] != 0
+        out = outliers(trace) | flagged
+        if out.any():
+            warnings.append(f"{int(out.sum())} of {len(out)} reads of device {name} are outliers and were left out of the fit")
+        reads = np.where(out, np.nan, trace.reads)
+        trace = Trace(reads, trace.pulses, _split_at_jumps(trace, reads, str(name), warnings))
+        traces.append(DeviceTrace(str(name), trace, cycle, out, tuple(warnings)))
+    return mapping, traces
+
+
+def _split_at_jumps(trace: Trace, reads: Floats, name: str, warnings: list[str]) -> np.ndarray:
+    """Segments, with one more where the state jumps between two ramps."""
+    noise = _read_noise(trace)
+    segment = trace.segment.copy()
+    runs = ramps(trace)
+    jumps = 0
+    for run in runs:
+        k = run.start
+        if k == 0 or segment[k] != segment[k - 1] or not (np.isfinite(reads[k]) and np.isfinite(reads[k - 1])):
+            continue
+        inside = np.diff(reads[run])
+        inside = np.abs(inside[np.isfinite(inside)])
+        usual = float(np.max(inside)) if len(inside) else 0.0
+        if abs(reads[k] - reads[k - 1]) > max(JUMP * np.sqrt(2) * noise, 2 * usual):
+            segment[k:] += 1
+            jumps += 1
+    if jumps:
+        warnings.append(f"device {name}: the state jumps at {jumps} turning point(s); each part was given its own start value")
+    return segment
