@@ -1,0 +1,141 @@
+"""Presets: their numbers, names and sources."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from enum import Enum
+from pathlib import Path
+
+import pytest
+
+from sim import configs, presets
+from sim.configs import IOParameters, SingleRPUConfig, UpdateParameters, check_supported, from_toml, get_path, to_toml
+from sim.errors import ConfigError
+
+SPEC = Path(os.environ.get("FITLAB_SHARED", Path(__file__).parents[3].parent / "shared")) / "spec" / "presets.toml"
+MODELS = {
+    "constant_step": "ConstantStepDevice",
+    "linear_step": "LinearStepDevice",
+    "soft_bounds": "SoftBoundsDevice",
+    "soft_bounds_reference": "SoftBoundsReferenceDevice",
+}
+
+
+@pytest.fixture(scope="module")
+def spec():
+    if not SPEC.exists():
+        pytest.skip(f"the specification's table of presets is not here ({SPEC}); set FITLAB_SHARED to its folder")
+    return tomllib.loads(SPEC.read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "cls", "states", "numbers"),
+    [
+        (
+            "ReRamSBPresetDevice",
+            "SoftBoundsReferenceDevice",
+            1000,
+            {"write_noise_std": 56, "w_max": 1.25, "dw_min_std": 3.75},
+        ),
+        ("CapacitorPresetDevice", "LinearStepDevice", 400, {"lifetime": 1e6, "gamma_up": 0.05, "up_down_dtod": 0.06}),
+        ("EcRamPresetDevice", "LinearStepDevice", 1000, {"gamma_down": 0.5085, "w_min": -0.8276}),
+        ("EcRamMOPresetDevice", "LinearStepDevice", 7089, {"dw_min": 2.8214e-4, "gamma_up": 0.4152}),
+        ("IdealizedPresetDevice", "ConstantStepDevice", 10000, {"up_down_dtod": 0}),
+        ("GokmenVlasovPresetDevice", "ConstantStepDevice", 1250, {"up_down_dtod": 0.01}),
+        ("ReRamArrayOMPresetDevice", "SoftBoundsReferenceDevice", 21, {"dw_min_dtod": 0.7829, "reference_std": 0.05}),
+        (
+            "ReRamArrayHfO2PresetDevice",
+            "SoftBoundsReferenceDevice",
+            4.3,
+            {"w_min_dtod": 0.599, "write_noise_std": 0.5841},
+        ),
+    ],
+)
+def test_devices(name, cls, states, numbers):
+    device = getattr(presets, name)()
+    assert type(device).__name__ == cls
+    assert device.num_states() == pytest.approx(states, rel=0.02)
+    assert {field: getattr(device, field) for field in numbers} == numbers
+
+
+def test_device_presets_are_all_of_these(spec):
+    assert set(presets.names("device")) == {n for n, d in spec["device"].items() if d["model"] in MODELS}
+
+
+def test_every_number_of_the_specification(spec):
+    wanted = {n: d for n, d in spec["device"].items() if d["model"] in MODELS}
+    wanted |= {n: d for table in ("io", "update") for n, d in spec[table].items()}
+    compared = 0
+    for name, numbers in wanted.items():
+        cfg = getattr(configs, name)() if name in ("IOParameters", "UpdateParameters") else presets.get(name)()
+        for field, value in numbers.items():
+            if field not in ("model", "citation", "note", "overridden", "derived"):
+                ours = getattr(cfg, field)
+                ours = ours.name if isinstance(ours, Enum) else ours
+                assert ours == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value), (name, field)
+                compared += 1
+        if "derived" in numbers:
+            assert cfg.granularity() == pytest.approx(numbers["derived"]["granularity"])
+            assert cfg.num_states() == pytest.approx(numbers["derived"]["num_states"])
+    assert compared > 300
+
+
+def test_every_default_of_the_specification(spec):
+    for model, cls in MODELS.items():
+        for field, value in {**spec["defaults"]["pulsed_device"], **spec["defaults"][model]}.items():
+            assert getattr(getattr(configs, cls)(), field) == value, (cls, field)
+    for field, value in spec["defaults"]["drift"].items():
+        assert getattr(configs.ConstantStepDevice().drift, field) == value
+
+
+def test_configurations_are_composed(spec):
+    for name in presets.names("config"):
+        parts, cfg = spec["config"][name], presets.get(name)()
+        assert cfg == SingleRPUConfig(
+            device=presets.get(parts["device"]["base"])(),
+            forward=presets.get(parts["forward"]["base"])(),
+            backward=presets.get(parts["backward"]["base"])(),
+            update=presets.get(parts["update"]["base"])(),
+        )
+
+
+def test_periphery():
+    assert presets.PresetIOParameters() == IOParameters(out_bound=20.0, out_noise=0.1)
+    assert presets.StandardIOParameters() == IOParameters(
+        inp_res=1 / 254, out_res=1 / 254, out_bound=10, out_noise=0.04
+    )
+    assert presets.PresetUpdateParameters() == UpdateParameters()
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_each_preset_is_usable(name):
+    preset = presets.get(name)
+    cfg = preset()
+    assert cfg == preset()
+    assert cfg is not preset()
+    assert from_toml(to_toml(cfg)) == cfg
+    assert "20" in presets.citation(name)
+    assert presets.citation(name) in preset.__doc__
+    if preset.kind == "config":
+        check_supported(cfg)
+
+
+def test_fields_can_be_changed_in_the_call():
+    assert presets.EcRamPresetDevice(dw_min=0.01).dw_min == 0.01
+    other = presets.EcRamPreset(device=presets.IdealizedPresetDevice())
+    assert get_path(other, "device.dw_min") == 0.0002
+    assert other.forward.out_bound == 20.0
+    with pytest.raises(ConfigError, match="did you mean 'dw_min'"):
+        presets.EcRamPresetDevice(dwmin=0.01)
+
+
+def test_unknown_names():
+    with pytest.raises(ConfigError, match="did you mean 'EcRamPresetDevice'"):
+        presets.get("EcRamPresetDevise")
+    with pytest.raises(ConfigError, match="EcRamMOPreset"):
+        presets.citation("nothing of the kind")
+    with pytest.raises(AttributeError, match="EcRamPreset"):
+        presets.EcRamPrest  # noqa: B018
+    with pytest.raises(ConfigError, match="one of device, periphery, config"):
+        presets.names("devices")
