@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sim.configs.io import IOParameters
 from sim.configs.rpu import SingleRPUConfig
 from sim.configs.update import UpdateParameters
-from sim.devices.base import Device
+from sim.devices.base import AnalogDevice
 from sim.devices.constant_step import ConstantStepDevice
 from sim.errors import ConfigError
 from sim.settings import Config
@@ -68,7 +68,7 @@ def build_config(
             value=n_devices,
             allowed="1",
         )
-    cell = _made(ConstantStepDevice if device is None else device, Device, "device")
+    cell = _made(ConstantStepDevice if device is None else device, AnalogDevice, "device")
     if construction_seed:
         cell.assign("construction_seed", construction_seed)
     io = _made(IOParameters if io_parameters is None else io_parameters, IOParameters, "io_parameters")
@@ -81,7 +81,7 @@ def _made(given: Any, kind: type[T], name: str) -> T:
     made = given() if callable(given) else copy.deepcopy(given)
     if not isinstance(made, kind):
         raise ConfigError(
-            f"{name} = {given!r} is not allowed: give a {kind.__name__}, its class or a preset",
+            f"{name} = {given!r} is not allowed: give a configuration of kind {kind.__name__}, its class or a preset",
             field=name,
             value=given,
             allowed=kind.__name__,

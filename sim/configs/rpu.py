@@ -8,7 +8,7 @@ from typing import Annotated
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
 from sim.configs.update import UpdateParameters
-from sim.devices.base import Device
+from sim.devices.base import AnalogDevice
 from sim.devices.constant_step import ConstantStepDevice
 from sim.devices.ideal import FloatingPointDevice
 from sim.settings import Config, config
@@ -29,7 +29,7 @@ class RPUConfig(Config):
 class SingleRPUConfig(RPUConfig):
     """An analog tile with one device at each crosspoint."""
 
-    device: Annotated[Device, "the device at each crosspoint"] = field(default_factory=ConstantStepDevice)
+    device: Annotated[AnalogDevice, "the device at each crosspoint"] = field(default_factory=ConstantStepDevice)
     forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParameters)
     backward: Annotated[IOParameters, "product of the errors, W^T d"] = field(default_factory=IOParameters)
     update: Annotated[UpdateParameters, "pulses of the update"] = field(default_factory=UpdateParameters)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
 from sim.configs.io import IOParameters
-from sim.configs.rpu import RPUConfig, SingleRPUConfig
+from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig
 from sim.configs.update import UpdateParameters
 from sim.devices.base import Device, PulsedDevice
+from sim.devices.ideal import FloatingPointDevice
 from sim.errors import ConfigError
 
 __all__ = ["MAX_BL", "check_supported"]
@@ -49,8 +50,16 @@ def check_supported(cfg: RPUConfig) -> None:
 
 
 def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
+    if isinstance(cfg, FloatingPointRPUConfig):
+        yield from _device(cfg.device, "device.")
     if isinstance(cfg, SingleRPUConfig):
         yield from _device(cfg.device, "device.")
+        if (
+            cfg.update.pulse_type is PulseType.NONE
+            and isinstance(cfg.device, PulsedDevice)
+            and 0 < cfg.device.lifetime <= 1
+        ):
+            yield "device.lifetime", cfg.device.lifetime, "0, or above 1, without pulses"
         yield from _io(cfg.forward, "forward.")
         yield from _io(cfg.backward, "backward.")
         yield from _update(cfg.update, "update.")
@@ -86,6 +95,8 @@ def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
         return  # no pulses: nothing else is used
     if update.desired_bl > MAX_BL:
         yield prefix + "desired_bl", update.desired_bl, f"a whole number from 1 to {MAX_BL}"
+    if update.d_sparsity:
+        yield prefix + "d_sparsity", True, "False: nothing here uses it"
     if not update.fixed_bl and not update.update_bl_management:
         yield prefix + "fixed_bl", False, "True, or update_bl_management = True"
 
@@ -93,3 +104,5 @@ def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
 def _device(device: Device, prefix: str) -> Iterator[Refusal]:
     if isinstance(device, PulsedDevice) and device.count_pulses:
         yield prefix + "count_pulses", True, "False"
+    if isinstance(device, PulsedDevice | FloatingPointDevice) and device.drift.nu > 0:
+        yield prefix + "drift.nu", device.drift.nu, "0: weights do not drift in training"

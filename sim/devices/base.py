@@ -12,7 +12,15 @@ from sim.settings import Config, NonNegative, Positive, Probability, Range, Real
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HIDDEN", "Device", "DriftParameter", "PulsedDevice", "SimpleDriftParameter", "WriteNoiseDevice"]
+__all__ = [
+    "HIDDEN",
+    "AnalogDevice",
+    "Device",
+    "DriftParameter",
+    "PulsedDevice",
+    "SimpleDriftParameter",
+    "WriteNoiseDevice",
+]
 
 HIDDEN = (
     "max_bound",
@@ -57,7 +65,14 @@ class DriftParameter(SimpleDriftParameter):
 
 @config
 class Device(Config):
-    """Anything that can sit at a crosspoint."""
+    """What holds a weight."""
+
+    abstract = True
+
+
+@config
+class AnalogDevice(Device):
+    """What can sit at a crosspoint of an analog tile."""
 
     abstract = True
 
@@ -65,7 +80,7 @@ class Device(Config):
 
 
 @config
-class PulsedDevice(Device):
+class PulsedDevice(AnalogDevice):
     r"""A resistive device that changes by pulses.
 
     Weights are normalised; spreads are relative to the quantity that they modify unless said otherwise. A pulse adds

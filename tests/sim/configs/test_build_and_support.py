@@ -85,7 +85,9 @@ def test_defaults_are_supported():
         ("update.pulse_type", "MEAN_COUNT", "STOCHASTIC_COMPRESSED"),
         ("update.pulse_type", "NONE_WITH_DEVICE", "STOCHASTIC_COMPRESSED"),
         ("update.desired_bl", 33, "32"),
+        ("update.d_sparsity", True, "False"),
         ("device.count_pulses", True, "False"),
+        ("device.drift.nu", 0.1, "0"),
         ("mapping.learn_out_scaling", True, "False"),
     ],
 )
@@ -96,6 +98,22 @@ def test_what_is_not_simulated_is_refused(path, value, words):
         check_supported(cfg)
     assert caught.value.field == path
     assert words in caught.value.allowed
+
+
+def test_long_trains_and_instant_decay_are_refused_where_they_would_be_cut_or_lost():
+    cfg = SingleRPUConfig(update=UpdateParameters(fixed_bl=False, update_bl_management=False))
+    with pytest.raises(ConfigError, match=r"update\.fixed_bl"):
+        check_supported(cfg)
+    cfg.update.update_bl_management = True
+    check_supported(cfg)
+    cfg.update.pulse_type = "NONE"
+    cfg.device.lifetime = 0.5
+    with pytest.raises(ConfigError, match=r"device\.lifetime"):
+        check_supported(cfg)
+    digital = FloatingPointRPUConfig()
+    digital.device.drift.nu = 0.1
+    with pytest.raises(ConfigError, match=r"device\.drift\.nu"):
+        check_supported(digital)
 
 
 def test_what_plays_no_part_is_not_refused():

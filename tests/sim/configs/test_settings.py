@@ -81,8 +81,8 @@ def test_accepted_values_are_stored_as_plain_ones(owner, field, value, stored):
         (IOParameters, "noise_management", 1, "one of NONE"),
         (UpdateParameters, "desired_bl", 0, "at least 1"),
         (UpdateParameters, "um_grad_scale", 0, "above 0"),
-        (SingleRPUConfig, "device", ConstantStepDevice, "a Device"),
-        (SingleRPUConfig, "device", FloatingPointDevice(), "a Device"),
+        (SingleRPUConfig, "device", ConstantStepDevice, "an AnalogDevice"),
+        (SingleRPUConfig, "device", FloatingPointDevice(), "an AnalogDevice"),
         (FloatingPointRPUConfig, "device", ConstantStepDevice(), "a FloatingPointDevice"),
     ],
 )
@@ -130,6 +130,11 @@ def test_fields_that_must_go_together():
             with pytest.raises(ConfigError, match="mult_noise") as caught:
                 cls(mult_noise=False, **{field: True})
             assert caught.value.field == field
+    for cls in (IdealDevice, FloatingPointDevice):
+        with pytest.raises(ConfigError, match="above 1|more than 1") as caught:
+            cls(lifetime=1.0)
+        assert caught.value.field == "lifetime"
+        assert cls(lifetime=1.5).lifetime == 1.5
     cfg = SingleRPUConfig()
     cfg.backward.inp_bound = 2.0  # allowed until it is looked at as a whole
     with pytest.raises(ConfigError, match="noise_management") as caught:
