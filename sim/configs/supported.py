@@ -16,7 +16,7 @@ from sim.errors import ConfigError
 
 __all__ = ["MAX_BL", "check_supported"]
 
-MAX_BL = 32  # a pulse train is one machine word
+MAX_BL = 4096  # every slot costs memory for each line and sample
 
 MV_TYPES = (AnalogMVType.ONE_PASS, AnalogMVType.IDEAL)
 NOISE_MANAGEMENT = (
@@ -97,8 +97,6 @@ def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
         yield prefix + "desired_bl", update.desired_bl, f"a whole number from 1 to {MAX_BL}"
     if update.d_sparsity:
         yield prefix + "d_sparsity", True, "False: nothing here uses it"
-    if not update.fixed_bl and not update.update_bl_management:
-        yield prefix + "fixed_bl", False, "True, or update_bl_management = True"
 
 
 def _device(device: Device, prefix: str) -> Iterator[Refusal]:

@@ -84,7 +84,7 @@ def test_defaults_are_supported():
         ("forward.slope_calibration", 0.5, "0"),
         ("update.pulse_type", "MEAN_COUNT", "STOCHASTIC_COMPRESSED"),
         ("update.pulse_type", "NONE_WITH_DEVICE", "STOCHASTIC_COMPRESSED"),
-        ("update.desired_bl", 33, "32"),
+        ("update.desired_bl", 4097, "4096"),
         ("update.d_sparsity", True, "False"),
         ("device.count_pulses", True, "False"),
         ("device.drift.nu", 0.1, "0"),
@@ -100,14 +100,11 @@ def test_what_is_not_simulated_is_refused(path, value, words):
     assert words in caught.value.allowed
 
 
-def test_long_trains_and_instant_decay_are_refused_where_they_would_be_cut_or_lost():
-    cfg = SingleRPUConfig(update=UpdateParameters(fixed_bl=False, update_bl_management=False))
-    with pytest.raises(ConfigError, match=r"update\.fixed_bl"):
-        check_supported(cfg)
-    cfg.update.update_bl_management = True
+def test_what_a_tile_without_pulses_would_lose_is_refused():
+    cfg = SingleRPUConfig()
+    cfg.device.lifetime = 0.5
     check_supported(cfg)
     cfg.update.pulse_type = "NONE"
-    cfg.device.lifetime = 0.5
     with pytest.raises(ConfigError, match=r"device\.lifetime"):
         check_supported(cfg)
     digital = FloatingPointRPUConfig()
@@ -120,7 +117,7 @@ def test_what_plays_no_part_is_not_refused():
     cfg = SingleRPUConfig()
     cfg.forward = IOParameters(is_perfect=True, ir_drop=1.0)
     cfg.backward.bound_management = "SHIFT"  # there is none in this direction
-    cfg.update = UpdateParameters(pulse_type="NONE", desired_bl=100)
+    cfg.update = UpdateParameters(pulse_type="NONE", desired_bl=5000)
     check_supported(cfg)
 
 
