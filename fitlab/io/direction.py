@@ -1,0 +1,62 @@
+"""Directions of pulses from the response itself, where the file does not say them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def turning_points(values: Floats) -> list[int]:
+    """Indices at which a trace of ramps turns round (the first read of each later ramp).
+
+    A zigzag over the smoothed trace: a turn counts where the response then goes back by a third of its whole range.
+    """
+    index = np.flatnonzero(np.isfinite(values))
+    if len(index) < 10:
+        return []
+    y = values[index]
+    width = int(np.clip(len(y) // 40, 3, 25)) | 1
+    smooth = np.convolve(np.pad(y, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
+    back = np.ptp(smooth) / 3
+    turns: list[int] = []
+    high = low = 0
+    trend = 0
+    for k in range(len(smooth)):
+        if smooth[k] > smooth[high]:
+            high = k
+        if smooth[k] < smooth[low]:
+            low = k
+        if trend >= 0 and smooth[high] - smooth[k] > back:
+            if trend > 0 or high > 0:
+                turns.append(high)
+            trend, low = -1, k
+            high = k
+        elif trend <= 0 and smooth[k] - smooth[low] > back:
+            if trend < 0 or low > 0:
+                turns.append(low)
+            trend, high = 1, k
+            low = k
+    return [int(index[t]) + 1 for t in turns if 5 <= t <= len(y) - 5]
+
+
+def trend(values: Floats) -> int:
+    """Direction of a ramp: sign of the change between the first and the last quarter (medians)."""
+    y = values[np.isfinite(values)]
+    if len(y) < 2:
+        return 0
+    part = max(1, len(y) // 4)
+    return int(np.sign(np.median(y[-part:]) - np.median(y[:part])))
+
+
+def from_response(values: Floats) -> tuple[NDArray[np.int8], list[int]]:
+    """Direction of the pulse before every read, and the turning points, from the trace alone."""
+    turns = turning_points(values)
+    direction = np.zeros(len(values), np.int8)
+    edges = [0, *turns, len(values)]
+    for a, b in pairwise(edges):
+        direction[a:b] = trend(values[max(a - 1, 0) : b])
+    return direction, turns

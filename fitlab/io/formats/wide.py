@@ -1,0 +1,95 @@
+"""Wide: one column of reads a device, or one a cycle of one device. The file does not say which: the user must."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+
+from fitlab.errors import ReadError
+from fitlab.io.direction import from_response, trend
+from fitlab.io.reading import Match, Reading, counts_from_pulse, make_run, require_reads, trim, unit_of
+from fitlab.io.record import Run
+from fitlab.io.roles import words_to_direction
+
+NAME = "wide"
+
+
+def match(reading: Reading) -> Match:
+    """Several columns of reads without a column of device names."""
+    values, roles = reading.roles.values, reading.roles
+    if len(values) < 2 or (roles.device and len({c.strip() for c in roles.device.cells}) > 1):
+        return Match(0.0, "not several columns of reads")
+    stems = Counter(re.sub(r"[\d_\- ]+$", "", c.header.name.lower()) for c in values)
+    alike = stems.most_common(1)[0][1] / len(values)
+    if len(values) > 2:
+        return Match(0.85 if alike > 0.8 else 0.7, "several columns of reads")
+    return Match(0.6 if alike == 1 and values[0].header.text else 0.4, "two columns of reads of equal kind")
+
+
+def read(reading: Reading) -> list[Run]:
+    """One run a column.
+
+    Raises
+    ------
+    ReadError
+        `columns` was not given: devices or cycles.
+    """
+    values, roles, options = reading.roles.values, reading.roles, reading.options
+    if options.columns not in ("devices", "cycles"):
+        raise ReadError(
+            f"{len(values)} columns of reads may be {len(values)} devices or {len(values)} cycles of one device; say which with --columns "
+            "devices or --columns cycles", file=reading.table.source.name,
+        )  # fmt: skip
+    unit, factor = unit_of(reading.table, values, reading.origin.warnings)
+    reading.origin.unit = unit
+    reading.origin.assumptions.append(f"columns are {options.columns}, as given by the user")
+    names = [c.header.name or f"column {c.number}" for c in values]
+    seen: Counter[str] = Counter()
+    for i, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1 and options.columns == "devices":
+            names[i] = f"{name} ({seen[name]})"
+            reading.origin.warnings.append(f"two columns are named '{name}'; the second became '{names[i]}'")
+    said = None
+    column = roles.direction or roles.pulse_voltage
+    if roles.direction is not None:
+        said = words_to_direction(reading.table, roles.direction)
+    elif column is not None:
+        said = np.sign(np.nan_to_num(column.values)).astype(np.int64)
+    else:
+        how = "of the whole file from its name" if options.direction else "from the response"
+        reading.origin.assumptions.append(f"directions were taken {how}")
+    runs = []
+    for i, c in enumerate(values):
+        rows = trim(c)
+        require_reads(reading, c, rows, f"column '{c.label}'")
+        if said is not None:
+            direction = said[rows]
+        elif options.direction is not None:
+            direction = np.full(len(rows), options.direction)
+        else:
+            direction = from_response(c.values[rows] * (-1 if unit == "ohm" else 1))[0].astype(np.int64)
+        restart = np.zeros(len(rows), bool)
+        restart[0] = True
+        pulse = roles.pulse.values[rows] if roles.pulse else None
+        pulses = counts_from_pulse(pulse, direction, restart)
+        device, cycle = (names[i], 0) if options.columns == "devices" else (reading.stem, i)
+        runs.append(make_run(device, cycle, c, rows, pulses, restart, factor))
+    _note_reversed(reading, runs)
+    return runs
+
+
+def _note_reversed(reading: Reading, runs: list[Run]) -> None:
+    """A file that is named down but whose response rises (or the reverse) is stored in reverse order of time."""
+    wanted = reading.options.direction
+    if wanted is None:
+        return
+    sign = -1 if reading.origin.unit == "ohm" else 1
+    against = [r for r in runs if sign * trend(r.value) == -wanted]
+    if len(against) == len(runs):
+        for run in runs:
+            run.value, run.flag = run.value[::-1].copy(), run.flag[::-1].copy()
+        word = "down" if wanted < 0 else "up"
+        reading.origin.warnings.append(f"the file is named as {word} pulses but its response goes the other way: it was taken as stored against remaining pulses and reversed")  # fmt: skip

@@ -1,0 +1,245 @@
+"""Lines to a table: separator, decimal sign, header, notes, and every number with its place in the file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fitlab.errors import ReadError
+
+from .numbers import has_decimal_comma, is_missing, parse
+from .text import Source
+from .units import Header, parse_header, parse_unit
+
+_COMMENT = ("#", "%", "//", "!")
+
+
+@dataclass
+class Column:
+    """One column: its header, numbers (NaN in text columns), flags and cells as written."""
+
+    header: Header
+    values: NDArray[np.float64]
+    flags: NDArray[np.uint8]
+    cells: list[str]
+    numeric: bool
+    number: int
+
+    @property
+    def label(self) -> str:
+        """Header, or the column's number where there is none."""
+        return self.header.text or f"column {self.number}"
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Cells that hold a number."""
+        return np.isfinite(self.values)
+
+
+@dataclass
+class Table:
+    """Largest rectangular numeric block of a file.
+
+    Attributes
+    ----------
+    lines : line number of each row, from 1
+    notes : lines outside the block, comment signs taken off
+    """
+
+    source: Source
+    columns: list[Column]
+    lines: list[int]
+    notes: list[str]
+    has_header: bool
+    assumptions: list[str]
+
+    def error(self, what: str, row: int | None = None, column: Column | None = None) -> ReadError:
+        """A ReadError at a place of this table."""
+        line = self.lines[row] if row is not None else None
+        return ReadError(what, file=self.source.name, line=line, column=column.number if column and line else None)
+
+    def find(self, label: str) -> Column:
+        """Column by header text, by name without unit, or by number from 1.
+
+        Raises
+        ------
+        ReadError
+            No such column.
+        """
+        wanted = label.strip().lower()
+        for column in self.columns:
+            if wanted in (column.header.text.lower(), column.header.name.lower(), str(column.number)):
+                return column
+        listed = ", ".join(c.label for c in self.columns)
+        raise ReadError(f"there is no column '{label}'; the columns are {listed}", file=self.source.name)
+
+
+def _split(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    if '"' in line:
+        parts = re.findall(rf'(?:^|{re.escape(separator)})\s*("(?:[^"]|"")*"|[^{re.escape(separator)}]*)', line)
+        return [p.strip().strip('"') for p in parts]
+    return [p.strip() for p in line.split(separator)]
+
+
+def _numeric(cells: list[str], comma: bool) -> int:
+    return sum(1 for c in cells if not is_missing(c) and parse(c, decimal_comma=comma) is not None)
+
+
+def _separator(rows: list[str]) -> str:
+    """The sign that splits most lines into the same number of fields, more than one."""
+    sample = rows[:400]
+    best, score = " ", 0.0
+    for separator in (";", "\t", ",", "|", " "):
+        counts = [len(_split(r, separator)) for r in sample]
+        usual = max(set(counts), key=counts.count)
+        if usual < 2:
+            continue
+        share = counts.count(usual) / len(counts)
+        # blanks also stand after commas; a later sign must do clearly better
+        if share > score + (0.15 if score else 0.0):
+            best, score = separator, share
+    if score < 0.5:
+        return ","
+    return best
+
+
+def read_table(source: Source) -> Table:
+    """Find the table in a text file.
+
+    Raises
+    ------
+    ReadError
+        No numeric block, text where a number is expected, lines with too many fields, or a decimal sign that cannot be
+        told from the separator.
+    """
+    notes: list[str] = []
+    rows: list[tuple[int, str]] = []
+    for number, raw in enumerate(source.lines, start=1):
+        line = raw.strip("\ufeff").rstrip()
+        if not line.strip():
+            continue
+        if line.lstrip().startswith(_COMMENT) and not (line.startswith("#N/A") or line.startswith("#,")):
+            notes.append(line.lstrip("#%/! \t"))
+            continue
+        rows.append((number, line))
+    if not rows:
+        raise ReadError("the file holds no table, only comments", file=source.name)
+    separator = _separator([r for _, r in rows])
+    cells = [_split(r, separator) for _, r in rows]
+    comma = _decimal_comma(source, rows, cells, separator)
+    assumptions = ["numbers have a decimal comma"] if comma else []
+    first = _first_data_row(cells, comma)
+    if first is None:
+        raise ReadError(
+            "no rows of numbers were found; expected a table of one read a line, with an optional header", file=source.name, line=rows[0][0]
+        )
+    width = len(cells[first])
+    body = range(first, len(rows))
+    trailing = all(len(cells[i]) <= width and (len(cells[i]) < width or cells[i][-1] == "") for i in body) and width > 1
+    header_row: list[str] | None = None
+    unit_row: list[str] | None = None
+    above = [i for i in range(first) if len(cells[i]) >= 1]
+    if above:
+        last = above[-1]
+        if len(cells[last]) >= width - 1 and all(c.strip() == "" or parse_unit(c.strip("[]() ")) for c in cells[last]) and len(above) > 1:
+            unit_row, above = cells[last], above[:-1]
+            last = above[-1]
+        if len(cells[last]) >= width - (1 if trailing else 0) or width == 1:
+            header_row, above = cells[last], above[:-1]
+        notes += [rows[i][1] for i in above]
+    if header_row and len(header_row) > width and any(h.strip() for h in header_row[width:]):
+        raise ReadError(
+            f"{width} fields, but the header names {len(header_row)} columns; every line needs one field a column",
+            file=source.name, line=rows[first][0],
+        )  # fmt: skip
+    width -= 1 if trailing else 0
+    headers = []
+    for j in range(width):
+        header = parse_header(header_row[j]) if header_row and j < len(header_row) else parse_header("")
+        if unit_row and j < len(unit_row) and header.unit is None:
+            unit = parse_unit(unit_row[j].strip("[]() "))
+            if unit:
+                header = Header(header.text, header.name, *unit)
+        headers.append(header)
+    columns = [_column(source, [r[0] for r in rows], cells, body, j, headers[j], comma, width) for j in range(width)]
+    return Table(source, columns, [rows[i][0] for i in body], notes, header_row is not None, assumptions)
+
+
+def _first_data_row(cells: list[list[str]], comma: bool) -> int | None:
+    """First row with numbers that is followed by rows of the same kind."""
+    for i, row in enumerate(cells):
+        if _numeric(row, comma) == 0:
+            continue
+        named = sum(1 for c in row if not is_missing(c) and parse(c, decimal_comma=comma) is None)
+        following = cells[i + 1 : i + 6]
+        if not following:
+            return i if named <= _numeric(row, comma) else None
+        alike = sum(1 for r in following if _numeric(r, comma) >= max(1, _numeric(row, comma) - 1) and abs(len(r) - len(row)) <= 1)
+        if alike * 2 >= len(following) and not (named and _more_numeric(following, row, comma)):
+            return i
+    return None
+
+
+def _more_numeric(following: list[list[str]], row: list[str], comma: bool) -> bool:
+    """Whether the rows below have numbers where this one has text: then it is a header with digits in it."""
+    hits = 0
+    for j, cell in enumerate(row):
+        if is_missing(cell) or parse(cell, decimal_comma=comma) is not None:
+            continue
+        below = [r[j] for r in following if j < len(r)]
+        if below and all(parse(c, decimal_comma=comma) is not None and not is_missing(c) for c in below):
+            hits += 1
+    return hits > 0
+
+
+def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list[str]], separator: str) -> bool:
+    flat = [c for row in cells[:400] for c in row if c]
+    with_comma = sum(has_decimal_comma(c) for c in flat)
+    with_point = sum(bool(re.fullmatch(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", c)) for c in flat)
+    if separator != ",":
+        if with_comma and with_point:
+            line = next(n for (n, _), row in zip(rows, cells, strict=True) if any(has_decimal_comma(c) for c in row))
+            raise ReadError("numbers with a decimal comma and with a decimal point are mixed; use one of them", file=source.name, line=line)
+        return with_comma > 0
+    body = [row for row in cells if _numeric(row, False) == len(row) and len(row) >= 2][:400]
+    if len(body) >= 5 and not with_point and all(len(row) % 2 == 0 for row in body):
+        odd = [c for row in body for c in row[1::2]]
+        even = [c for row in body for c in row[0::2]]
+        whole = all(re.fullmatch(r"[+-]?\d+", c) for c in even) and all(re.fullmatch(r"\d+([eE][+-]?\d+)?", c) for c in odd)
+        if whole and (any(len(c) > 1 and c.startswith("0") for c in odd) or any(re.search("[eE]", c) for c in odd)):
+            raise ReadError(
+                "the comma could be the separator or the decimal sign; save the file with ';' between columns or with decimal points",
+                file=source.name, line=rows[next(i for i, row in enumerate(cells) if row in body)][0],
+            )  # fmt: skip
+    return False
+
+
+def _column(
+    source: Source, numbers: list[int], cells: list[list[str]], body: range, j: int, header: Header, comma: bool, width: int
+) -> Column:
+    values, flags, text = np.full(len(body), np.nan), np.zeros(len(body), np.uint8), []
+    words: list[int] = []
+    for k, i in enumerate(body):
+        row = cells[i]
+        if j == 0 and len(row) > width and any(c.strip() for c in row[width:]):
+            raise ReadError(f"{len(row)} fields where the table has {width} columns; a separator is too many or a quote is missing", file=source.name, line=numbers[i], column=width + 1)  # fmt: skip
+        cell = row[j] if j < len(row) else ""
+        text.append(cell)
+        parsed = parse(cell, decimal_comma=comma)
+        if parsed is None:
+            words.append(k)
+        else:
+            values[k], flags[k] = parsed
+    if not words:
+        return Column(header, values, flags, text, True, j + 1)
+    if len(words) > 0.5 * sum(1 for c in text if not is_missing(c)):
+        return Column(header, np.full(len(body), np.nan), flags, text, False, j + 1)
+    k = words[0]
+    more = f" ({len(words) - 1} more such cells)" if len(words) > 1 else ""
+    name = f" of column '{header.text}'" if header.text else ""
+    raise ReadError(f"'{text[k]}'{name} is not a number{more}; write a number, or leave the cell empty if the read is missing", file=source.name, line=numbers[body[k]], column=j + 1)  # fmt: skip
