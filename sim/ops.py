@@ -308,7 +308,7 @@ def _field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor, strea
     for size in shape:
         n *= size
     single = not isinstance(keys, Tensor)
-    key_tensor = key_tensor_of([keys]) if single else keys
+    key_tensor = keys if isinstance(keys, Tensor) else key_tensor_of([keys])
     step_tensor = step if isinstance(step, Tensor) else torch.tensor(step, dtype=torch.int64)
     field = torch.ops.sim.random_field(key_tensor, FIELD_PURPOSE + stream, step_tensor, n, normal)
     return field.reshape(shape if single else (key_tensor.shape[0], *shape))

@@ -49,8 +49,8 @@ class AnalogSGD(Optimizer):
                 raise ConfigError(f"{name} = {value} is not allowed: give a number of at least 0", field=name, value=value)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ConfigError("nesterov needs a momentum above 0 and a dampening of 0", field="nesterov", value=nesterov)
-        defaults = {"lr": _rate(lr), "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, defaults)
+        digital = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(params, {"lr": _rate(lr), **digital})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -99,9 +99,8 @@ class AnalogSGD(Optimizer):
             gradient = gradient + buffer * group["momentum"] if group["nesterov"] else buffer
         if isinstance(rate, Tensor):
             if parameter.shape[:1] != rate.shape:
-                raise ConfigError(
-                    f"a learning rate for each of {rate.numel()} replicas does not go with a parameter of shape {tuple(parameter.shape)}"
-                )
+                shape = tuple(parameter.shape)
+                raise ConfigError(f"learning rates for {rate.numel()} replicas do not go with a parameter of shape {shape}")
             rate = rate.reshape(-1, *[1] * (parameter.dim() - 1))
         parameter.sub_(gradient * rate)
 
@@ -110,4 +109,4 @@ def _rate(lr: float | Sequence[float] | Tensor) -> float | Tensor:
     values = torch.as_tensor(lr, dtype=torch.float32)
     if not bool((torch.isfinite(values) & (values >= 0)).all()):
         raise ConfigError(f"lr = {lr} is not allowed: give finite numbers of at least 0", field="lr", value=lr)
-    return values if values.dim() else float(lr)
+    return values if values.dim() else float(lr)  # type: ignore[arg-type]  # not of the float32 copy

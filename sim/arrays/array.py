@@ -97,6 +97,7 @@ class Array(nn.Module):
         columns[(start + torch.arange(n_in if n < 0 else n)) % n_in] = True
         chosen = columns.expand(self.weight.shape)
         if probability < 1:
-            chosen = chosen & (uniform_field(self.keys, self.shape, self.steps[Event.RESET_CHOICE], Event.RESET_CHOICE) < probability)
+            u = uniform_field(self.keys, self.shape, self.steps[Event.RESET_CHOICE], Event.RESET_CHOICE)
+            chosen = chosen & (u < probability)
             self.steps[Event.RESET_CHOICE] += 1
         return chosen

@@ -37,7 +37,10 @@ class PulsedArray(Array):
 
     fields: Tensor
     values: Tensor
+    slow_fields: Tensor
+    slow_values: Tensor
     settings: Tensor
+    reset_std: Tensor
     apparent: Tensor | None
 
     def __init__(

@@ -48,7 +48,9 @@ def convert_to_analog(
     return model
 
 
-def _converted(module: nn.Module, name: str, how: tuple[Any, ...], excluded: frozenset[str], made: dict[int, nn.Module]) -> nn.Module:
+def _converted(
+    module: nn.Module, name: str, how: tuple[Any, ...], excluded: frozenset[str], made: dict[int, nn.Module]
+) -> nn.Module:  # fmt: skip
     if name in excluded and name:
         return module
     if id(module) in made:

@@ -44,6 +44,7 @@ class Tile(nn.Module):
 
     bias: nn.Parameter | None
     scales: Tensor | None
+    learning_rate: Tensor
 
     def __init__(
         self, out_size: int, in_size: int, configs: Sequence[RPUConfig], array: Array, forward_product: Product,
@@ -244,7 +245,8 @@ class Tile(nn.Module):
         rows = v.numel() // n
         if self.replicated and (v.dim() < 2 or v.shape[0] % self.replicas):
             raise ShapeError(
-                f"{name} has shape {tuple(v.shape)}; its first axis needs a multiple of {self.replicas} rows, replica after replica"
+                f"{name} has shape {tuple(v.shape)}; its first axis needs a multiple of {self.replicas} rows, "
+                "replica after replica"
             )
         return v.reshape(self.replicas, rows // self.replicas, n).contiguous()
 
