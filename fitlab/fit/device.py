@@ -45,13 +45,13 @@ def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
     """Mean change of w that the pulses before each read make, from the state just before (signed)."""
     previous = np.concatenate(([0.0], fit.mean[:-1]))
     # where the read before is known, it says better than the mean trajectory where the device was
-    local = _local_mean(trace)
+    local = local_mean(trace)
     state = np.where(np.isfinite(local), local, previous)
     up, down = fit.model.mean_steps(fit.stored, state)
     return np.where(trace.pulses > 0, up, -down) * np.abs(trace.pulses)
 
 
-def _local_mean(trace: Trace, half: int = 4) -> Floats:
+def local_mean(trace: Trace, half: int = 4) -> Floats:
     """Mean of the reads around, without the two that make the increment."""
     n = len(trace.reads)
     value = np.where(trace.used, trace.reads, 0.0)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from .response import Floats
 
-Objective = Callable[[Floats], tuple[Floats, Floats]]
-"""Points (P, V) to values (P,) and gradients (P, V)."""
+
+class Objective(Protocol):
+    """A function of V variables that is evaluated at P points at once."""
+
+    def values(self, points: Floats) -> Floats:
+        """Points (P, V) to values (P,)."""
+        ...
+
+    def gradients(self, points: Floats) -> tuple[Floats, Floats]:
+        """Points (P, V) to values (P,) and gradients (P, V)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ def hessian(objective: Objective, x: Floats, low: Floats, high: Floats) -> tuple
     step = 1e-5 * np.maximum(1.0, np.abs(x))
     eye = np.diag(step)
     ahead, behind = np.minimum(x + eye, high), np.maximum(x - eye, low)
-    value, gradient = objective(np.vstack([x[None], ahead, behind]))
+    value, gradient = objective.gradients(np.vstack([x[None], ahead, behind]))
     width = np.maximum(np.diag(ahead - behind), 1e-300)
     size = len(x)
     second = (gradient[1 : size + 1] - gradient[size + 1 :]) / width[:, None]
@@ -69,7 +78,7 @@ def minimise(objective: Objective, x: Floats, low: Floats, high: Floats, *, most
         moved = False
         for shrink in (1.0, 1e-3, 1e-6):
             points = np.clip(x + np.outer(lengths * shrink, step), low, high)
-            values, _ = objective(points)
+            values = objective.values(points)
             evaluations += len(points)
             values = np.where(np.isfinite(values), values, np.inf)
             which = int(np.argmin(values))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .free import FAR, NOISE, Space, make_parameters
+from .free import NOISE, Space, make_parameters
 from .models import Model
-from .newton import Minimum, hessian, minimise
-from .response import Floats, Trace, likelihood_gradient
+from .newton import Minimum, minimise
+from .response import Floats, Trace, likelihood_gradient, likelihood_values
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -65,31 +65,34 @@ def predicted_reads(trace: Trace) -> int:
     return int(trace.used.sum()) - firsts
 
 
-def _objective(model: Model, mult_noise: bool, trace: Trace, space: Space) -> Callable[[Floats], tuple[Floats, Floats]]:
-    row = {name: i for i, name in enumerate(space.all)}
-    mean_rows = [row[n] for n in model.parameters]
-    noise_rows = [row[n] for n in NOISE]
+class _Likelihood:
+    """-ln L of one trace as a function of the varied parameters, with the chain rule down to the kernel."""
 
-    def objective(points: Floats) -> tuple[Floats, Floats]:
-        kernels, slopes, chains, noise = [], [], [], []
-        for x in points:
-            values = space.values(x)
-            kernel, slope = model.kernel_values(values, mult_noise)
-            kernels.append(kernel)
-            slopes.append(slope)
-            chains.append(space.jacobian(x))
-            noise.append([values[n] for n in NOISE])
-        sigma, kappa = np.array(noise).T
-        value, by_kernel = likelihood_gradient(model.kernel, np.array(kernels), sigma, kappa, trace)
-        gradient = np.array(
-            [
-                g[:-2] @ s @ c[mean_rows] + g[-2:] @ c[noise_rows]
-                for g, s, c in zip(by_kernel, slopes, chains, strict=True)
-            ]
-        )
-        return value, gradient
+    def __init__(self, model: Model, mult_noise: bool, trace: Trace, space: Space) -> None:
+        self.model, self.mult_noise, self.trace, self.space = model, mult_noise, trace, space
+        row = {name: i for i, name in enumerate(space.all)}
+        self.mean_rows = [row[n] for n in model.parameters]
+        self.noise_rows = [row[n] for n in NOISE]
 
-    return objective
+    def _kernels(self, points: Floats) -> tuple[Floats, list[Floats], Floats, Floats]:
+        values = [self.space.values(x) for x in points]
+        pairs = [self.model.kernel_values(v, self.mult_noise) for v in values]
+        sigma, kappa = np.array([[v[n] for n in NOISE] for v in values]).T
+        return np.array([p[0] for p in pairs]), [p[1] for p in pairs], sigma, kappa
+
+    def values(self, points: Floats) -> Floats:
+        kernels, _, sigma, kappa = self._kernels(points)
+        return likelihood_values(self.model.kernel, kernels, sigma, kappa, self.trace)
+
+    def gradients(self, points: Floats) -> tuple[Floats, Floats]:
+        kernels, slopes, sigma, kappa = self._kernels(points)
+        value, by_kernel = likelihood_gradient(self.model.kernel, kernels, sigma, kappa, self.trace)
+        chains = [self.space.jacobian(x) for x in points]
+        gradient = [
+            g[:-2] @ s @ c[self.mean_rows] + g[-2:] @ c[self.noise_rows]
+            for g, s, c in zip(by_kernel, slopes, chains, strict=True)
+        ]
+        return value, np.array(gradient)
 
 
 def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: Trace, count: int = 2) -> list[dict[str, float]]:
@@ -104,7 +107,7 @@ def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: 
         for s in np.clip(np.array([0.05, 0.3, 0.7, 1.0]) * scale / size, 2e-3, 500)
     ]
     sigma, kappa = np.array(grid).T
-    value, _ = likelihood_gradient(model.kernel, np.tile(kernel, (len(grid), 1)), sigma, kappa, trace)
+    value = likelihood_values(model.kernel, np.tile(kernel, (len(grid), 1)), sigma, kappa, trace)
     order = np.argsort(np.where(np.isfinite(value), value, np.inf))[:count]
     return [dict(zip(NOISE, (float(v) for v in grid[i]), strict=True)) for i in order]
 
@@ -114,20 +117,19 @@ def fit_prediction_error(
     fixed: frozenset[str] = frozenset(),
 ) -> PredictionError:
     """Maximum likelihood from the mean parameters of an output-error fit."""  # fmt: skip
-    best: tuple[Minimum, Space, Callable[[Floats], tuple[Floats, Floats]]] | None = None
+    best: tuple[Minimum, Space] | None = None
     evaluations = 0
     for noise in noise_starts(model, mult_noise, mean, trace, tries):
         parameters = make_parameters(model, {**mean, **noise}, fixed=fixed)
         if adjust is not None:
             adjust(parameters)
         space = Space(parameters, log=_LOG)
-        objective = _objective(model, mult_noise, trace, space)
-        found = minimise(objective, space.x(), space.low, space.high)
+        found = minimise(_Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high)
         evaluations += found.evaluations
         if best is None or found.value < best[0].value:
-            best = (found, space, objective)
+            best = (found, space)
     assert best is not None
-    found, space, objective = best
+    found, space = best
     values = space.values(found.x)
     covariance, reasons = _covariance(found, space)
     return PredictionError(
@@ -172,5 +174,3 @@ def _covariance(found: Minimum, space: Space) -> tuple[Floats, dict[str, str]]:
         free[worst] = False
     return covariance, reasons
 
-
-__all__ = ["FAR", "PredictionError", "fit_prediction_error", "hessian", "predicted_reads"]

@@ -111,16 +111,32 @@ def innovations(kernel: str, parameters: Floats, sigma: float, kappa: float, tra
     return float(nll[0]), error, variance
 
 
+def _repeat(trace: Trace, points: int) -> tuple[Ints, Ints, NDArray[np.int64], Floats]:
+    """Pulses, segment, offsets and reads of a trace, once for each of several parameter points."""
+    if points == 1:
+        return trace.pulses, trace.segment, _whole(trace), trace.reads
+    pulses, segment, reads = (np.tile(a, points) for a in (trace.pulses, trace.segment, trace.reads))
+    return pulses, segment, np.arange(points + 1, dtype=np.int64) * len(trace.reads), reads
+
+
+def likelihood_values(kernel: str, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace) -> Floats:
+    """-ln L (P,) at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace."""
+    points = len(parameters)
+    pulses, segment, offsets, reads = _repeat(trace, points)
+    nll = np.empty(points)
+    _core.response_likelihood(
+        kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),
+        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, np.empty(len(reads)), np.empty(len(reads)), 1,
+    )  # fmt: skip
+    return nll
+
+
 def likelihood_gradient(
     kernel: str, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace
 ) -> tuple[Floats, Floats]:
     """-ln L at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace, and its gradients (P, K + 2)."""
     points = len(parameters)
-    if points == 1:
-        pulses, segment, reads, offsets = trace.pulses, trace.segment, trace.reads, _whole(trace)
-    else:
-        pulses, segment, reads = (np.tile(a, points) for a in (trace.pulses, trace.segment, trace.reads))
-        offsets = np.arange(points + 1, dtype=np.int64) * len(trace.reads)
+    pulses, segment, offsets, reads = _repeat(trace, points)
     nll, gradient = np.empty(points), np.empty((points, parameters.shape[1] + 2))
     _core.response_likelihood_gradient(
         kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),

@@ -84,7 +84,7 @@ def read_voltage(table: Table, roles: Roles, options: Options, assumptions: list
     return None
 
 
-def unit_of(table: Table, columns: list[Column], warnings: list[str]) -> tuple[str, float]:
+def unit_of(table: Table, columns: list[Column], origin: Origin, options: Options) -> tuple[str, float]:
     """Common SI unit and factor of the columns of reads.
 
     Raises
@@ -103,6 +103,7 @@ def unit_of(table: Table, columns: list[Column], warnings: list[str]) -> tuple[s
         return unit, factor
     if unit == "V":
         return "V", factor
+    warnings = origin.warnings
     for note in table.notes:
         for match in re.finditer(r"(conductance|current|resistance|value|unit|response)s?\s*(?:in|:|=|\(|\[)\s*([^\s,;\)\]]+)", note, re.IGNORECASE):
             said = parse_header(f"x ({match[2]})")
@@ -117,8 +118,12 @@ def unit_of(table: Table, columns: list[Column], warnings: list[str]) -> tuple[s
     if name in by_name and by_name[name] == "ohm" and len(values) and np.min(values) > 10:
         warnings.append(f"column '{columns[0].label}' has no unit; it was taken as ohm")
         return "ohm", 1.0
-    if len(values) and np.max(np.abs(values)) > 20:
-        warnings.append("the reads have no unit and are not normalised; they are kept as they are, without conductance")
+    largest = float(np.max(np.abs(values))) if len(values) else 1.0
+    if options.read_voltage_V is not None and largest < 0.1:
+        origin.assumptions.append("the reads have no unit; with a read voltage given they were taken as amperes")
+        return "A", 1.0
+    if not 0.05 < largest < 20:
+        warnings.append(f"the reads have no unit and are not normalised (up to {largest:.3g}); they are kept as they are, without conductance")
     return "norm", 1.0
 
 

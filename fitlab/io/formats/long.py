@@ -28,7 +28,7 @@ def read(reading: Reading) -> list[Run]:
         listed = ", ".join(f"'{c.label}'" for c in roles.values)
         raise ReadError(f"a long file has one column of reads, but {listed} are candidates; choose with --map value=COLUMN", file=table.source.name)
     value = roles.values[0]
-    unit, factor = unit_of(table, [value], reading.origin.warnings)
+    unit, factor = unit_of(table, [value], reading.origin, reading.options)
     reading.origin.unit = unit
     size = len(value.cells)
     device = [c.strip() or reading.stem for c in roles.device.cells] if roles.device else [reading.stem] * size

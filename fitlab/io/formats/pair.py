@@ -54,7 +54,7 @@ def read(reading: Reading) -> list[Run]:
     if branches is None:
         raise reading.table.error("this file has no pair of an up and a down column; name them with --map up=COLUMN --map down=COLUMN")
     up, down = branches
-    unit, factor = unit_of(reading.table, [up, down], reading.origin.warnings)
+    unit, factor = unit_of(reading.table, [up, down], reading.origin, reading.options)
     reading.origin.unit = unit
     reading.origin.assumptions += [
         f"column {up.number} holds reads after up pulses, column {down.number} after down pulses; the ramps do not join",

@@ -28,7 +28,7 @@ def read(reading: Reading) -> list[Run]:
         listed = ", ".join(f"'{c.label}'" for c in roles.values)
         raise ReadError(f"a trace has one column of reads, but {listed} are candidates; choose with --map value=COLUMN", file=table.source.name)
     column = roles.values[0]
-    unit, factor = unit_of(table, [column], reading.origin.warnings)
+    unit, factor = unit_of(table, [column], reading.origin, reading.options)
     reading.origin.unit = unit
     rows = trim(column)
     require_reads(reading, column, rows, "the trace")

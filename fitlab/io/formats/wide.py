@@ -42,7 +42,7 @@ def read(reading: Reading) -> list[Run]:
             f"{len(values)} columns of reads may be {len(values)} devices or {len(values)} cycles of one device; say which with --columns "
             "devices or --columns cycles", file=reading.table.source.name,
         )  # fmt: skip
-    unit, factor = unit_of(reading.table, values, reading.origin.warnings)
+    unit, factor = unit_of(reading.table, values, reading.origin, reading.options)
     reading.origin.unit = unit
     reading.origin.assumptions.append(f"columns are {options.columns}, as given by the user")
     names = [c.header.name or f"column {c.number}" for c in values]

@@ -1,0 +1,175 @@
+"""From a Fit to the parameter set that is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fitlab import parameters as ps
+
+from .candidate import Candidate
+from .population import Spread
+from .run import Fit
+
+_DTOD = ("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod")
+_GAMMA_DTOD = ("gamma_up_dtod", "gamma_down_dtod")
+
+
+def _number(x: float | None) -> float | None:
+    return float(x) if x is not None and np.isfinite(x) else None
+
+
+def _estimates(c: Candidate, limits: dict[str, float]) -> tuple[dict[str, ps.Estimate], ps.Correlation | None]:
+    values, names, covariance = c.fields()
+    error = dict(zip(names, np.sqrt(np.maximum(np.diag(covariance), 0)), strict=True))
+    out = {}
+    for name, value in values.items():
+        limit = limits.get({"write_noise_std": "read_noise"}.get(name, name))
+        if limit is not None:
+            scale = values["dw_min"] if name == "write_noise_std" else 1.0
+            out[name] = ps.Estimate(value=0.0, reason="none found; 95 % upper limit in `high`", high=limit / scale)
+        elif name in error:
+            out[name] = ps.Estimate(value=value, error=float(error[name]))
+        else:
+            reason = c.reasons.get(name) or c.reasons.get({"write_noise_std": "read_noise"}.get(name, "")) or "fixed"
+            out[name] = ps.Estimate(value=value, reason=reason)
+    kept = [n for n in names if n in out and out[n].error]
+    correlation = None
+    if len(kept) > 1:
+        index = [names.index(n) for n in kept]
+        scale = np.sqrt(np.diag(covariance)[index])
+        matrix = covariance[np.ix_(index, index)] / np.outer(scale, scale)
+        correlation = ps.Correlation(names=kept, matrix=[[round(float(v), 4) for v in row] for row in matrix])
+    return out, correlation
+
+
+def _population_estimates(fit: Fit, singles: list[dict[str, ps.Estimate]]) -> dict[str, ps.Estimate]:
+    """Mean over devices of every field, with the error of the mean (random effects)."""
+    from .population import paule_mandel
+
+    if len(singles) == 1:
+        return singles[0]
+    out = {}
+    for name in singles[0]:
+        known = [(e.value, e.error) for s in singles if (e := s[name]).value is not None and e.error]
+        if len(known) >= 2:
+            spread = paule_mandel(*zip(*known, strict=True))
+            out[name] = ps.Estimate(value=spread.mean, error=spread.mean_error)
+        else:
+            values = [e.value for s in singles if (e := s[name]).value is not None]
+            reason = next((s[name].reason for s in singles if s[name].reason), "one device only has an error")
+            out[name] = ps.Estimate(value=float(np.median(values)), reason=reason)
+    return out
+
+
+def _steps(fit: Fit, estimates: dict[str, ps.Estimate]) -> dict[str, ps.Estimate]:
+    """dw_min and up_down of the mean device: from the mean steps, not the means of the devices' dw_min."""
+    from .models import device_fields
+
+    if len(fit.chosen) == 1:
+        return estimates
+    mean = {n: float(np.mean([c.stored[n] for c in fit.chosen])) for n in ("step_up", "step_down")}
+    fields = device_fields(mean)
+    return {n: e.model_copy(update={"value": fields[n]}) if n in fields else e for n, e in estimates.items()}
+
+
+def _dtod(fit: Fit, model_fields: tuple[str, ...]) -> dict[str, ps.Estimate]:
+    out = {}
+    for name in model_fields:
+        spread: Spread | None = fit.spreads.get(name)
+        if spread is None:
+            why = "one device" if len(fit.chosen) == 1 else f"{name.removesuffix('_dtod')} has no error in at least two devices"
+            out[name] = ps.Estimate(reason=f"{ps.NOT_MEASURED}: {why}")
+        elif spread.tau_error is None:
+            out[name] = ps.Estimate(value=0.0, reason="none found; 95 % upper limit in `high`", low=0.0, high=spread.high)
+        else:
+            out[name] = ps.Estimate(value=spread.tau, error=spread.tau_error, low=spread.low, high=spread.high)
+    return out
+
+
+def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
+    """The parameter set of the chosen model: of the device, or of the mean device with its spreads."""
+    pairs = [_estimates(c, d.limits) for c, d in zip(fit.chosen, fit.diagnoses, strict=True)]
+    estimates = _steps(fit, _population_estimates(fit, [p[0] for p in pairs]))
+    model, first = fit.chosen[0].model, fit.chosen[0]
+    has_gamma = "gamma_up" in model.parameters
+    dtod = _dtod(fit, _DTOD + (_GAMMA_DTOD if has_gamma else ()))
+    fields: dict[str, bool | float] = {
+        n: e.value for n, e in estimates.items() if e.value is not None and n not in ("read_noise", "write_noise_std")
+    }
+    if model.name != "ConstantStep":
+        fields["write_noise_std"] = estimates["write_noise_std"].value or 0.0
+        fields["mult_noise"] = first.mult_noise
+    if has_gamma:
+        fields["allow_increasing"] = bool(min(c.stored[g] for c in fit.chosen for g in ("gamma_up", "gamma_down")) < 0)
+    fields |= {n: e.value for n, e in dtod.items() if e.value is not None}
+    warnings = list(fit.warnings)
+    read_noise = estimates["read_noise"]
+    if model.name == "ConstantStep" and read_noise.value:
+        warnings.append("ConstantStepDevice has no write noise: the read noise found is not in the device")
+    if fit.dead:
+        fields["corrupt_devices_prob"] = len(fit.dead) / (len(fit.dead) + len(fit.chosen))
+    diagnosis, attrs = fit.diagnoses[0], fit.attrs
+    moments = [d.moments for d in fit.diagnoses]
+    symmetry = diagnosis.symmetry
+    if len(fit.chosen) > 1:
+        points = [d.symmetry.value for d in fit.diagnoses if d.symmetry.value is not None]
+        point = ps.Estimate(value=float(np.mean(points)), error=float(np.std(points, ddof=1) / np.sqrt(len(points)))) if len(points) > 1 else ps.Estimate(reason=symmetry.reason or "no symmetry point in at least two devices")  # fmt: skip
+    else:
+        point = ps.Estimate(value=symmetry.value, error=symmetry.error, reason=symmetry.reason)
+
+    def mean(values: list[float]) -> float | None:
+        finite = [v for v in values if np.isfinite(v)]
+        return float(np.mean(finite)) if finite else None
+
+    best = fit.comparison[0]
+    return ps.ParameterSet(
+        name=name or Path(str(attrs["source"]).split(" + ")[0]).stem,
+        device=ps.Device(model=model.device, fields=fields),
+        weight=ps.Conductance(low=fit.window.low, high=fit.window.high, unit=fit.window.unit),
+        parameters=estimates,
+        dtod=dtod,
+        noise=ps.Noise(
+            read_noise=read_noise,
+            read_noise_value=(read_noise.value or 0.0) * fit.window.per_w,
+            moments_read_noise=mean([m.read_noise for m in moments]),
+            moments_step_noise=mean([m.step_noise for m in moments]),
+            increment_correlation=mean([m.lag1 for m in moments]),
+            variogram_concavity=mean([m.curvature for m in moments]),
+            innovation_p=_number(min(d.whiteness for d in fit.diagnoses)),
+        ),
+        symmetry_point=point,
+        goodness=ps.Goodness(
+            r2=float(np.mean([c.r2 for c in fit.chosen])), nrmse=float(np.mean([c.nrmse for c in fit.chosen])),
+            least_squares_r2=float(np.mean([c.least_squares.r2 for c in fit.chosen])),
+            least_squares_nrmse=float(np.mean([c.least_squares.nrmse for c in fit.chosen])),
+        ),
+        comparison=[
+            ps.ModelRow(
+                model=r.model, parameters=r.parameters, log_likelihood=r.log_likelihood, delta_aicc=r.delta_aicc,
+                delta_bic=r.bic - best.bic, weight=r.weight, r2=r.r2, nrmse=r.nrmse,
+            )
+            for r in fit.comparison
+        ],
+        correlation=pairs[0][1] if len(pairs) == 1 else None,
+        protocol=ps.Protocol(
+            devices=len(fit.chosen) + len(fit.dead), cycles=int(attrs["cycles"]), reads_up=int(attrs["reads_up"]),
+            reads_down=int(attrs["reads_down"]), flagged=int(attrs["flagged"]), left_out=list(fit.dead),
+        ),
+        source=ps.Source(
+            files=str(attrs["source"]), sha256=str(attrs["sha256"]), reader=str(attrs["reader"]), unit=str(attrs["unit"]),
+            read_voltage_V=attrs.get("read_voltage_V"), assumptions=[str(a) for a in attrs["assumptions"]],
+        ),
+        warnings=warnings,
+        versions=ps.versions(),
+        devices=[
+            ps.Single(
+                name=d.name,
+                values={n: float(e.value) for n, e in p[0].items() if e.value is not None},
+                errors={n: float(e.error) for n, e in p[0].items() if e.error is not None},
+                r2=c.r2,
+            )
+            for d, p, c in zip(fit.devices, pairs, fit.chosen, strict=True)
+        ] if len(pairs) > 1 else [],
+    )  # fmt: skip
