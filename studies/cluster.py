@@ -54,10 +54,10 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
     import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set(_SETTINGS):  # type: ignore[no-untyped-call]
+    with dask.config.set(_SETTINGS):
         if scheduler is not None:
             try:
-                client = Client(scheduler, timeout="10 s")  # type: ignore[no-untyped-call]
+                client = Client(scheduler, timeout="10 s")
             except (OSError, ValueError, TypeError) as error:
                 raise StudyError(f"--scheduler: no dask scheduler answers at {scheduler!r} ({error})") from None
             with client:
@@ -69,16 +69,16 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
             return
         count = workers or max(1, processors() // threads)
         with (
-            LocalCluster(  # type: ignore[no-untyped-call]
+            LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             ) as cluster,
-            Client(cluster) as client,  # type: ignore[no-untyped-call]
+            Client(cluster) as client,
         ):
             client.register_plugin(_plugin())
             yield client
@@ -87,7 +87,7 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
 def _plugin() -> Any:
     from distributed import WorkerPlugin
 
-    class Quiet(WorkerPlugin):  # type: ignore[misc]
+    class Quiet(WorkerPlugin):
         """Ctrl-C in a terminal reaches every process; only the driver is to answer it."""
 
         def setup(self, worker: Any) -> None:

@@ -128,7 +128,7 @@ class Study:
         """Points of the baseline: the digital network (one for each level of training), or the named setting."""
         baseline = self.document.target.baseline
         if baseline != "digital":
-            return [self.point({f.name: baseline[f.name] for f in self.factors})]  # type: ignore[misc,index]
+            return [self.point({f.name: baseline[f.name] for f in self.factors})]
         training = [f for f in self.factors if f.trains]
         points = []
         for combination in itertools.product(*(f.levels for f in training)):

@@ -85,6 +85,19 @@ class Folder:
                 ) from None
             yield
 
+    def busy(self) -> bool:
+        """Whether a process is running this study now."""
+        import fcntl
+
+        if not (self.path / "lock").exists():
+            return False
+        with open(self.path / "lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def write_resolved(self, resolved: dict[str, Any]) -> None:
         """Replace ``resolved.json``."""
         write_text(self.resolved, json.dumps(resolved, indent=2) + "\n")

@@ -63,7 +63,7 @@ def _with_unit(text: str, unit: str, wanted: str) -> float:
     import pint
 
     try:
-        quantity = _registry().Quantity(text)
+        quantity: Any = _registry().Quantity(text)
         result = float(quantity.to(unit or "dimensionless").magnitude)
     except pint.DimensionalityError:
         raise ValueError(f"{text!r} has another unit; wanted is {wanted}") from None

@@ -184,7 +184,10 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         near = _close(study.document.target.metric, list(metrics))
         raise fault("target.metric", f"{study.document.target.metric!r} is not measured by {base.task}{near}")
     own = ":" in base.task
-    config, about, files, errors = None, {}, [], {}
+    config: Any = None
+    about: dict[str, Any] = {}
+    files: list[Path] = []
+    errors: dict[str, float] = {}
     if base.device is not None:
         try:
             config, about, files, errors = _device(study, inputs)

@@ -28,7 +28,7 @@ from studies.task import TOPIC, execute
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Ended", "run_study"]
+__all__ = ["Ended", "anything_left", "run_study"]
 
 GROUP_SECONDS = 15.0
 LARGEST_GROUP = 64
@@ -106,6 +106,15 @@ def run_study(
         ended = _Driver(resolved, folder, store, client, group, again).run(quiet)
         folder.note_stop(ended.outcome + (f": {ended.reason}" if ended.reason else ""))
         return ended
+
+
+def anything_left(resolved: Resolved, folder: Folder, *, again: bool = False) -> bool:
+    """Whether a run would do anything."""
+    store = Store(folder.results)
+    points = resolved.study.points()
+    return bool(
+        what_next(points, resolved.study.replicates, store.status(), again=again) or refinement(resolved, store)
+    )
 
 
 class _Driver:

@@ -2,12 +2,12 @@
 
 Question: how far may a factor go (how far must it come down) for the metric to keep, say, 99 % of the baseline.
 Estimator: mean over replicates of the ratio to the paired baseline, isotonic regression along the factor, crossing of
-the monotone cubic through the isotonic means on the factor's own scale, delete-one-replicate jackknife with Student's t.
+the monotone cubic through the isotonic means on the factor's own scale, delete-one-replicate jackknife with Student t.
 
 The cubic (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 238, 1980) instead of straight lines: accuracy bends exactly
 where it leaves its plateau, so a straight line between points answers up to 20 % too low, and an interval that knows
-the noise only misses the truth. Simulated (sigmoid over three decades, nominal 95 %, 200 trials): with 13, 9 and 7 points
-straight lines cover 71 %, 91 % and 1 % at five replicates, the cubic 94 %, 94 % and 95 %.
+the noise only misses the truth. Simulated (sigmoid over three decades, nominal 95 %, 200 trials): with 13, 9 and 7
+points straight lines cover 71 %, 91 % and 1 % at five replicates, the cubic 94 %, 94 % and 95 %.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Threshold:
     first: float | None
 
 
-def normalise(metric: Array, baseline: Array, chance: float | None) -> Array:
+def normalise(metric: Any, baseline: Any, chance: float | None) -> Any:
     """Ratio to the baseline, ``m / b``; or above chance, ``(m - c) / (b - c)``. NaN stays NaN."""
     floor = 0.0 if chance is None else chance
-    return np.asarray((metric - floor) / (baseline - floor))
+    return (metric - floor) / (baseline - floor)
 
 
 def crossing(position: Array, falling: Array, level: float) -> float:
@@ -143,7 +143,7 @@ def threshold(
     at = crossing(position, falling, level)
     count = ratios.shape[1]
     disorder, first = _disorder(ratios, mean, falling), crossing(position, _until_first(mean, level), level)
-    shared = {
+    shared: dict[str, Any] = {
         "replicates": count,
         "levels": levels,
         "mean": mean[turn],
@@ -156,7 +156,7 @@ def threshold(
         low, high = mean_interval(ratios[end], confidence)
         certain = (high < level) if at < 0 else (low >= level)
         bound = ">" if (at > 0) == (better == "lower") else "<"
-        return Threshold(None, None, None, bound, at > 0, bool(certain), **shared)  # type: ignore[arg-type]
+        return Threshold(None, None, None, bound, at > 0, bool(certain), **shared)
     low_s, high_s = -math.inf, math.inf
     if count >= 2:
         left_out = np.array([_without(ratios, r, position, level) for r in range(count)])
@@ -170,7 +170,7 @@ def threshold(
             high_s = at + half if at + half <= position[-1] else math.inf
     ends = [back(s) if math.isfinite(s) else None for s in (low_s, high_s)]
     low_end, high_end = ends if better == "lower" else ends[::-1]
-    return Threshold(back(at), low_end, high_end, "", True, True, **shared)  # type: ignore[arg-type]
+    return Threshold(back(at), low_end, high_end, "", True, True, **shared)
 
 
 def _falling(ratios: Array) -> tuple[Array, Array]:

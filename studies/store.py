@@ -73,14 +73,14 @@ class Store:
             raise StudyError(f"{path}: no results are stored here; is this the folder of a study?")
         self.path = path
         self._group = zarr.open_group(store=str(path), mode="r+" if writable else "r", zarr_format=3)
-        attributes = dict(self._group.attrs)
+        attributes: dict[str, Any] = dict(self._group.attrs)
         if attributes.get("layout") != LAYOUT:
             raise StudyError(
                 f"{path}: layout {attributes.get('layout')!r} is not {LAYOUT!r}; open it with the version that wrote it"
             )
         self.attributes = attributes
-        self.metrics: list[str] = list(attributes["metrics"])  # type: ignore[arg-type]
-        self.factors: list[str] = list(attributes["factors"])  # type: ignore[arg-type]
+        self.metrics: list[str] = list(attributes["metrics"])
+        self.factors: list[str] = list(attributes["factors"])
         self.columns: dict[str, np.ndarray[Any, Any]] = {}
         self.rows: dict[str, int] = {}
         self._load()

@@ -1,0 +1,264 @@
+"""Figures of a study: metric against one factor, and the map of two factors with its iso-line."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from studies.folder import write_text
+from studies.targets import Target, others_text, ratios, targets
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["figures", "plot_map", "plot_target", "style"]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The package's own look, for the time of one figure; files come out the same each time."""
+    import matplotlib as mpl
+    from cycler import cycler
+
+    settings: Any = {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "legend.fontsize": 7,
+        "figure.dpi": 150,
+        "savefig.dpi": 200,
+        "lines.linewidth": 1.4,
+        "xtick.direction": "in",
+        "ytick.direction": "in",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "axes.prop_cycle": cycler(color=_COLOURS),
+        "svg.fonttype": "none",
+        "svg.hashsalt": "studies",
+        "pdf.fonttype": 42,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def _what(data: xr.Dataset) -> str:
+    asked = json.loads(data.attrs["target"])
+    metric = data[asked["metric"]].attrs.get("long_name", asked["metric"])
+    above = " above chance" if asked["normalisation"] == "above-chance" else ""
+    base = "digital" if asked["baseline"] == "digital" else "baseline"
+    return f"{metric}{above} / {base}"
+
+
+def _label(data: xr.Dataset, name: str) -> str:
+    about = data[name].attrs
+    return f"{about['long_name']} (× device)" if about["kind"] == "multiply" else str(about["long_name"])
+
+
+def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | None = None) -> Axes:
+    """Ratio to the baseline against the target's factor: replicates as dots, monotone curve, level, interval.
+
+    Parameters
+    ----------
+    data : Dataset
+        From :func:`studies.open_study`.
+    rows : list of Target, optional
+        Which rows to draw; all by default (one colour each).
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    from matplotlib.figure import Figure
+    from scipy.interpolate import PchipInterpolator
+
+    rows = targets(data) if rows is None else rows
+    if ax is None:
+        ax = Figure(figsize=(3.5, 2.6), layout="constrained").subplots()
+    name, scale = rows[0].factor, data[rows[0].factor].attrs["scale"]
+    ratio = ratios(data)
+    for number, row in enumerate(rows):
+        colour = _COLOURS[number % len(_COLOURS)]
+        table = ratio.sel(row.others).transpose(name, "replicate")
+        x = np.repeat(data[name].values, table.sizes["replicate"])
+        ax.plot(x, table.values.ravel(), ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
+        found = row.threshold
+        label = others_text(row)
+        if len(found.levels) > 1:
+            bend = np.log if scale == "log" else np.asarray
+            fine = np.linspace(bend(found.levels[0]), bend(found.levels[-1]), 200)
+            curve = PchipInterpolator(bend(found.levels), found.isotonic)(fine)
+            ax.plot(np.exp(fine) if scale == "log" else fine, curve, color=colour, label=label or None)
+        if found.value is not None:
+            ax.axvline(found.value, color=colour, linewidth=0.8, linestyle=":")
+            low = found.levels[0] if found.low is None else found.low
+            high = found.levels[-1] if found.high is None else found.high
+            if found.replicates >= 2:
+                ax.axvspan(low, high, color=colour, alpha=0.12, linewidth=0)
+    ax.axhline(rows[0].level, color="0.35", linewidth=0.8, linestyle="--")
+    ax.annotate(f"{100 * rows[0].level:.3g} %", (1.0, rows[0].level), xycoords=("axes fraction", "data"),
+                ha="right", va="bottom", fontsize=7, color="0.35")  # fmt: skip
+    ax.set_xscale("log" if scale == "log" else "linear")
+    if scale == "log":
+        _plain_ticks(ax.xaxis, data[name].values)
+    ax.set_xlabel(_label(data, name))
+    ax.set_ylabel(_what(data))
+    ax.set_title(f"{rows[0].threshold.replicates} replicates; shaded: 95 % interval of the crossing")
+    if any(row.others for row in rows):
+        ax.legend(title=None)
+    return ax
+
+
+def plot_map(data: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Mean ratio over two factors as a map, with the line at the level and each row's threshold.
+
+    Parameters
+    ----------
+    data : Dataset
+        Of a study with two numeric factors.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    from matplotlib.figure import Figure
+
+    if ax is None:
+        ax = Figure(figsize=(3.5, 2.8), layout="constrained").subplots()
+    rows = targets(data)
+    name = rows[0].factor
+    other = next(iter(rows[0].others))
+    scales = {n: data[n].attrs["scale"] for n in (name, other)}
+    mean = ratios(data).mean("replicate").transpose(other, name)
+    # Refinement adds columns for single rows; the map shows those that are complete.
+    mean = mean.dropna(name, how="any") if mean.isnull().any() else mean
+    x, y, z = mean[name].values, mean[other].values, mean.values
+    mesh = ax.pcolormesh(_edges(x, scales[name]), _edges(y, scales[other]), z, cmap="viridis", rasterized=True)
+    ax.figure.colorbar(mesh, ax=ax, label=_what(data))
+    if min(z.shape) >= 2 and z.min() < rows[0].level < z.max():
+        fine, surface = _surface(x, z, rows[0].better, scales[name])
+        ax.contour(fine, y, surface, levels=[rows[0].level], colors="white", linewidths=1.4)
+    known = [(r.threshold, float(r.others[other])) for r in rows if r.threshold.value is not None]
+    for found, at in known:
+        assert found.value is not None
+        low = found.levels[0] if found.low is None else found.low
+        high = found.levels[-1] if found.high is None else found.high
+        if found.replicates >= 2:
+            ax.plot([low, high], [at, at], color="white", linewidth=0.8)
+        ax.plot([found.value], [at], "o", color="white", markersize=3.5, markeredgecolor="black", markeredgewidth=0.5)
+    ax.set_xscale("log" if scales[name] == "log" else "linear")
+    ax.set_yscale("log" if scales[other] == "log" else "linear")
+    for axis, n, values in ((ax.xaxis, name, x), (ax.yaxis, other, y)):
+        if scales[n] == "log":
+            _plain_ticks(axis, values)
+    ax.set_xlabel(_label(data, name))
+    ax.set_ylabel(_label(data, other))
+    ax.set_title(
+        f"line and dots: {100 * rows[0].level:.3g} %; bars: 95 % interval, {data.sizes['replicate']} replicates"
+    )
+    return ax
+
+
+def _plain_ticks(axis: Any, values: np.ndarray[Any, Any]) -> None:
+    """On a logarithmic axis: plain numbers, at the levels themselves when they are few."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    few = len(values) <= 6
+    wide = float(np.max(values) / np.min(values)) > 100
+    axis.set_major_locator(
+        FixedLocator(list(values)) if few else LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=12)
+    )
+    if few:
+        axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def _edges(values: np.ndarray[Any, Any], scale: str) -> np.ndarray[Any, Any]:
+    """Borders of cells around levels."""
+    v = np.log(values) if scale == "log" else values.astype(float)
+    if len(v) == 1:
+        edges = np.array([v[0] - 0.5, v[0] + 0.5])
+    else:
+        middle = (v[1:] + v[:-1]) / 2
+        edges = np.concatenate([[2 * v[0] - middle[0]], middle, [2 * v[-1] - middle[-1]]])
+    return np.exp(edges) if scale == "log" else edges
+
+
+def _surface(
+    x: np.ndarray[Any, Any], z: np.ndarray[Any, Any], better: str, scale: str
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Each row as the curve that the threshold is read from, on a fine grid of the target's factor."""
+    from scipy.interpolate import PchipInterpolator
+    from scipy.optimize import isotonic_regression
+
+    position = np.log(x) if scale == "log" else x
+    fine = np.linspace(position[0], position[-1], 300)
+    curves = [PchipInterpolator(position, isotonic_regression(row, increasing=better == "higher").x)(fine) for row in z]
+    return (np.exp(fine) if scale == "log" else fine), np.array(curves)
+
+
+def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "png")) -> list[Path]:
+    """Draw what suits the study: the target's curves, and the map where there are two numeric factors.
+
+    Parameters
+    ----------
+    data : Dataset
+    folder : Path
+        Made if needed; the data behind the figures is written beside them as CSV.
+    formats : tuple of str
+
+    Returns
+    -------
+    list of Path
+        Files written.
+    """
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    dims = [str(d) for d in ratios(data).dims if d != "replicate"]
+    numeric = all(data[d].dtype.kind == "f" for d in dims)
+    written = []
+    with style():
+        rows = targets(data)
+        figure = Figure(figsize=(3.5, 2.6), layout="constrained")
+        plot_target(data, rows, figure.subplots())
+        written += _save(figure, data, folder / "target", formats)
+        if len(dims) == 2 and numeric:
+            figure = Figure(figsize=(3.7, 2.8), layout="constrained")
+            plot_map(data, figure.subplots())
+            written += _save(figure, data, folder / "map", formats)
+    table = ratios(data).to_dataframe("ratio").reset_index().dropna(subset=["ratio"])
+    write_text(folder / "ratios.csv", table.to_csv(index=False))
+    return [*written, folder / "ratios.csv"]
+
+
+def _save(figure: Figure, data: xr.Dataset, stem: Path, formats: tuple[str, ...]) -> list[Path]:
+    import os
+
+    content = np.ascontiguousarray(ratios(data).values)
+    mark = f"{data.attrs['study_digest']} {hashlib.blake2b(content.tobytes(), digest_size=8).hexdigest()}"
+    dateless: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None, "Description": mark},
+        "png": {"Software": None, "Description": mark},
+        "pdf": {"CreationDate": None, "Keywords": mark},
+    }
+    written = []
+    for suffix in formats:
+        path = stem.with_suffix(f".{suffix}")
+        temporary = stem.with_name(f".{stem.name}.{suffix}")
+        figure.savefig(temporary, format=suffix, metadata=dateless.get(suffix))
+        os.replace(temporary, path)
+        written.append(path)
+    return written
