@@ -105,6 +105,15 @@ void product(const float* u, size_t u_stride, int samples, const float* w, int o
         return;
     }
     const int block = 64;  // rows that stay in the second-level cache while the samples pass
+    if (in < 16) {  // shorter than a vector: summed in order, with the same bits on every instruction set
+        for (int s = 0; s < samples; ++s)
+            for (int i = 0; i < out; ++i) {
+                float sum = 0.0f;
+                for (int j = 0; j < in; ++j) sum += w[i * w_stride + j] * u[s * u_stride + j];
+                z[s * z_stride + i] = sum;
+            }
+        return;
+    }
     for (int top = 0; top < out; top += block) {
         const int bottom = top + block < out ? top + block : out;
         for (int s = 0; s < samples; s += TILE)

@@ -1,0 +1,233 @@
+"""The analog matrix-vector product: conformance vectors of the specification, statistics recorded from the peer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sim import _core
+from sim.configs import IOParameters
+from sim.errors import ConfigError
+from sim.tiles.product import Product, quantiser_step
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "mvm.json").read_text())
+W = torch.tensor([[[0.5, -0.25, 0.75, -1.0], [0.1, 0.9, -0.6, 0.3], [-0.8, 0.4, 0.2, 0.65]]])
+X = torch.tensor([[[0.2, -0.7, 1.0, 0.45], [-3.0, 0.5, 1.5, -0.2]]])
+OFF = {"noise_management": "NONE", "bound_management": "NONE", "inp_res": -1, "out_res": -1, "out_noise": 0.0}
+SUPPORTED = {
+    "noise_management": {"NONE", "ABS_MAX", "MAX", "CONSTANT"}, "bound_management": {"NONE", "ITERATIVE"},
+    "mv_type": {"IDEAL", "ONE_PASS"}, "w_noise_type": {"NONE", "ADDITIVE_CONSTANT"},
+}  # fmt: skip
+LATER_FIELDS = ("ir_drop", "out_nonlinearity", "v_offset_std", "r_series")
+
+# mvm.md, section 16, by its numbers
+VECTORS = {
+    1: ({}, [[0.575, -1.075, 0.0525], [0.325, -0.31, 1.07]]),
+    2: (
+        {"inp_res": 1 / 126, "out_res": 1 / 510, "noise_management": "ABS_MAX"},
+        [[0.564706, -1.082353, 0.047059], [-0.282353, -0.847059, 2.82353]],
+    ),
+    3: (
+        {"inp_res": 254, "out_res": 254, "out_bound": 2.0, "noise_management": "CONSTANT", "nm_thres": 1.5},
+        [[0.590551, -1.086614, 0.047244], [0.448819, -0.661417, 1.559055]],
+    ),
+    4: ({"noise_management": "MAX"}, [[0.575, -1.075, 0.0525], [0.45, -0.66, 1.57]]),
+    5: ({"noise_management": "ABS_MAX", "nm_thres": 1.2}, [[0.575, -1.075, 0.0525], [0.375, -0.45, 1.27]]),
+    7: (
+        {"noise_management": "ABS_MAX", "bound_management": "ITERATIVE", "out_bound": 0.4, "inp_res": 1 / 126, "out_res": 1 / 510},
+        [[0.589804, -1.08549, 0.062745], [-0.338824, -0.752941, 2.842353]],
+    ),
+    14: ({"inp_asymmetry": 0.1, "out_asymmetry": 0.2}, [[0.5575, -0.8096, 0.0805], [0.355, -0.2352, 1.003]]),
+}
+
+
+def product(io: IOParameters, weight: torch.Tensor, x: torch.Tensor, transposed: bool = False, key: int = 3) -> torch.Tensor:
+    keys = [key + r for r in range(weight.shape[0])]
+    return Product([io] * weight.shape[0], keys, transposed)(weight.contiguous(), x.contiguous())[0]
+
+
+@pytest.mark.parametrize("number", VECTORS)
+def test_vectors_of_the_specification(number: int) -> None:
+    setting, expected = VECTORS[number]
+    np.testing.assert_allclose(product(IOParameters(**OFF | setting), W, X)[0], expected, atol=2e-6)
+
+
+def test_backward_is_the_transpose() -> None:
+    d = torch.tensor([[[0.3, -1.0, 0.6]]])
+    expected = (d @ W)[0]
+    np.testing.assert_allclose(product(IOParameters(is_perfect=True), W, d, transposed=True)[0], expected, atol=1e-6)
+    io = IOParameters(noise_management="ABS_MAX", inp_res=1 / 126, out_res=1 / 510, out_noise=0.0, out_scale=2.0)
+    u = torch.round(d * 63) / 63  # noise management scales by 1 here
+    z = u @ W
+    q = torch.round(z / (24 / 510)) * (24 / 510)
+    np.testing.assert_allclose(product(io, W, d, transposed=True)[0], 2 * q[0], atol=2e-6)
+
+
+def fields_of(case: dict[str, object]) -> dict[str, object]:
+    return {} if case["io"] == "default" else dict(case["io"])  # type: ignore[call-overload]
+
+
+def is_later(case: dict[str, object]) -> bool:
+    io = fields_of(case)
+    return any(io.get(k, next(iter(v))) not in v for k, v in SUPPORTED.items()) or any(io.get(f) for f in LATER_FIELDS)
+
+
+NOW = [c for c in REFERENCE["cases"] if not is_later(c)]
+
+
+@pytest.mark.parametrize("case", NOW, ids=lambda c: str(fields_of(c))[-60:])
+def test_mean_and_std_of_the_peer(case: dict[str, object]) -> None:
+    n = REFERENCE["repeats"]
+    big = case["matrix"] == "big"
+    weight = torch.tensor(REFERENCE["W_big" if big else "W"]).float().unsqueeze(0)
+    x = torch.tensor(REFERENCE["X_big" if big else "X"]).float()
+    fields = fields_of(case)
+    if fields.get("mv_type") == "IDEAL":
+        fields["is_perfect"] = True
+    repeats = 8000
+    y = product(IOParameters(**fields), weight, x.repeat_interleave(repeats, 0).unsqueeze(0))  # type: ignore[arg-type]
+    y = y.reshape(x.shape[0], repeats, -1).double().numpy()
+    mean, std = np.array(case["mean"]), np.array(case["std"])
+    deterministic = std < 1e-6
+    np.testing.assert_allclose(y.mean(1)[deterministic], mean[deterministic], atol=1e-5)
+    np.testing.assert_allclose(y.std(1)[deterministic], 0, atol=1e-5)
+    error = std * np.sqrt(1 / n + 1 / repeats)
+    assert np.all(np.abs(y.mean(1) - mean) < 5 * error + 1e-5), "mean"
+    kurtosis = ((y - y.mean(1, keepdims=True)) ** 4).mean(1) / np.maximum(y.var(1), 1e-20) ** 2
+    assert np.all(np.abs(y.std(1) - std) < 5 * error * np.sqrt(np.maximum(kurtosis - 1, 1) / 4) + 1e-5), "std"
+
+
+def test_cases_left_for_later_are_refused_by_a_tile() -> None:
+    from sim.configs import SingleRPUConfig
+    from sim.tiles import AnalogTile
+
+    later = [c for c in REFERENCE["cases"] if is_later(c)]
+    assert later
+    for case in later:
+        with pytest.raises(ConfigError, match="not simulated"):
+            AnalogTile(3, 4, SingleRPUConfig(forward=IOParameters(**fields_of(case))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("resolution", "bound", "step"),
+    [(1 / 126, 1.0, 1 / 63), (126, 1.0, 1 / 63), (1 / 510, 12.0, 24 / 510), (1.0, 2.0, 4.0), (0.0, 1.0, 0.0), (-1.0, 1.0, 0.0), (0.1, np.inf, 0.0), (0.1, 0.0, 0.0)],
+)  # fmt: skip
+def test_quantiser_step(resolution: float, bound: float, step: float) -> None:
+    assert quantiser_step(resolution, bound) == pytest.approx(step)
+
+
+NOISES = [
+    ({"out_noise": 0.1}, lambda u, w: 0.1),
+    ({"inp_noise": 0.1}, lambda u, w: 0.1 * np.linalg.norm(w, axis=1)),
+    ({"w_noise": 0.1, "w_noise_type": "ADDITIVE_CONSTANT"}, lambda u, w: 0.1 * np.linalg.norm(u)),
+    ({"inp_sto_round": True, "inp_res": 0.1}, None),
+    ({"out_sto_round": True, "out_res": 0.05}, None),
+]
+
+
+@pytest.mark.parametrize(("setting", "std"), NOISES)
+def test_noise_is_unbiased_and_of_the_right_size(setting: dict[str, object], std: object) -> None:
+    n = 20_000
+    x = torch.tensor([0.23, -0.71, 0.97, 0.45])
+    io = IOParameters(**OFF | setting)  # type: ignore[arg-type]
+    y = product(io, W, x.expand(1, n, 4))[0].double().numpy()
+    exact = (W[0] @ x).double().numpy()
+    spread = y.std(0)
+    assert np.all(spread > 1e-4)
+    assert np.all(np.abs(y.mean(0) - exact) < 4.5 * spread / np.sqrt(n))
+    if std is not None:
+        expected = std(x.numpy(), W[0].numpy())  # type: ignore[operator]
+        assert np.all(np.abs(spread - expected) < 4.5 * expected / np.sqrt(2 * n))
+    correlation = np.corrcoef(y[:-1].T, y[1:].T)[:3, 3:]
+    assert np.all(np.abs(correlation) < 4.5 / np.sqrt(n)), "vectors draw independently"
+
+
+def test_every_call_draws_anew_and_a_key_repeats_it() -> None:
+    io = IOParameters(out_res=-1)
+    p, q = Product([io], [3], False), Product([io], [3], False)
+    first, second = p(W, X)[0], p(W, X)[0]
+    assert not torch.equal(first, second)
+    assert torch.equal(q(W, X)[0], first)
+    assert torch.equal(q(W, X)[0], second)
+
+
+def test_directions_draw_independently() -> None:
+    io = IOParameters(**OFF | {"out_noise": 1.0})
+    weight, x = torch.zeros(1, 64, 64), torch.zeros(1, 500, 64)
+    forward, backward = product(io, weight, x), product(io, weight, x, transposed=True)
+    r = np.corrcoef(forward.flatten(), backward.flatten())[0, 1]
+    assert abs(r) < 4.5 / np.sqrt(forward.numel())
+
+
+def test_iterative_bound_management_stops_at_its_limits() -> None:
+    # mvm.md, section 6: the last reduction is the first power of two above the limit
+    for limit, setting, last in ((8, {"max_bm_factor": 8}, 16), (15.75, {"inp_res": 1 / 126}, 16)):
+        io = IOParameters(**OFF | {"bound_management": "ITERATIVE", "out_bound": 1e-3} | setting)
+        y = product(io, torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+        assert float(y) == pytest.approx(1e-3 * last), limit
+
+
+def test_bound_management_sees_either_bound_unless_told_otherwise() -> None:
+    weight = torch.tensor([[[2.0], [-3.0], [0.5]]])
+    io = {"bound_management": "ITERATIVE", "out_bound": 1.0, "inp_bound": 10.0}
+    both = product(IOParameters(**OFF | io), weight, torch.ones(1, 1, 1))[0, 0]
+    np.testing.assert_allclose(both, [2.0, -3.0, 0.5])
+    upper = product(IOParameters(**OFF | io | {"bm_test_negative_bound": False}), weight, torch.ones(1, 1, 1))[0, 0]
+    np.testing.assert_allclose(upper, [2.0, -2.0, 0.5])  # a negative excess does not clear the positive one (D5)
+
+
+def test_zero_input_gives_zero_output_under_noise_management() -> None:
+    assert bool((product(IOParameters(), W, torch.zeros(1, 3, 4)) == 0).all())
+    assert bool((product(IOParameters(noise_management="NONE"), W, torch.zeros(1, 3, 4)) != 0).any())
+
+
+def test_clipped_outputs_are_told() -> None:
+    io = IOParameters(**OFF | {"out_bound": 1.0, "inp_bound": 10.0})
+    y, clipped = Product([io], [1], False)(W, X, want_clipped=True)
+    exact = X @ W.transpose(1, 2)
+    assert torch.equal(clipped.bool(), exact.abs() > 1.0)
+    torch.testing.assert_close(y, exact.clamp(-1, 1))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (10, 128), (17, 33), (70, 65), (128, 784)])
+@pytest.mark.parametrize("batch", [1, 2, 3, 10, 16, 37])
+def test_products_are_exact_to_rounding(shape: tuple[int, int], batch: int, transposed: bool) -> None:
+    rng = np.random.default_rng(0)
+    out, n_in = shape
+    weight = torch.from_numpy(rng.standard_normal((2, out, n_in)).astype(np.float32))
+    x = torch.from_numpy(rng.standard_normal((2, batch, out if transposed else n_in)).astype(np.float32))
+    y = product(IOParameters(is_perfect=True), weight, x, transposed)
+    matrix = weight.double() if transposed else weight.double().transpose(1, 2)
+    bound = 2e-7 * np.sqrt(x.shape[2]) * (x.double().abs() @ matrix.abs()) + 1e-7
+    assert bool(((y.double() - x.double() @ matrix).abs() <= bound).all())
+
+
+def test_a_vector_does_not_feel_its_batch() -> None:
+    rng = np.random.default_rng(0)
+    weight = torch.from_numpy(rng.standard_normal((1, 70, 65)).astype(np.float32))
+    x = torch.from_numpy(rng.standard_normal((1, 37, 65)).astype(np.float32))
+    for transposed in (False, True):
+        v = x if not transposed else torch.from_numpy(rng.standard_normal((1, 37, 70)).astype(np.float32))
+        whole = product(IOParameters(is_perfect=True), weight, v, transposed)
+        for b in range(37):
+            assert torch.equal(product(IOParameters(is_perfect=True), weight, v[:, b : b + 1], transposed)[:, 0], whole[:, b])
+
+
+def test_instruction_sets_agree_to_rounding() -> None:
+    best, results = _core.isa(), []
+    rng = np.random.default_rng(0)
+    weight = torch.from_numpy(rng.standard_normal((1, 70, 65)).astype(np.float32) * 0.1)
+    x = torch.from_numpy(rng.standard_normal((1, 37, 65)).astype(np.float32))
+    try:
+        for isa in _core.supported_isas():
+            _core.use_isa(isa)
+            results.append(product(IOParameters(out_res=-1, bound_management="NONE"), weight, x))
+    finally:
+        _core.use_isa(best)
+    for y in results[1:]:
+        torch.testing.assert_close(y, results[0], atol=2e-6, rtol=2e-6)
