@@ -21,6 +21,15 @@ CASES = json.loads((Path(__file__).parents[1] / "reference" / "devices.json").re
 SHAPE = (50, 80)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Thousands of tiny kernel calls: threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def device_of(case):
     return getattr(presets if case.endswith("PresetDevice") else devices, case)()
 
