@@ -73,6 +73,8 @@ class _Likelihood:
         row = {name: i for i, name in enumerate(space.all)}
         self.mean_rows = [row[n] for n in model.parameters]
         self.noise_rows = [row[n] for n in NOISE]
+        _, slope = model.kernel_values(space.values(space.x()), mult_noise)
+        self.active = np.flatnonzero(np.any(slope != 0, axis=1)).astype(np.int32)
 
     def _kernels(self, points: Floats) -> tuple[Floats, list[Floats], Floats, Floats]:
         values = [self.space.values(x) for x in points]
@@ -84,15 +86,23 @@ class _Likelihood:
         kernels, _, sigma, kappa = self._kernels(points)
         return likelihood_values(self.model.kernel, kernels, sigma, kappa, self.trace)
 
+    def _slopes(self, x: Floats, kernel_slope: Floats) -> Floats:
+        """Derivatives (A + 2, V) of the active kernel parameters, sigma and kappa by the varied parameters."""
+        chain = self.space.jacobian(x)
+        return np.vstack([kernel_slope[self.active] @ chain[self.mean_rows], chain[self.noise_rows]])
+
     def gradients(self, points: Floats) -> tuple[Floats, Floats]:
         kernels, slopes, sigma, kappa = self._kernels(points)
-        value, by_kernel = likelihood_gradient(self.model.kernel, kernels, sigma, kappa, self.trace)
-        chains = [self.space.jacobian(x) for x in points]
-        gradient = [
-            g[:-2] @ s @ c[self.mean_rows] + g[-2:] @ c[self.noise_rows]
-            for g, s, c in zip(by_kernel, slopes, chains, strict=True)
-        ]
-        return value, np.array(gradient)
+        value, by_kernel, _ = likelihood_gradient(self.model.kernel, kernels, self.active, sigma, kappa, self.trace)
+        return value, np.array([g @ self._slopes(x, s) for g, s, x in zip(by_kernel, slopes, points, strict=True)])
+
+    def information(self, x: Floats) -> tuple[float, Floats, Floats]:
+        kernels, slopes, sigma, kappa = self._kernels(x[None])
+        value, by_kernel, information = likelihood_gradient(
+            self.model.kernel, kernels, self.active, sigma, kappa, self.trace, information=True
+        )
+        slope = self._slopes(x, slopes[0])
+        return float(value[0]), by_kernel[0] @ slope, slope.T @ information[0] @ slope
 
 
 def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: Trace, count: int = 2) -> list[dict[str, float]]:

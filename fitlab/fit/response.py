@@ -25,11 +25,14 @@ class Trace:
         Signed number of pulses between the read before and this one (up positive).
     segment : (n,) int32
         Where it changes, the state starts anew from a free value.
+    threads : int
+        Parameter points that are evaluated at a time; no result depends on it.
     """
 
     reads: Floats
     pulses: Ints
     segment: Ints
+    threads: int = 1
 
     def __post_init__(self) -> None:
         for name, dtype in (("reads", np.float64), ("pulses", np.int32), ("segment", np.int32)):
@@ -126,20 +129,32 @@ def likelihood_values(kernel: str, parameters: Floats, sigma: Floats, kappa: Flo
     nll = np.empty(points)
     _core.response_likelihood(
         kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),
-        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, np.empty(len(reads)), np.empty(len(reads)), 1,
+        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, np.empty(len(reads)), np.empty(len(reads)), trace.threads,
     )  # fmt: skip
     return nll
 
 
 def likelihood_gradient(
-    kernel: str, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace
-) -> tuple[Floats, Floats]:
-    """-ln L at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace, and its gradients (P, K + 2)."""
-    points = len(parameters)
+    kernel: str, parameters: Floats, active: Ints, sigma: Floats, kappa: Floats, trace: Trace, *, information: bool = False
+) -> tuple[Floats, Floats, Floats]:
+    """-ln L at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace, with derivatives.
+
+    Parameters
+    ----------
+    active : (A,) indices of the kernel parameters by which derivatives are taken
+
+    Returns
+    -------
+    values (P,), gradients (P, A + 2) and, if asked for, Fisher information (P, A + 2, A + 2), by the active parameters,
+    sigma and kappa
+    """
+    points, width = len(parameters), len(active) + 2
     pulses, segment, offsets, reads = _repeat(trace, points)
-    nll, gradient = np.empty(points), np.empty((points, parameters.shape[1] + 2))
+    nll, gradient = np.empty(points), np.empty((points, width))
+    expected = np.empty((points if information else 0, width, width))
     _core.response_likelihood_gradient(
-        kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),
-        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, gradient, 1,
+        kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(active, np.int32),
+        np.ascontiguousarray(sigma, float), np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, gradient,
+        expected, trace.threads,
     )  # fmt: skip
-    return nll, gradient
+    return nll, gradient, expected

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fitlab.errors import FitError
 
@@ -107,11 +108,11 @@ def fit(response: xr.Dataset, models: Sequence[str] | str = "auto", *, adjust: A
     chosen_models = models_named(models)
     window, devices = prepare(response)
     workers = max(1, min(threads or os.cpu_count() or 1, len(devices)))
-    if workers == 1:
-        fitted = [candidates(chosen_models, d.trace, adjust) for d in devices]
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            fitted = list(pool.map(lambda d: candidates(chosen_models, d.trace, adjust), devices))
+    if len(devices) == 1:
+        devices = [replace(d, trace=replace(d.trace, threads=threads or os.cpu_count() or 1)) for d in devices]
+    # the matrices are small: threads inside the linear algebra cost more than they give
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        fitted = list(pool.map(lambda d: candidates(chosen_models, d.trace, adjust), devices))
     alive = [i for i, row in enumerate(fitted) if not _dead(row)]
     dead = [devices[i].name for i in range(len(devices)) if i not in alive]
     if not alive:

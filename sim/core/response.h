@@ -72,20 +72,17 @@ SIM_HD void pulse_moments(const typename Device::template Cell<Dual<F, 1>>& cell
 
 // -ln L of the reads: y_k = w_k + kappa eta_k, each pulse with step noise sigma (a Kalman filter; fitting.md, "PE").
 // Each segment starts from its first read with variance kappa^2, which that read therefore does not contribute to. A
-// read that is NaN is skipped. innovation and variance receive v_k and S_k (NaN where there is none), if given.
-template <class Device, class F, class Load>
-F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace& trace, const double* reads,
-                          double* innovation, double* innovation_variance) {
+// read that is NaN is skipped. observe(k, v, S) is given the innovation and its variance of every read that counts.
+template <class Device, class F, class Load, class Observe>
+F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace& trace, const double* reads, Observe observe) {
     using H = Dual<F, 1>;
     const auto cell = Device::template load<H>([&](int k) { return H(load(k)); });
     const F reference = Device::reference(cell).v, read_variance = kappa * kappa;
-    const double nothing = __builtin_nan("");
     F mean{}, variance{}, total{};
     bool known = false;
     for (long k = 0; k < trace.reads; ++k) {
         if (k == 0 || trace.segment[k] != trace.segment[k - 1]) known = false;
         const bool missing = reads[k] != reads[k];
-        if (innovation) innovation[k] = innovation_variance[k] = nothing;
         if (!known) {
             if (missing) continue;
             mean = F(reads[k]) + reference;
@@ -102,10 +99,7 @@ F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace
         const F gain = variance / s;
         mean = mean + gain * v;
         variance = gain * read_variance;
-        if (innovation) {
-            innovation[k] = value_of(v);
-            innovation_variance[k] = value_of(s);
-        }
+        observe(k, v, s);
     }
     return total;
 }

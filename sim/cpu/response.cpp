@@ -16,6 +16,7 @@ using namespace nb::literals;
 namespace {
 
 template <class T> using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T> using Cube = nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 template <class T> using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 // The reads of all devices one after the other: device d has reads [offsets[d], offsets[d + 1]).
@@ -137,37 +138,80 @@ void likelihood(const std::string& kernel, Matrix<const double> parameters, Vect
         for (long d = 0; d < batch.devices; ++d) {
             const double* p = batch.parameters + d * batch.width;
             const long first = static_cast<long>(batch.offsets[d]);
-            out[d] = sim::negative_log_likelihood<Device, double>([&](int k) { return p[k]; }, s[d], c[d], batch.trace(d),
-                                                                  y + first, v + first, variance + first);
+            const sim::Trace trace = batch.trace(d);
+            for (long k = first; k < first + trace.reads; ++k) v[k] = variance[k] = std::nan("");
+            out[d] = sim::negative_log_likelihood<Device, double>(
+                [&](int k) { return p[k]; }, s[d], c[d], trace, y + first, [&](long k, double error, double its_variance) {
+                    v[first + k] = error;
+                    variance[first + k] = its_variance;
+                });
         }
     });
 }
 
-void likelihood_gradient(const std::string& kernel, Matrix<const double> parameters, Vector<const double> sigma,
-                         Vector<const double> kappa, Vector<const int> pulses, Vector<const int> segment,
-                         Vector<const long long> offsets, Vector<const double> reads, Vector<double> nll,
-                         Matrix<double> gradient, int threads) {
+struct Derivatives {
+    const double *parameters, *sigma, *kappa, *reads;
+    const int* active;
+    long count;
+    double *nll, *gradient, *information;
+    bool wants_information;
+};
+
+// Derivatives by the active kernel parameters, sigma and kappa (N at most, so that no time goes into the others).
+template <class Device, int N> void gradient_of_device(const Batch& batch, const Derivatives& a, long d) {
+    using F = sim::Dual<double, N>;
+    const double* p = a.parameters + d * batch.width;
+    int slot[sim::parameter_count<Device>()];
+    for (int& s : slot) s = -1;
+    for (long i = 0; i < a.count; ++i) slot[a.active[i]] = static_cast<int>(i);
+    const int size = static_cast<int>(a.count) + 2;
+    double sum[N][N] = {};
+    const F total = sim::negative_log_likelihood<Device, F>(
+        [&](int k) { return slot[k] < 0 ? F(p[k]) : variable<F>(p[k], slot[k]); }, variable<F>(a.sigma[d], size - 2),
+        variable<F>(a.kappa[d], size - 1), batch.trace(d), a.reads + batch.offsets[d],
+        [&](long, const F& error, const F& its_variance) {
+            if (!a.wants_information) return;
+            // Fisher information: sum of v'v'^T / S + S'S'^T / (2 S^2), v' and S' the derivatives
+            const double one = 1.0 / its_variance.v, two = 0.5 * one * one;
+            for (int i = 0; i < N; ++i)
+                for (int j = 0; j < N; ++j)
+                    sum[i][j] += one * error.d[i] * error.d[j] + two * its_variance.d[i] * its_variance.d[j];
+        });
+    a.nll[d] = total.v;
+    for (int i = 0; i < size; ++i) {
+        a.gradient[d * size + i] = total.d[i];
+        for (int j = 0; a.wants_information && j < size; ++j) a.information[(d * size + i) * size + j] = sum[i][j];
+    }
+}
+
+void likelihood_gradient(const std::string& kernel, Matrix<const double> parameters, Vector<const int> active,
+                         Vector<const double> sigma, Vector<const double> kappa, Vector<const int> pulses,
+                         Vector<const int> segment, Vector<const long long> offsets, Vector<const double> reads,
+                         Vector<double> nll, Matrix<double> gradient, Cube<double> information, int threads) {
     const Batch batch(parameters, pulses, segment, offsets);
+    const long count = static_cast<long>(active.shape(0)), size = count + 2;
     if (static_cast<long>(reads.shape(0)) != batch.reads()) throw std::invalid_argument("reads must have one entry a read");
     for (const long length : {static_cast<long>(sigma.shape(0)), static_cast<long>(kappa.shape(0)), static_cast<long>(nll.shape(0)), static_cast<long>(gradient.shape(0))})
         if (length != batch.devices) throw std::invalid_argument("sigma, kappa, nll and gradient must have one entry a device");
-    if (static_cast<long>(gradient.shape(1)) != batch.width + 2) throw std::invalid_argument("gradient must be (devices, parameters + 2)");
-    const double *s = sigma.data(), *c = kappa.data(), *y = reads.data();
-    double *out = nll.data(), *grad = gradient.data();
+    if (count > batch.width || static_cast<long>(gradient.shape(1)) != size) throw std::invalid_argument("gradient must be (devices, active parameters + 2)");
+    for (long i = 0; i < count; ++i)
+        if (active.data()[i] < 0 || active.data()[i] >= batch.width) throw std::invalid_argument("active must hold indices of parameters");
+    const bool wants = information.shape(0) > 0;
+    if (wants && (static_cast<long>(information.shape(0)) != batch.devices || static_cast<long>(information.shape(1)) != size || static_cast<long>(information.shape(2)) != size))
+        throw std::invalid_argument("information must be (devices, active parameters + 2, active parameters + 2), or empty");
+    const Derivatives a{parameters.data(), sigma.data(), kappa.data(), reads.data(), active.data(), count,
+                        nll.data(), gradient.data(), information.data(), wants};
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
-        constexpr int count = sim::parameter_count<Device>();
-        using F = sim::Dual<double, count + 2>;
+        constexpr int most = sim::parameter_count<Device>() + 2;
         batch.check<Device>();
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
-            const double* p = batch.parameters + d * batch.width;
-            const F total = sim::negative_log_likelihood<Device, F>(
-                [&](int k) { return variable<F>(p[k], k); }, variable<F>(s[d], count), variable<F>(c[d], count + 1),
-                batch.trace(d), y + batch.offsets[d], nullptr, nullptr);
-            out[d] = total.v;
-            for (int i = 0; i < count + 2; ++i) grad[d * (count + 2) + i] = total.d[i];
+            if (size <= 6)
+                gradient_of_device<Device, 6>(batch, a, d);
+            else
+                gradient_of_device<Device, (most > 6 ? most : 6)>(batch, a, d);
         }
     });
 }
@@ -192,7 +236,8 @@ void bind_response(nb::module_& m) {
     m.def("response_likelihood", &likelihood, "kernel"_a, "parameters"_a, "sigma"_a, "kappa"_a, "pulses"_a, "segment"_a,
           "offsets"_a, "reads"_a, "nll"_a.noconvert(), "innovation"_a.noconvert(), "innovation_variance"_a.noconvert(),
           "threads"_a, "-ln L of the reads, innovations and their variances.");
-    m.def("response_likelihood_gradient", &likelihood_gradient, "kernel"_a, "parameters"_a, "sigma"_a, "kappa"_a,
-          "pulses"_a, "segment"_a, "offsets"_a, "reads"_a, "nll"_a.noconvert(), "gradient"_a.noconvert(), "threads"_a,
-          "-ln L of the reads and its derivatives by each parameter, sigma and kappa.");
+    m.def("response_likelihood_gradient", &likelihood_gradient, "kernel"_a, "parameters"_a, "active"_a, "sigma"_a, "kappa"_a,
+          "pulses"_a, "segment"_a, "offsets"_a, "reads"_a, "nll"_a.noconvert(), "gradient"_a.noconvert(),
+          "information"_a.noconvert(), "threads"_a,
+          "-ln L of the reads, its derivatives by the active parameters, sigma and kappa, and the Fisher information.");
 }

@@ -1,0 +1,199 @@
+"""The command line `fitlab`: fit, show, doctor, and the studies.
+
+Exit codes: 0 done; 1 fault of the program, or (doctor) something is missing; 2 input or usage. Heavy modules are imported
+inside the commands, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from sim.errors import FitlabError
+from studies.cli import app as study
+
+app = typer.Typer(
+    name="fitlab",
+    help="From a measured analog memory cell to a spec target: fit a device model, simulate networks on it, find what must improve.",
+    epilog="Start with: fitlab fit device.csv -o device.toml   then: fitlab show device.toml   and: fitlab study plan study.toml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(study, name="study")
+
+
+@app.command(
+    name="fit",
+    epilog="Examples: fitlab fit cell.csv -o cell.toml --figure cell.svg  |  fitlab fit array.csv --columns devices  |  "
+    "fitlab fit set.csv reset.csv --columns cycles --read-voltage 0.1V  |  fitlab fit log.csv --map value='I (A)' --map direction=pulse",
+)
+def fit_command(
+    files: Annotated[list[Path], typer.Argument(help="Measurement files; two named up/down, set/reset or LTP/LTD are one.", show_default=False)],
+    model: Annotated[list[str] | None, typer.Option(help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference; repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Parameter set to write (default: name of the first file, .toml).", show_default=False)] = None,
+    figure: Annotated[Path | None, typer.Option(help="Figure of data, fit and residuals to write: .svg, .png or .pdf.", show_default=False)] = None,
+    columns: Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)] = None,
+    read_voltage: Annotated[str | None, typer.Option(help="Read voltage, such as 0.1V or 100mV, to turn current into conductance.", show_default=False)] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, ignore.", show_default=False)] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Reader to use instead of detection: long, pair, trace, wide.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the device in the parameter set.", show_default=False)] = None,
+    style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
+    force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)] = None,
+) -> None:  # fmt: skip
+    """Fit device models to measured pulse responses and write a parameter set."""
+    from fitlab.terminal import print_fit, say
+
+    output = output or Path(files[0].stem + ".toml")
+    _check_targets(files, output, figure)
+    options = _options(columns, read_voltage, map_, format_, force)
+    from fitlab.fit import fit, parameter_set
+    from fitlab.io import read
+
+    response = read(list(files), options)
+    result = fit(response, model or "auto", threads=threads)
+    document = parameter_set(result, name)
+    if figure is not None:
+        from fitlab import plot
+
+        with plot.style(style):
+            plot.save(plot.figure_of_fit(result), figure)
+    document.save(output)
+    print_fit(document)
+    say(f"written: {output}" + (f", {figure}" if figure else ""))
+
+
+@app.command(
+    epilog="Examples: fitlab show cell.toml  |  fitlab show ReRamSBPresetDevice --figure device.svg  |  fitlab show data.csv --figure data.png"
+)
+def show(
+    what: Annotated[str, typer.Argument(help="A parameter set (.toml), the name of a device preset, or a measurement file.", show_default=False)],
+    figure: Annotated[Path | None, typer.Option(help="Figure to write: .svg, .png or .pdf.", show_default=False)] = None,
+    columns: Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)] = None,
+    read_voltage: Annotated[str | None, typer.Option(help="Read voltage, such as 0.1V.", show_default=False)] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN, as for fit.", show_default=False)] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Reader to use instead of detection.", show_default=False)] = None,
+    style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
+    force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
+) -> None:  # fmt: skip
+    """Print, and draw, a parameter set, a device preset or a measurement."""
+    from fitlab import terminal
+
+    path = Path(what)
+    _check_targets([path], None, figure)
+    if path.suffix.lower() == ".toml":
+        from fitlab.parameters import load
+
+        document = load(path)
+        terminal.print_set(document)
+        _draw(figure, style, lambda plot: plot.figure_of_device(document.to_device(), document.name, document))
+    elif path.exists() or path.suffix:
+        from fitlab.io import read
+
+        response = read(path, _options(columns, read_voltage, map_, format_, force))
+        terminal.print_response(response)
+        _draw(figure, style, lambda plot: plot.figure_of_response(response))
+    else:
+        device = _preset(what)
+        terminal.say(str(device))
+        _draw(figure, style, lambda plot: plot.figure_of_device(device, what))
+
+
+@app.command(epilog="Example: fitlab doctor")
+def doctor() -> None:
+    """Say what is installed, which backends work, how many threads there are, and what is missing."""
+    from fitlab.doctor import examine
+
+    missing = examine()
+    raise typer.Exit(1 if missing else 0)
+
+
+def _options(columns: str | None, read_voltage: str | None, pairs: list[str] | None, format_: str | None, force: bool):  # type: ignore[no-untyped-def]  # the class costs an import
+    from fitlab.io import Options
+
+    if columns not in (None, "devices", "cycles"):
+        raise FitlabError(f"--columns {columns}: use devices or cycles")
+    voltage = None
+    if read_voltage is not None:
+        from fitlab.io.units import quantity
+
+        voltage = quantity(read_voltage, "V", "--read-voltage")
+        if not 0 < abs(voltage) < 100:
+            raise FitlabError(f"--read-voltage {read_voltage}: use a voltage that is not zero and below 100 V")
+    mapping = {}
+    for pair in pairs or []:
+        role, sign, column = pair.partition("=")
+        if not sign or not column.strip():
+            raise FitlabError(f"--map {pair}: write ROLE=COLUMN, for example --map value='I (A)'")
+        mapping[role.strip()] = column.strip()
+    return Options(columns=columns, read_voltage_V=voltage, mapping=mapping, format=format_, force=force)
+
+
+def _check_targets(files: list[Path], output: Path | None, figure: Path | None) -> None:
+    """Refuse targets before any work is done: a bad ending, no folder, or a file that is not ours to replace."""
+    if figure is not None and figure.suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise FitlabError(f"--figure {figure}: figures are written as .svg, .png or .pdf")
+    for target in (output, figure):
+        if target is None:
+            continue
+        if target.resolve() in {f.resolve() for f in files}:
+            raise FitlabError(f"{target}: is one of the input files; choose another name with -o")
+        if not target.resolve().parent.is_dir():
+            raise FitlabError(f"{target}: the folder {target.resolve().parent} does not exist; make it or choose another")
+    if output is not None and output.exists() and (output.is_dir() or b"schema_version" not in output.read_bytes()[:4096]):
+        raise FitlabError(f"{output}: exists and is no parameter set; choose another name with -o")
+
+
+def _draw(figure: Path | None, style: str, make) -> None:  # type: ignore[no-untyped-def]  # types would import matplotlib
+    if figure is None:
+        return
+    from fitlab import plot
+    from fitlab.terminal import say
+
+    with plot.style(style):
+        plot.save(make(plot), figure)
+    say(f"written: {figure}")
+
+
+def _preset(name: str):  # type: ignore[no-untyped-def]  # a device; the class costs an import
+    import sim.presets
+    from sim.devices.base import PulsedDevice
+
+    if name not in sim.presets.names():
+        raise FitlabError(f"{name}: is neither a file nor a preset; device presets are {', '.join(n for n in sim.presets.names() if n.endswith('Device'))}")
+    device = sim.presets.get(name)()
+    device = getattr(device, "device", device)
+    if not isinstance(device, PulsedDevice):
+        raise FitlabError(f"{name}: is no preset of a device")
+    return device
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    try:
+        app(standalone_mode=True)
+        code = 0
+    except FitlabError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        code = 2
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the reader of our output is gone; nothing is left to say
+        code = 0
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        code = 130
+    except Exception as error:
+        if os.environ.get("FITLAB_DEBUG"):
+            raise
+        sys.stderr.write(f"Internal error: {type(error).__name__}: {error}. This is a fault of fitlab; FITLAB_DEBUG=1 shows where.\n")
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What the command line prints: tables in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fitlab.parameters import Estimate, ParameterSet
+
+
+def is_terminal() -> bool:
+    """Whether a person watches."""
+    return sys.stdout.isatty()
+
+
+def say(text: str) -> None:
+    """One plain line."""
+    sys.stdout.write(text + "\n")
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if is_terminal():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", header_style="bold")
+        for i, name in enumerate(header):
+            table.add_column(name, justify="left" if i == 0 or i == len(header) - 1 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(str(r[i])) for r in [header, *rows]) for i in range(len(header))]
+    say(title)
+    for row in [header, *rows]:
+        say("  " + "  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _warn(text: str) -> None:
+    if is_terminal():
+        from rich.console import Console
+
+        Console().print(f"[yellow]warning:[/] {text}", highlight=False)
+    else:
+        say(f"warning: {text}")
+
+
+def value_text(estimate: Estimate) -> tuple[str, str, str]:
+    """Value, error and remark of an estimate."""
+    value = "-" if estimate.value is None else f"{estimate.value:.4g}"
+    error = "-" if estimate.error is None else f"{estimate.error:.2g}"
+    remark = estimate.reason or ""
+    if estimate.high is not None:
+        remark = f"{remark} [{estimate.low or 0:.3g}, {estimate.high:.3g}]".strip()
+    return value, error, remark
+
+
+def print_set(document: ParameterSet) -> None:
+    """A parameter set: device, values with errors, spreads, noise, comparison, warnings."""
+    unit = document.weight.unit
+    say(f"{document.name}: {document.device.model} from {document.source.files} ({document.protocol.devices} device(s), {document.protocol.reads_up} up and {document.protocol.reads_down} down reads)")  # fmt: skip
+    rows = [(name, *value_text(e)) for name, e in document.parameters.items()]
+    rows += [(name, *value_text(e)) for name, e in document.dtod.items()]
+    rows.append(("symmetry_point", *value_text(document.symmetry_point)))
+    _table("parameters (weight units; +- one standard error)", ("name", "value", "+-", "remark"), rows)
+    say(f"weight -1 is {document.weight.low:.5g} {unit}, weight +1 is {document.weight.high:.5g} {unit}; read noise {document.noise.read_noise_value:.3g} {unit}")
+    _table(
+        "models",
+        ("model", "k", "dAICc", "dBIC", "weight", "R2 (least squares)"),
+        [(m.model, str(m.parameters), f"{m.delta_aicc:.1f}", f"{m.delta_bic:.1f}", f"{m.weight:.3f}", f"{m.r2:.4f}") for m in document.comparison],
+    )
+    say(f"mean trajectory: R2 {document.goodness.r2:.4f}, RMSE/range {document.goodness.nrmse:.4f}; least squares alone R2 {document.goodness.least_squares_r2:.4f}")
+    for warning in document.warnings:
+        _warn(warning)
+
+
+def print_fit(document: ParameterSet) -> None:
+    """A fresh parameter set, with what the reader assumed."""
+    print_set(document)
+    for assumption in document.source.assumptions:
+        say(f"assumed: {assumption}")
+
+
+def print_response(response: xr.Dataset) -> None:
+    """What was read: counts, range, assumptions, warnings."""
+    import numpy as np
+
+    a = response.attrs
+    say(f"{a['source']}: reader {a['reader']}, {a['devices']} device(s), {a['cycles']} cycle(s), {a['reads_up']} reads after up and {a['reads_down']} after down pulses, {a['flagged']} flagged")  # fmt: skip
+    g = response["conductance"].values
+    known = np.isfinite(g).any()
+    values, unit = (g, "S") if known else (response["value"].values, a["unit"])
+    say(f"range {np.nanmin(values):.5g} to {np.nanmax(values):.5g} {unit}")
+    for text in a["assumptions"]:
+        say(f"assumed: {text}")
+    for text in a["warnings"]:
+        _warn(text)
