@@ -30,9 +30,7 @@ class ConfigError(FitlabError):
         What is allowed there, in words.
     """
 
-    def __init__(
-        self, message: str, *, field: str | None = None, value: Any = None, allowed: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, field: str | None = None, value: Any = None, allowed: str | None = None) -> None:
         super().__init__(message)
         self.field = field
         self.value = value

@@ -47,9 +47,7 @@ class IOParameters(Config):
     bound_management: Annotated[BoundManagementType, "what is done when the ADC clips (forward only)"] = (
         BoundManagementType.ITERATIVE
     )
-    noise_management: Annotated[NoiseManagementType, "how inputs are scaled into the DAC's range"] = (
-        NoiseManagementType.ABS_MAX
-    )
+    noise_management: Annotated[NoiseManagementType, "how inputs are scaled into the DAC's range"] = NoiseManagementType.ABS_MAX
     w_noise: Annotated[NonNegative, "std of the weight noise during one product"] = 0.0
     w_noise_type: Annotated[WeightNoiseType, "law of the weight noise"] = WeightNoiseType.NONE
     ir_drop: Annotated[NonNegative, "scale of the static IR drop; 0 = off"] = 0.0

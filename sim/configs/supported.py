@@ -44,9 +44,7 @@ def check_supported(cfg: RPUConfig) -> None:
     cfg.check()
     for field, value, allowed in _refusals(cfg):
         shown = value.name if isinstance(value, Enum) else repr(value)
-        raise ConfigError(
-            f"{field} = {shown} is not simulated: give {allowed}", field=field, value=value, allowed=allowed
-        )
+        raise ConfigError(f"{field} = {shown} is not simulated: give {allowed}", field=field, value=value, allowed=allowed)
 
 
 def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
@@ -54,11 +52,7 @@ def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
         yield from _device(cfg.device, "device.")
     if isinstance(cfg, SingleRPUConfig):
         yield from _device(cfg.device, "device.")
-        if (
-            cfg.update.pulse_type is PulseType.NONE
-            and isinstance(cfg.device, PulsedDevice)
-            and 0 < cfg.device.lifetime <= 1
-        ):
+        if cfg.update.pulse_type is PulseType.NONE and isinstance(cfg.device, PulsedDevice) and 0 < cfg.device.lifetime <= 1:
             yield "device.lifetime", cfg.device.lifetime, "0, or above 1, without pulses"
         yield from _io(cfg.forward, "forward.")
         yield from _io(cfg.backward, "backward.")

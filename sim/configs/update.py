@@ -27,9 +27,7 @@ class UpdateParameters(Config):
     Front. Neurosci. 11, 538 (2017).
     """
 
-    desired_bl: Annotated[int, Range(low=1), "length of the pulse train; its upper limit with update_bl_management"] = (
-        31
-    )
+    desired_bl: Annotated[int, Range(low=1), "length of the pulse train; its upper limit with update_bl_management"] = 31
     fixed_bl: Annotated[bool, "false: the train may be longer than desired_bl; ignored if update_bl_management"] = True
     pulse_type: Annotated[PulseType, "how pulses are made"] = PulseType.STOCHASTIC_COMPRESSED
     res: Annotated[Real, "bin width of the pulse probabilities; > 1 = number of bins, <= 0 = continuous"] = 0.0

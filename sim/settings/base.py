@@ -191,6 +191,4 @@ def _unknown(cls: type, name: str, path: str | None = None) -> ConfigError:
     known = settings_of(cls)
     hint = close(name, known) or ": it has " + ", ".join(known)
     place = f"{path}: " if path else ""
-    return ConfigError(
-        f"{place}{cls.__name__} has no field {name!r}{hint}", field=path or name, allowed=", ".join(known)
-    )
+    return ConfigError(f"{place}{cls.__name__} has no field {name!r}{hint}", field=path or name, allowed=", ".join(known))

@@ -163,9 +163,7 @@ def _setting(cls: type, name: str, hint: Any) -> Setting:
     docs = [e for e in extras if isinstance(e, str)]
     if not isinstance(kind, type) or len(ranges) > 1 or len(docs) != 1:
         raise TypeError(f"{cls.__name__}.{name} needs a plain type, at most one Range and one sentence")
-    return Setting(
-        name, kind, ranges[0] if ranges else Range(), docs[0], any(isinstance(e, Structural) for e in extras)
-    )
+    return Setting(name, kind, ranges[0] if ranges else Range(), docs[0], any(isinstance(e, Structural) for e in extras))
 
 
 def _number(value: Any) -> float | int | None:

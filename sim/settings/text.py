@@ -74,9 +74,7 @@ def _read(document: Any, kind: type[T]) -> T:
             allowed=SCHEMA,
         )
     if "class" not in document:
-        raise ConfigError(
-            "class is missing: name the kind of configuration, for example 'SingleRPUConfig'", field="class"
-        )
+        raise ConfigError("class is missing: name the kind of configuration, for example 'SingleRPUConfig'", field="class")
     return kind.from_dict({k: v for k, v in document.items() if k != "schema"})
 
 

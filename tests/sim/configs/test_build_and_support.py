@@ -25,9 +25,7 @@ from sim.presets import EcRamPresetDevice, PresetIOParameters
 
 def test_build_config_composes_fresh_objects():
     device, io = SoftBoundsDevice(dw_min=0.01), IOParameters(out_noise=0.2)
-    cfg = build_config(
-        "SGD", device, io, UpdateParameters(desired_bl=5), construction_seed=7, mapping=MappingParameter()
-    )
+    cfg = build_config("SGD", device, io, UpdateParameters(desired_bl=5), construction_seed=7, mapping=MappingParameter())
     assert cfg == SingleRPUConfig(
         device=SoftBoundsDevice(dw_min=0.01, construction_seed=7),
         forward=IOParameters(out_noise=0.2),

@@ -131,7 +131,7 @@ def test_fields_that_must_go_together():
                 cls(mult_noise=False, **{field: True})
             assert caught.value.field == field
     for cls in (IdealDevice, FloatingPointDevice):
-        with pytest.raises(ConfigError, match="above 1|more than 1") as caught:
+        with pytest.raises(ConfigError, match="more than 1") as caught:
             cls(lifetime=1.0)
         assert caught.value.field == "lifetime"
         assert cls(lifetime=1.5).lifetime == 1.5
@@ -236,9 +236,7 @@ def test_structure_ignores_numbers_and_nothing_else():
     hash(structure(base))
     for path, value in numeric_paths(base).items():
         changed = copy.deepcopy(base)
-        set_path(
-            changed, path, next(v for v in (value * 0.5, value + 1, value - 1) if v != value and _takes(base, path, v))
-        )
+        set_path(changed, path, next(v for v in (value * 0.5, value + 1, value - 1) if v != value and _takes(base, path, v)))
         shapes = path in ("mapping.max_input_size", "mapping.max_output_size")
         assert (structure(changed) != structure(base)) == shapes, path
     for path, value in (

@@ -63,11 +63,7 @@ def configs(draw, kind):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.one_of(
-        configs(SingleRPUConfig), configs(FloatingPointRPUConfig), configs(SoftBoundsDevice), configs(IOParameters)
-    )
-)
+@given(st.one_of(configs(SingleRPUConfig), configs(FloatingPointRPUConfig), configs(SoftBoundsDevice), configs(IOParameters)))
 def test_round_trips(cfg):
     assert from_toml(to_toml(cfg)) == cfg
     assert from_json(to_json(cfg)) == cfg

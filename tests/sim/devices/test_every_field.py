@@ -20,7 +20,7 @@ SHAPE = (30, 40)
 STEPS = {"dwmin_up", "dwmin_down"}
 BOUNDS = {"max_bound", "min_bound"}
 
-# What a field changes, from a start at which everything that it needs is switched on. The bounds vary so much there that
+# What a field changes, from a start at which all that it needs is switched on. The bounds vary so much there that
 # some are swapped.
 COMMON = {
     "dw_min": (0.5, STEPS),
@@ -126,9 +126,7 @@ def everything(device):
     return {k: torch.as_tensor(v).expand(SHAPE) for k, v in {**values, **device.hidden(values)}.items()}
 
 
-@pytest.mark.parametrize(
-    ("cls", "path"), [(cls, path) for cls in models().values() for path in {**COMMON, **OWN.get(cls, {})}]
-)
+@pytest.mark.parametrize(("cls", "path"), [(cls, path) for cls in models().values() for path in {**COMMON, **OWN.get(cls, {})}])
 def test_field_changes_what_it_should(cls, path):
     value, expected = {**COMMON, **OWN[cls]}[path]
     before = everything(start(cls))

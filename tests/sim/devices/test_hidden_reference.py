@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from drawing import assert_mean, assert_std, draw
 
 from sim import devices, presets
+from tests.sim.devices.drawing import assert_mean, assert_std, draw
 
 CASES = json.loads((Path(__file__).parents[1] / "reference" / "devices.json").read_text())
 LAW_OF_SLOPES = {"SoftBoundsDevice"}  # 1/|normal| has no mean: test_spread_statistics checks slope = -step / bound
@@ -18,9 +18,7 @@ def device_of(case):
     return getattr(presets if case.endswith("PresetDevice") else devices, case)()
 
 
-@pytest.mark.parametrize(
-    ("case", "name"), [(c, n) for c, v in CASES.items() for n in v["hidden"] if n != "persistent_weights"]
-)
+@pytest.mark.parametrize(("case", "name"), [(c, n) for c, v in CASES.items() for n in v["hidden"] if n != "persistent_weights"])
 def test_hidden_parameter(case, name):
     device = device_of(case)
     ours, reference = getattr(draw(device), name), CASES[case]["hidden"][name]

@@ -9,10 +9,10 @@ import math
 
 import pytest
 import torch
-from drawing import SHAPE, assert_mean, assert_std, correlation, draw
 
 from sim.devices import ConstantStepDevice, LinearStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice
 from sim.random import Draws
+from tests.sim.devices.drawing import SHAPE, assert_mean, assert_std, correlation, draw
 
 STILL = {"dw_min_dtod": 0.0, "up_down_dtod": 0.0, "w_max_dtod": 0.0, "w_min_dtod": 0.0}
 
@@ -93,9 +93,7 @@ def test_stuck_devices():
 
 
 def test_perfect_bias_idealises_the_last_column_only():
-    device = ConstantStepDevice(
-        perfect_bias=True, corrupt_devices_prob=0.5, up_down=0.3, lifetime=10.0, lifetime_dtod=0.1
-    )
+    device = ConstantStepDevice(perfect_bias=True, corrupt_devices_prob=0.5, up_down=0.3, lifetime=10.0, lifetime_dtod=0.1)
     h, plain = draw(device), draw(ConstantStepDevice(**{**_changes(device), "perfect_bias": False}))
     assert set(h.max_bound[:, -1].tolist()) == {float(torch.tensor(60.0))}
     assert set(h.min_bound[:, -1].tolist()) == {float(torch.tensor(-60.0))}
@@ -109,11 +107,7 @@ def test_perfect_bias_idealises_the_last_column_only():
 
 
 def test_slow_operators():
-    h = draw(
-        ConstantStepDevice(
-            reset=0.1, reset_dtod=0.05, lifetime=100.0, lifetime_dtod=0.1, diffusion=0.2, diffusion_dtod=0.1
-        )
-    )
+    h = draw(ConstantStepDevice(reset=0.1, reset_dtod=0.05, lifetime=100.0, lifetime_dtod=0.1, diffusion=0.2, diffusion_dtod=0.1))
     assert_mean(h.reset_bias, 0.1)
     assert_std(h.reset_bias, 0.05)
     # 1 - 1/t with t ~ N(100, 10): mean 1 - 0.01 (1 + 0.01 + 3e-4 + ...), std about 0.00102.

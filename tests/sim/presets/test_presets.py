@@ -102,9 +102,7 @@ def test_configurations_are_composed(spec):
 
 def test_periphery():
     assert presets.PresetIOParameters() == IOParameters(out_bound=20.0, out_noise=0.1)
-    assert presets.StandardIOParameters() == IOParameters(
-        inp_res=1 / 254, out_res=1 / 254, out_bound=10, out_noise=0.04
-    )
+    assert presets.StandardIOParameters() == IOParameters(inp_res=1 / 254, out_res=1 / 254, out_bound=10, out_noise=0.04)
     assert presets.PresetUpdateParameters() == UpdateParameters()
 
 
