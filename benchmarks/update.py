@@ -1,0 +1,106 @@
+"""The pulsed update: nanoseconds a crosspoint and sample, and a pulse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.table import Table, verdict
+from benchmarks.timing import race, threads
+from sim.configs import (
+    ConstantStepDevice,
+    LinearStepDevice,
+    SingleRPUConfig,
+    SoftBoundsDevice,
+    SoftBoundsReferenceDevice,
+    UpdateParameters,
+)
+from sim.devices.base import PulsedDevice
+from sim.tiles import AnalogTile
+
+__all__ = ["run"]
+
+DEVICES: tuple[type[PulsedDevice], ...] = (ConstantStepDevice, LinearStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice)
+PEER_NS = {2.0: 27.0, 0.2: 2.8, 0.02: 0.35}
+"""What the peer needs for its fastest of these devices, in ns a crosspoint and sample, by mean pulses: one core, any batch."""
+PEER_NS_PULSE = 16.0
+SPEEDUP = {2.0: 6.0, 0.2: 3.0, 0.02: 2.0}
+"""Bars at batches of at least 10; at batch 1 three times at 2 pulses."""
+BAR_NS_PULSE = 5.0
+BAR_THREADS = 1.8
+
+
+def run(quick: bool = False) -> list[Table]:
+    """All devices on one thread, then two threads against one."""
+    seconds = 0.1 if quick else 0.5
+    tables = [_one_thread(shape, seconds) for shape in ((512, 512), (256, 784))]
+    return [*tables, _two_threads(seconds)]
+
+
+def bar(pulses: float, batch: int) -> float:
+    """Largest time, in ns a crosspoint and sample, that meets the project's bar."""
+    return PEER_NS[pulses] / (min(SPEEDUP[pulses], 3.0) if batch == 1 else SPEEDUP[pulses])
+
+
+def _one_thread(shape: tuple[int, int], seconds: float) -> Table:
+    threads(1)
+    table = Table(
+        f"pulsed update {shape[0]} x {shape[1]}, one thread [ns a crosspoint and sample]",
+        ["device", "pulses", "batch", "minimum", "median", "ns a pulse", "against peer", "bar"],
+        notes=[
+            "Default devices (30 % spread and cycle-to-cycle noise) of step 0.001, default update (update and train-length",
+            f"management). Peer: 27, 2.8 and 0.35 ns at 2, 0.2 and 0.02 pulses. A bar besides: {BAR_NS_PULSE:g} ns a pulse at 2",
+            "pulses and batch >= 10. Pulses are the mean of a crosspoint and sample.",
+        ],
+    )
+    for device in DEVICES:
+        for pulses in PEER_NS:
+            for batch in (1, 10, 100):
+                update, prepare = _update(device, shape, batch, pulses)
+                t = race({"update": update}, seconds, prepare=prepare)["update"]
+                scale = 1e9 / (batch * shape[0] * shape[1])
+                ns = t.minimum * scale
+                table.add(
+                    device.__name__, pulses, batch, ns, t.median * scale, ns / pulses, f"{PEER_NS[pulses] / ns:.1f} x",
+                    verdict(ns, bar(pulses, batch)),
+                )  # fmt: skip
+    return table
+
+
+def _two_threads(seconds: float) -> Table:
+    table = Table(
+        "pulsed update 512 x 512, SoftBoundsDevice, two threads against one",
+        ["pulses", "batch", "one thread [ms]", "two threads [ms]", "speed-up", "bar"],
+    )
+    for pulses in PEER_NS:
+        for batch in (10, 100):
+            update, prepare = _update(SoftBoundsDevice, (512, 512), batch, pulses)
+
+            def on(count: int, update: Callable[[], object] = update) -> Callable[[], object]:
+                def call() -> None:
+                    threads(count)
+                    update()
+
+                return call
+
+            t = race({"one": on(1), "two": on(2)}, 2 * seconds, prepare=prepare)
+            ratio = t["one"] / t["two"]
+            reached = f"{'met' if ratio >= BAR_THREADS else 'not met'} (>= {BAR_THREADS})"
+            table.add(pulses, batch, t["one"].minimum * 1e3, t["two"].minimum * 1e3, f"{ratio:.2f} x", reached)
+    threads(1)
+    return table
+
+
+def _update(
+    device: type[PulsedDevice], shape: tuple[int, int], batch: int, pulses: float
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """An update with a mean number of pulses, and what brings the weights back to zero."""
+    out, n_in = shape
+    torch.manual_seed(7)
+    config = SingleRPUConfig(device=device(dw_min=0.001), update=UpdateParameters())
+    array = AnalogTile(out, n_in, rpu_config=config).array
+    x, d = torch.rand(1, batch, n_in) * 2 - 1, torch.rand(1, batch, out) * 2 - 1
+    # A crosspoint gets rate |x| |d| / granularity pulses on average, and the mean of |x| |d| is 1/4 here.
+    rate = torch.tensor([4.0 * pulses * config.device.granularity()])
+    return (lambda: array.update(x, d, rate)), (lambda: array.weight.zero_())
