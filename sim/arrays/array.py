@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import torch
@@ -9,20 +10,28 @@ from torch import Tensor, nn
 
 from sim.ops import normal_field, uniform_field
 
-__all__ = ["Array", "Event"]
+__all__ = ["Array", "Draw", "Event"]
 
 
 class Event(IntEnum):
-    """What draws random numbers: each kind has a stream and a counter of its own.
+    """What happens to an array; each kind is counted by itself.
 
-    So a replica draws the same whether or not another one in its group has a kind of noise that it has not.
+    A replica draws the same whether or not another one in its group has a kind of event that it has not.
     """
 
     UPDATE = 0
-    WRITE = 1
+    SET = 1
     DIFFUSION = 2
-    RESET = 3
-    RESET_CHOICE = 4
+    DECAY = 3
+    RESET = 4
+
+
+class Draw(IntEnum):
+    """What an event draws random numbers for; each is a stream of its own."""
+
+    VALUE = 0
+    WRITE_NOISE = 1
+    CHOICE = 2
 
 
 class Array(nn.Module):
@@ -67,7 +76,8 @@ class Array(nn.Module):
     def reset(self, start: int = 0, n: int = -1, probability: float = 1.0) -> None:
         """Reset columns ``start .. start + n - 1`` (wrapping; all for n < 0), each crosspoint with a probability."""
         if probability > 0:
-            self._store(torch.where(self._chosen(start, n, probability), self._reset_value(), self.weight))
+            chosen = self._chosen(start, n, probability)
+            self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET)
 
     def hidden(self) -> dict[str, Tensor]:
         """Hidden parameters by their standard names, each (R, out, in)."""
@@ -77,19 +87,20 @@ class Array(nn.Module):
         """Bytes of a crosspoint of one replica."""
         return 4
 
-    def _store(self, weight: Tensor) -> None:
-        """Take new weights (R, out, in), as far as the devices allow."""
+    def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
+        """Take the weights (R, out, in) that an event leaves, as far as the devices allow, and count the event.
+
+        ``having`` tells which replicas have the event at all.
+        """
         raise NotImplementedError
 
     def _reset_value(self) -> Tensor:
         """What a reset leaves, (R, out, in)."""
         raise NotImplementedError
 
-    def _normal(self, event: Event) -> Tensor:
-        """The next field of normals of an event, (R, out, in)."""
-        z = normal_field(self.keys, self.shape, self.steps[event], event)
-        self.steps[event] += 1
-        return z
+    def _normal(self, event: Event, draw: Draw = Draw.VALUE) -> Tensor:
+        """Normals (R, out, in) of the event that is going on."""
+        return normal_field(self.keys, self.shape, self.steps[event], _stream(event, draw))
 
     def _chosen(self, start: int, n: int, probability: float) -> Tensor:
         n_in = self.shape[1]
@@ -97,7 +108,10 @@ class Array(nn.Module):
         columns[(start + torch.arange(n_in if n < 0 else n)) % n_in] = True
         chosen = columns.expand(self.weight.shape)
         if probability < 1:
-            u = uniform_field(self.keys, self.shape, self.steps[Event.RESET_CHOICE], Event.RESET_CHOICE)
+            u = uniform_field(self.keys, self.shape, self.steps[Event.RESET], _stream(Event.RESET, Draw.CHOICE))
             chosen = chosen & (u < probability)
-            self.steps[Event.RESET_CHOICE] += 1
         return chosen
+
+
+def _stream(event: Event, draw: Draw) -> int:
+    return len(Event) * draw + event

@@ -35,19 +35,21 @@ class IdealArray(Array):
             self.register_buffer(name, values.reshape(-1, 1, 1))
 
     def set(self, weight: Tensor) -> None:
-        self._store(weight)
+        self._store(weight, Event.SET)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
         exact_update_(self.weight, x, d, rate)
 
     def end_step(self) -> None:
         if bool((self.diffusion > 0).any()):
-            self.weight += self.diffusion * self._normal(Event.DIFFUSION)
+            self._store(self.weight + self.diffusion * self._normal(Event.DIFFUSION), Event.DIFFUSION)
         if bool((self.lifetime > 1).any()):
-            self.weight *= torch.where(self.lifetime > 1, 1.0 - 1.0 / self.lifetime.clamp(min=1.0), 1.0)
+            kept = torch.where(self.lifetime > 1, 1.0 - 1.0 / self.lifetime.clamp(min=1.0), 1.0)
+            self._store(self.weight * kept, Event.DECAY)
 
-    def _store(self, weight: Tensor) -> None:
+    def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
         self.weight.copy_(weight)
+        self.steps[event] += 1
 
     def _reset_value(self) -> Tensor:
         return self.reset_std * self._normal(Event.RESET)

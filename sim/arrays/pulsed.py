@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sim.arrays.array import Array, Event
+from sim.arrays.array import Array, Draw, Event
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
@@ -79,11 +79,9 @@ class PulsedArray(Array):
         return self.weight if self.apparent is None else self.apparent
 
     def set(self, weight: Tensor) -> None:
-        self._store(weight, [getattr(device, "apply_write_noise_on_set", True) for device in self.devices])
+        self._store(weight, Event.SET)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
-        if not bool(rate.any()):
-            return
         self.settings[:, 0] = rate
         pulsed_update_(
             self.weight, self.apparent, self.fields, self.field_of, self.values, x, d, self.settings, self.keys,
@@ -92,11 +90,14 @@ class PulsedArray(Array):
         self.steps[Event.UPDATE] += 1
 
     def end_step(self) -> None:
-        if any(device.diffusion > 0 for device in self.devices):
-            self._store(self.weight + self._slow("diffusion_rates") * self._normal(Event.DIFFUSION))
-        if any(device.lifetime > 0 for device in self.devices):
+        diffusing = [device.diffusion > 0 for device in self.devices]
+        if any(diffusing):
+            moved = self.weight + self._slow("diffusion_rates") * self._normal(Event.DIFFUSION)
+            self._store(moved, Event.DIFFUSION, diffusing)
+        decaying = [device.lifetime > 0 for device in self.devices]
+        if any(decaying):
             target = self._slow("reset_bias")
-            self._store((self.weight - target) * self._slow("decay_scales") + target)
+            self._store((self.weight - target) * self._slow("decay_scales") + target, Event.DECAY, decaying)
 
     def _reset_value(self) -> Tensor:
         return self._slow("reset_bias") + self.reset_std * self._normal(Event.RESET)
@@ -116,18 +117,21 @@ class PulsedArray(Array):
         planes = 1 + self.fields.shape[1] + self.slow_fields.shape[1] + (self.apparent is not None)
         return 4 * planes
 
-    def _store(self, weight: Tensor, noisy: Sequence[bool] | None = None) -> None:
+    def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
         """Clip to the bounds of the devices and draw what the products see (devices.md, 4.2 and 7.6)."""
         names = device_parameters(self.kernel)
         reference = self._slow("reference")
         low = self._all(names.index("min_bound")) - reference
         high = self._all(names.index("max_bound")) - reference
-        self.weight.copy_(torch.minimum(torch.maximum(weight, low), high))
+        clipped = torch.minimum(torch.maximum(weight, low), high)
+        having_it = torch.tensor(having or [True] * self.replicas).reshape(-1, 1, 1)
+        self.weight.copy_(torch.where(having_it, clipped, self.weight))
         if self.apparent is not None:
-            std = self.settings[:, 6].reshape(-1, 1, 1)
-            if noisy is not None:
-                std = std * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
-            self.apparent.copy_(self.weight + std * self._normal(Event.WRITE))
+            noisy = [event is not Event.SET or getattr(device, "apply_write_noise_on_set", True) for device in self.devices]
+            std = self.settings[:, 6].reshape(-1, 1, 1) * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
+            shown = self.weight + std * self._normal(event, Draw.WRITE_NOISE)
+            self.apparent.copy_(torch.where(having_it, shown, self.apparent))
+        self.steps[event] += 1
 
     def _all(self, parameter: int) -> Tensor:
         """A parameter of the kernel for all replicas, (R, out, in) or (R, 1, 1)."""

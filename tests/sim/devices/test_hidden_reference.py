@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def device_of(case):
 @pytest.mark.parametrize(("case", "name"), [(c, n) for c, v in CASES.items() for n in v["hidden"] if n != "persistent_weights"])
 def test_hidden_parameter(case, name):
     device = device_of(case)
-    ours, reference = getattr(draw(device), name), CASES[case]["hidden"][name]
+    ours, reference = getattr(drawn(case), name), CASES[case]["hidden"][name]
     if name == "reset_bias" and getattr(device, "subtract_symmetry_point", False):
         # The reference adds the symmetry point to the reset target although the weight already has it subtracted
         # (docs/differences.md, reset target of reference devices); here a reset means w = reset.
