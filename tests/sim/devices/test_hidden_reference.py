@@ -19,6 +19,11 @@ def device_of(case):
     return getattr(presets if case.endswith("PresetDevice") else devices, case)()
 
 
+@functools.cache
+def drawn(case):
+    return draw(device_of(case))
+
+
 @pytest.mark.parametrize(("case", "name"), [(c, n) for c, v in CASES.items() for n in v["hidden"] if n != "persistent_weights"])
 def test_hidden_parameter(case, name):
     device = device_of(case)
