@@ -162,7 +162,8 @@ def draw_steps(ax: Axes, fit: Fit) -> Axes:
     if symmetry is not None and np.nanmin(reads) <= symmetry <= np.nanmax(reads):
         ax.axvline(float(fit.window.to_value(np.array(symmetry))) * factor, color="0.4", lw=0.7, ls=":", label="symmetry point")
     ax.set(xlabel=label, ylabel=f"mean step per pulse ({label.split('(')[-1]}")
-    ax.legend(loc="best")
+    ax.margins(y=0.25)
+    ax.legend(loc="upper center", ncols=2)
     return ax
 
 

@@ -51,6 +51,15 @@ def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
     return np.where(trace.pulses > 0, up, -down) * np.abs(trace.pulses)
 
 
+def _kept(fit: Candidate, trace: Trace) -> Floats:
+    """What the pulses before each read leave of a small deviation of the state: (1 + d s'(w)) a pulse."""
+    state = np.clip(fit.mean, fit.stored["w_min"] + 2e-3, fit.stored["w_max"] - 2e-3)
+    ahead, behind = (fit.model.mean_steps(fit.stored, state + h) for h in (1e-3, -1e-3))
+    slope_up, slope_down = ((a - b) / 2e-3 for a, b in zip(ahead, behind, strict=True))
+    one = np.where(trace.pulses > 0, 1 + slope_up, 1 - slope_down)
+    return np.clip(one, 0.0, 1.2) ** np.abs(trace.pulses)
+
+
 def local_mean(trace: Trace, half: int = 4) -> Floats:
     """Mean of the reads around, without the two that make the increment."""
     n = len(trace.reads)
@@ -70,7 +79,8 @@ def local_mean(trace: Trace, half: int = 4) -> Floats:
 def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
     """Noise moments and whiteness, symmetry point, limits of noises that vanish, disagreements of the estimators."""
     trace = device.trace
-    moments = noise_moments(trace, mean_step_of_reads(fit, trace), fit.mean, device.cycle)
+    mean_steps = mean_step_of_reads(fit, trace)
+    moments = noise_moments(trace, mean_steps, fit.mean, device.cycle, _kept(fit, trace))
     kernel, _ = fit.model.kernel_values(fit.likelihood.values, fit.mult_noise)
     sigma, kappa = (fit.likelihood.values[n] for n in NOISE)
     _, error, variance = innovations(fit.model.kernel, kernel, sigma, kappa, trace)
@@ -82,7 +92,7 @@ def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
         warnings.append(f"one-step-ahead predictions are correlated (Ljung-Box p = {whiteness:.1g}): the model does not explain all of the response")
     if np.any(trace.pulses > 0) != np.any(trace.pulses < 0):
         warnings.append("only one direction was measured: up_down and the symmetry point are missing")
-    mean_step = float(np.mean(np.abs(mean_step_of_reads(fit, trace))[trace.pulses != 0]))
+    mean_step = float(np.mean(np.abs(mean_steps)[trace.pulses != 0]))
     if kappa > 10 * mean_step and "dw_min_std" not in fit.reasons:
         warnings.append(f"read noise is {kappa / mean_step:.0f} times the mean step: dw_min_std rests on the slow part of the noise only")
     for name, value in fit.least_squares.values.items():

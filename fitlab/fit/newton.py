@@ -9,6 +9,9 @@ import numpy as np
 
 from .response import Floats
 
+SCORING = 15
+"""Most steps with the expected Hessian before the exact one is taken."""
+
 
 class Objective(Protocol):
     """A function of V variables, evaluated at P points at once."""
@@ -51,7 +54,7 @@ def hessian(objective: Objective, x: Floats, low: Floats, high: Floats) -> tuple
     return float(value[0]), gradient[0], (second + second.T) / 2
 
 
-def minimise(objective: Objective, x: Floats, low: Floats, high: Floats, *, most: int = 60, tolerance: float = 1e-8) -> Minimum:
+def minimise(objective: Objective, x: Floats, low: Floats, high: Floats, *, most: int = 60, tolerance: float = 1e-6) -> Minimum:
     """Local minimum from x.
 
     Scoring steps with the expected Hessian, which costs one evaluation, then Newton steps with the exact one until the
@@ -63,7 +66,7 @@ def minimise(objective: Objective, x: Floats, low: Floats, high: Floats, *, most
     evaluations, exact = 1, False
     lengths = np.array([1.0, 0.5, 0.2, 0.05, 0.01])
     value, gradient, second = objective.information(x)
-    for _ in range(most):
+    for iteration in range(most):
         held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
         free = ~held
         if not np.isfinite(value) or not np.isfinite(second).all():
@@ -78,13 +81,12 @@ def minimise(objective: Objective, x: Floats, low: Floats, high: Floats, *, most
                 values = np.where(np.isfinite(values), values, np.inf)
                 which = int(np.argmin(values))
                 if values[which] < value - 1e-12 * max(1.0, abs(value)):
-                    slow = value - float(values[which]) < 0.2 * expected
                     x, moved = points[which], True
                     break
         if exact and not moved:
             return Minimum(x, value, gradient, second, _at_limit(x, low, high), expected < 1e-2, evaluations)
-        # scoring ends where it converged, got stuck or creeps
-        exact = exact or not moved or slow
+        # scoring ends where it converged or got stuck
+        exact = exact or not moved or iteration >= SCORING
         if exact:
             value, gradient, second = hessian(objective, x, low, high)
             evaluations += 1 + 2 * len(x)

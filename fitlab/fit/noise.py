@@ -89,7 +89,9 @@ def _concavity(d: Floats) -> Floats:
     return np.asarray((np.linalg.pinv(design * weight[:, None]) @ (d * weight).T)[1])
 
 
-def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndarray, *, seed: int = 0) -> NoiseMoments:
+def noise_moments(
+    trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndarray, keep: Floats, *, seed: int = 0
+) -> NoiseMoments:
     """Separate the two noises by moments and test their whiteness.
 
     Parameters
@@ -97,6 +99,7 @@ def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndar
     mean_steps : (n,) mean change of w before each read (signed)
     mean : (n,) mean trajectory of the segments
     cycle : (n,) cycle numbers
+    keep : (n,) factor that the pulses before each read leave of a deviation of the state (1 + d s'(w))
     """
     e, _ = residual_increments(trace, mean_steps, cycle)
     ok = np.isfinite(e)
@@ -126,9 +129,12 @@ def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndar
     curvature = np.nan
     if np.isfinite(d).all() and c0 > 0:
         rng = np.random.default_rng(seed)
-        reads = np.sqrt(max(kappa2, 0)) * rng.standard_normal((100, len(residual)))
-        walk = np.cumsum(np.sqrt(max(q, 0)) * rng.standard_normal((100, len(residual))), axis=1)
-        white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), trace.segment) for row in reads + walk])
+        rows = np.sqrt(max(kappa2, 0)) * rng.standard_normal((100, len(residual)))
+        state, step = np.zeros(100), np.sqrt(max(q, 0)) * rng.standard_normal((len(residual), 100))
+        for k, factor in enumerate(keep):
+            state = factor * state + step[k]
+            rows[:, k] += state
+        white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), trace.segment) for row in rows])
         expected = _concavity(white)
         curvature = float((_concavity(d) - expected.mean()) / expected.std())
         if curvature > 3:

@@ -138,7 +138,7 @@ def fit_output_error(
     best: OutputError | None = None
     evaluations = len(candidates)
     for which in np.argsort(cost)[:tries]:
-        with np.errstate(invalid="ignore"):  # lmfit takes roots of variances that a flat direction makes negative
+        with np.errstate(invalid="ignore", divide="ignore"):  # lmfit takes roots and ratios of the variances of flat directions
             result = Minimizer(residual, candidates[which]).least_squares(
                 Dfun=jacobian, max_nfev=60, x_scale="jac", ftol=1e-9, xtol=1e-9, gtol=1e-10
             )

@@ -58,6 +58,17 @@ class PredictionError:
         variance = np.diag(self.covariance)
         return {n: float(np.sqrt(v)) for n, v in zip(self.varied, variance, strict=True) if np.isfinite(v)}
 
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """95 % interval: symmetric in the logarithm for steps and noises, which are positive; None without error."""
+        error = self.errors.get(name)
+        if error is None:
+            return None
+        value = self.values[name]
+        if name in _LOG:
+            factor = float(np.exp(1.96 * error / value))
+            return value / factor, value * factor
+        return value - 1.96 * error, value + 1.96 * error
+
 
 def predicted_reads(trace: Trace) -> int:
     """Reads that the likelihood predicts: all but the first of each segment."""

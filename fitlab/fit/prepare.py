@@ -124,20 +124,25 @@ def _read_noise(trace: Trace) -> float:
     return float(1.4826 * np.median(np.abs(pooled)) / np.sqrt(6)) if len(pooled) else 0.0
 
 
-def outliers(trace: Trace, threshold: float = 4.5) -> np.ndarray:
-    """Reads far from the running median of 7 in their ramp, in robust sigmas; the read before and after must agree."""
+def outliers(trace: Trace, threshold: float = 5.0) -> np.ndarray:
+    """Single reads far from the mean of their two neighbours in the ramp, in robust sigmas.
+
+    The scale is the larger of that of the ramp and of the 41 reads around, so that noise that changes along the ramp
+    makes no outliers; the largest of adjacent candidates is taken, since an outlier also shifts its neighbours.
+    """
     found = np.zeros(len(trace.reads), dtype=bool)
     for run in ramps(trace, shortest=15):
-        w = trace.reads[run]
-        ok = np.flatnonzero(np.isfinite(w))
+        ok = np.flatnonzero(np.isfinite(trace.reads[run]))
         if len(ok) < 15:
             continue
-        padded = np.pad(w[ok], 3, mode="reflect", reflect_type="odd")
-        median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 7), axis=1)
-        residual = w[ok] - median
-        scale = 1.4826 * np.median(np.abs(residual - np.median(residual)))
-        if scale > 0:
-            found[run.start + ok] = np.abs(residual) > threshold * 1.35 * scale
+        w = trace.reads[run][ok]
+        size = np.zeros(len(w))
+        size[1:-1] = np.abs(w[1:-1] - (w[:-2] + w[2:]) / 2)
+        scale = 1.4826 * np.median(size[1:-1])
+        near = np.lib.stride_tricks.sliding_window_view(np.pad(size, 20, mode="reflect" if len(w) > 20 else "edge"), 41)
+        limit = threshold * np.maximum(scale, 1.4826 * np.median(near, axis=1))
+        before, after = np.concatenate(([0.0], size[:-1])), np.concatenate((size[1:], [0.0]))
+        found[run.start + ok] = (scale > 0) & (size > limit) & (size >= before) & (size >= after)
     return found
 
 

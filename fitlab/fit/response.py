@@ -25,14 +25,11 @@ class Trace:
         Signed number of pulses between the read before and this one (up positive).
     segment : (n,) int32
         Where it changes, the state starts anew from a free value.
-    threads : int
-        Parameter points that are evaluated at a time; no result depends on it.
     """
 
     reads: Floats
     pulses: Ints
     segment: Ints
-    threads: int = 1
 
     def __post_init__(self) -> None:
         for name, dtype in (("reads", np.float64), ("pulses", np.int32), ("segment", np.int32)):
@@ -129,7 +126,7 @@ def likelihood_values(kernel: str, parameters: Floats, sigma: Floats, kappa: Flo
     nll = np.empty(points)
     _core.response_likelihood(
         kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),
-        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, np.empty(len(reads)), np.empty(len(reads)), trace.threads,
+        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, np.empty(len(reads)), np.empty(len(reads)), 1,
     )  # fmt: skip
     return nll
 
@@ -155,6 +152,6 @@ def likelihood_gradient(
     _core.response_likelihood_gradient(
         kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(active, np.int32),
         np.ascontiguousarray(sigma, float), np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, gradient,
-        expected, trace.threads,
+        expected, 1,
     )  # fmt: skip
     return nll, gradient, expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,8 +108,6 @@ def fit(response: xr.Dataset, models: Sequence[str] | str = "auto", *, adjust: A
     chosen_models = models_named(models)
     window, devices = prepare(response)
     workers = max(1, min(threads or os.cpu_count() or 1, len(devices)))
-    if len(devices) == 1:
-        devices = [replace(d, trace=replace(d.trace, threads=threads or os.cpu_count() or 1)) for d in devices]
     # the matrices are small: threads inside the linear algebra cost more than they give
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         fitted = list(pool.map(lambda d: candidates(chosen_models, d.trace, adjust), devices))
