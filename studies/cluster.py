@@ -14,12 +14,12 @@ from studies.errors import StudyError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["connect", "processors"]
+__all__ = ["connect", "end_worker", "processors"]
 
 # A task may keep a worker from answering; dask's five minutes would kill healthy workers.
 _SETTINGS = {
     "distributed.scheduler.worker-ttl": "24 hours",
-    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.memory.terminate": False,
     "distributed.worker.memory.pause": False,
@@ -82,6 +82,16 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
         ):
             client.register_plugin(_plugin())
             yield client
+
+
+def end_worker(client: Client, address: str) -> None:
+    """Kill the process of a worker that no longer listens; its nanny starts another."""
+    # A worker that is gone, or has no nanny, cannot be ended; the run goes on without it.
+    client.run(_kill, workers=[address], nanny=True, on_error="ignore")
+
+
+def _kill(dask_worker: Any) -> None:
+    os.kill(dask_worker.pid, signal.SIGKILL)
 
 
 def _plugin() -> Any:

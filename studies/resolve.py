@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,9 +231,8 @@ def _device(study: Study, inputs: Path | None) -> tuple[Any, dict[str, Any], lis
         import fitlab.parameters
 
         parameters = fitlab.parameters.load(path)
-        text = hashlib.sha256(path.read_bytes()).hexdigest()
         config = build_config(base.algorithm, parameters.to_device())
-        return config, {"parameter_set": Path(name).name, "sha256": text}, [path], _standard_errors(parameters)
+        return config, _about(config.device), [path], _standard_errors(parameters)
     import sim.presets
 
     known = [n for n in sim.presets.names() if n.endswith("Device")]
@@ -243,7 +241,12 @@ def _device(study: Study, inputs: Path | None) -> tuple[Any, dict[str, Any], lis
             f"{name!r} is not the name of a preset device{_close(name, known)} A parameter set is given as a .toml file"
         )
     config = build_config(base.algorithm, getattr(sim.presets, name)())
-    return config, {"preset": name, "fields": config.device.to_dict()}, [], {}
+    return config, _about(config.device), [], {}
+
+
+def _about(device: Any) -> dict[str, Any]:
+    """What the device is, not where it came from: a remark added to its file changes no result."""
+    return {"model": type(device).__name__, **device.to_dict()}
 
 
 def _input(study: Study, name: str, inputs: Path | None) -> Path:
@@ -259,7 +262,12 @@ def _input(study: Study, name: str, inputs: Path | None) -> Path:
 
 def _standard_errors(parameters: Any) -> dict[str, float]:
     """Path -> standard error, for the fitted fields that have one."""
-    return {}
+    estimates = {**parameters.parameters, **parameters.dtod}
+    return {
+        f"device.{name}": estimate.error
+        for name, estimate in estimates.items()
+        if estimate.error is not None and name in parameters.device.fields
+    }
 
 
 def _data_folder(study: Study, data: str | None) -> str | None:

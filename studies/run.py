@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from studies.cluster import end_worker
 from studies.errors import StudyError
 from studies.folder import Folder
 from studies.plan import Unit, split, take_group, what_next
@@ -33,7 +34,7 @@ __all__ = ["Ended", "anything_left", "run_study"]
 GROUP_SECONDS = 15.0
 LARGEST_GROUP = 64
 _FIRST_GROUP = 4
-_DEATHS = 2
+_DEATHS = 4
 
 
 @dataclass
@@ -234,11 +235,11 @@ class _Driver:
         if key not in self.flying:
             return
         work, future = self.flying.pop(key)
-        self.started.pop(key, None)
+        started = self.started.pop(key, None) is not None
         if future.status == "finished":
             self._judge(work, future.result(), progress)
         elif future.status == "error":
-            self._died(work, future.exception(), progress)
+            self._died(work, future.exception(), started, progress)
         elif not self.reason:
             # Lost with its worker or scheduler: nothing was stored, so it simply runs again.
             self.repeat.append(work)
@@ -260,13 +261,15 @@ class _Driver:
             self.pair_seconds.append(first.wall_time)
         self._keep(work, outcomes, progress)
 
-    def _died(self, work: _Work, error: BaseException, progress: Progress) -> None:
-        """The worker died under the task, more often than chance allows."""
+    def _died(self, work: _Work, error: BaseException, started: bool, progress: Progress) -> None:
+        """The worker died under the task, or while the task was waiting there."""
         if len(work.units) > 1:
             self.repeat.extend(_Work(half) for half in split(work.units))
             return
-        if work.deaths + 1 < _DEATHS:
-            self.repeat.append(_Work(work.units, work.attempt, work.deaths + 1))
+        # A task that was only waiting is hardly to blame; but a death may come before the word of the start.
+        deaths = work.deaths + (2 if started else 1)
+        if deaths < _DEATHS:
+            self.repeat.append(_Work(work.units, work.attempt, deaths))
             return
         text = f"the worker process died each time ({error})"
         self._keep(work, self._outcomes(work, FAILED, type(error).__name__, text), progress)
@@ -307,8 +310,7 @@ class _Driver:
             work, future = self.flying.pop(key)
             self.started.pop(key)
             future.cancel(force=True)
-            with contextlib.suppress(ValueError, KeyError, TimeoutError):
-                self.client.restart_workers([address], timeout=30, raise_for_error=False)
+            end_worker(self.client, address)
             if len(work.units) > 1:
                 self.repeat.extend(_Work(half) for half in split(work.units))
             else:

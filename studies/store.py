@@ -72,6 +72,10 @@ class Store:
         if not (path / "zarr.json").exists():
             raise StudyError(f"{path}: no results are stored here; is this the folder of a study?")
         self.path = path
+        if writable:
+            # Half-written chunks of a writer that was killed; the names are Zarr's.
+            for litter in path.rglob("*.partial"):
+                litter.unlink(missing_ok=True)
         self._group = zarr.open_group(store=str(path), mode="r+" if writable else "r", zarr_format=3)
         attributes: dict[str, Any] = dict(self._group.attrs)
         if attributes.get("layout") != LAYOUT:

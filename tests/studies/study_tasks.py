@@ -69,3 +69,8 @@ def faulty(job: Job, control: Control) -> list[dict[str, float]]:
 def broken(job: Job, control: Control) -> list[dict[str, float]]:
     """Always fails the same way."""
     raise RuntimeError("nothing works")
+
+
+def set_fault(mode: str) -> None:
+    """On a worker: go wrong in this way whatever the study says; empty for as the study says."""
+    os.environ["STUDY_TEST_FAULT"] = mode

@@ -1,0 +1,49 @@
+"""What to run next, from hand-made tables."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from studies.design import Point
+from studies.plan import split, take_group, what_next
+
+A, B, C = (Point(i, {"x": float(n)}) for n, i in enumerate("abc"))
+
+
+def ids(units):
+    return [(p.id, r) for p, r in units]
+
+
+def table(**rows):
+    return {k: np.array(v, dtype=np.uint8) for k, v in rows.items()}
+
+
+def test_empty_store_runs_everything_replicate_by_replicate():
+    assert ids(what_next([A, B], 2, {})) == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+
+
+def test_partial_store_runs_what_is_missing_or_skipped():
+    status = table(a=[1, 0], b=[4, 1])
+    assert ids(what_next([A, B, C], 2, status)) == [("b", 0), ("c", 0), ("a", 1), ("c", 1)]
+
+
+def test_failed_and_timed_out_run_again_only_when_asked():
+    status = table(a=[2], b=[3], c=[1])
+    assert what_next([A, B, C], 1, status) == []
+    assert ids(what_next([A, B, C], 1, status, again=True)) == [("a", 0), ("b", 0)]
+
+
+def test_more_replicates_than_stored():
+    assert ids(what_next([A], 3, table(a=[1]))) == [("a", 1), ("a", 2)]
+
+
+def test_group_takes_equal_structure_and_keeps_the_order_of_the_rest():
+    units = [(A, 0), (B, 0), (C, 0), (A, 1), (B, 1)]
+    group, rest = take_group(units, 2, lambda p: p.id == "b")
+    assert ids(group) == [("a", 0), ("c", 0)]
+    assert ids(rest) == [("b", 0), ("a", 1), ("b", 1)]
+
+
+def test_split_halves_and_loses_nothing():
+    units = [(A, 0), (B, 0), (C, 0)]
+    assert [ids(h) for h in split(units)] == [[("a", 0), ("b", 0)], [("c", 0)]]
