@@ -18,7 +18,8 @@ from studies.cli import app as study
 
 app = typer.Typer(
     name="fitlab",
-    help="From a measured analog memory cell to a spec target: fit a device model, simulate networks on it, find what must improve.",
+    help="From a measured analog memory cell to a spec target: fit a device "
+    "model, simulate networks on it, find what must improve.",
     epilog="Start with: fitlab fit device.csv -o device.toml   then: fitlab show device.toml   and: fitlab study plan study.toml",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,22 +31,52 @@ app.add_typer(study, name="study")
 @app.command(
     name="fit",
     epilog="Examples: fitlab fit cell.csv -o cell.toml --figure cell.svg  |  fitlab fit array.csv --columns devices  |  "
-    "fitlab fit set.csv reset.csv --columns cycles --read-voltage 0.1V  |  fitlab fit log.csv --map value='I (A)' --map direction=pulse",
+    "fitlab fit set.csv reset.csv --columns cycles --read-voltage 0.1V  |  "
+    "fitlab fit log.csv --map value='I (A)' --map direction=pulse",
 )
 def fit_command(
-    files: Annotated[list[Path], typer.Argument(help="Measurement files; two named up/down, set/reset or LTP/LTD are one.", show_default=False)],
-    model: Annotated[list[str] | None, typer.Option(help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference; repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Parameter set to write (default: name of the first file, .toml).", show_default=False)] = None,
-    figure: Annotated[Path | None, typer.Option(help="Figure of data, fit and residuals to write: .svg, .png or .pdf.", show_default=False)] = None,
-    columns: Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)] = None,
-    read_voltage: Annotated[str | None, typer.Option(help="Read voltage, such as 0.1V or 100mV, to turn current into conductance.", show_default=False)] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, ignore.", show_default=False)] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="Reader to use instead of detection: long, pair, trace, wide.", show_default=False)] = None,
+    files: Annotated[
+        list[Path], typer.Argument(help="Measurement files; two named up/down, set/reset or LTP/LTD are one.", show_default=False)
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference; repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Parameter set to write (default: name of the first file, .toml).", show_default=False
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Figure of data, fit and residuals to write: .svg, .png or .pdf.", show_default=False)
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)
+    ] = None,
+    read_voltage: Annotated[
+        str | None,
+        typer.Option(help="Read voltage, such as 0.1V or 100mV, to turn current into conductance.", show_default=False),
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, ignore.",
+            show_default=False,
+        ),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="Reader to use instead of detection: long, pair, trace, wide.", show_default=False),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the device in the parameter set.", show_default=False)] = None,
     style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
     force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)] = None,
-) -> None:  # fmt: skip
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)
+    ] = None,
+) -> None:
     """Fit device models to measured pulse responses and write a parameter set."""
     from fitlab.terminal import print_fit, say
 
@@ -69,18 +100,26 @@ def fit_command(
 
 
 @app.command(
-    epilog="Examples: fitlab show cell.toml  |  fitlab show ReRamSBPresetDevice --figure device.svg  |  fitlab show data.csv --figure data.png"
+    epilog="Examples: fitlab show cell.toml  |  fitlab show ReRamSBPresetDevice "
+    "--figure device.svg  |  fitlab show data.csv --figure data.png"
 )
 def show(
-    what: Annotated[str, typer.Argument(help="A parameter set (.toml), the name of a device preset, or a measurement file.", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(help="A parameter set (.toml), the name of a device preset, or a measurement file.", show_default=False),
+    ],
     figure: Annotated[Path | None, typer.Option(help="Figure to write: .svg, .png or .pdf.", show_default=False)] = None,
-    columns: Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)
+    ] = None,
     read_voltage: Annotated[str | None, typer.Option(help="Read voltage, such as 0.1V.", show_default=False)] = None,
     map_: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN, as for fit.", show_default=False)] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="Reader to use instead of detection.", show_default=False)] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Reader to use instead of detection.", show_default=False)
+    ] = None,
     style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
     force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Print, and draw, a parameter set, a device preset or a measurement."""
     from fitlab import terminal
 
@@ -165,7 +204,10 @@ def _preset(name: str):  # type: ignore[no-untyped-def]  # a device; the class c
     from sim.devices.base import PulsedDevice
 
     if name not in sim.presets.names():
-        raise FitlabError(f"{name}: is neither a file nor a preset; device presets are {', '.join(n for n in sim.presets.names() if n.endswith('Device'))}")
+        raise FitlabError(
+            f"{name}: is neither a file nor a preset; device presets are "
+            f"{', '.join(n for n in sim.presets.names() if n.endswith('Device'))}"
+        )
     device = sim.presets.get(name)()
     device = getattr(device, "device", device)
     if not isinstance(device, PulsedDevice):
@@ -190,7 +232,9 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get("FITLAB_DEBUG"):
             raise
-        sys.stderr.write(f"Internal error: {type(error).__name__}: {error}. This is a fault of fitlab; FITLAB_DEBUG=1 shows where.\n")
+        sys.stderr.write(
+            f"Internal error: {type(error).__name__}: {error}. This is a fault of fitlab; FITLAB_DEBUG=1 shows where.\n"
+        )
         code = 1
     sys.exit(code)
 

@@ -10,8 +10,21 @@ import sys
 from fitlab.terminal import say
 
 _NEEDED = (
-    "numpy", "scipy", "lmfit", "pandas", "xarray", "zarr", "dask", "distributed", "pydantic", "pint", "typer", "rich", "matplotlib", "torch",
-)  # fmt: skip
+    "numpy",
+    "scipy",
+    "lmfit",
+    "pandas",
+    "xarray",
+    "zarr",
+    "dask",
+    "distributed",
+    "pydantic",
+    "pint",
+    "typer",
+    "rich",
+    "matplotlib",
+    "torch",
+)
 
 
 def examine() -> list[str]:
@@ -37,7 +50,10 @@ def examine() -> list[str]:
             say(f"{name} = {os.environ[name]}")
     try:
         torch = importlib.import_module("torch")
-        say(f"torch threads: {torch.get_num_threads()}; GPU: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}")
+        say(
+            f"torch threads: {torch.get_num_threads()}; GPU: "
+            f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}"
+        )
     except ImportError:
         pass
     for line in missing:

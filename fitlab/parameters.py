@@ -198,9 +198,16 @@ class ParameterSet(_Document):
 
 
 _SPREADS = (
-    "dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod", "gamma_up_dtod", "gamma_down_dtod", "slope_up_dtod",
-    "slope_down_dtod", "reference_std",
-)  # fmt: skip
+    "dw_min_dtod",
+    "up_down_dtod",
+    "w_max_dtod",
+    "w_min_dtod",
+    "gamma_up_dtod",
+    "gamma_down_dtod",
+    "slope_up_dtod",
+    "slope_down_dtod",
+    "reference_std",
+)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -246,7 +253,9 @@ def load(path: str | Path) -> ParameterSet:
         raise ParameterFileError(f"{path}: this is not TOML ({error}); a parameter set is written by `fitlab fit`") from None
     version = data.get("schema_version")
     if version != SCHEMA:
-        raise ParameterFileError(f"{path}: schema_version: {version!r} given, {SCHEMA} expected; fit the data again with this version")
+        raise ParameterFileError(
+            f"{path}: schema_version: {version!r} given, {SCHEMA} expected; fit the data again with this version"
+        )
     try:
         found = ParameterSet.model_validate(data)
     except ValidationError as error:
@@ -277,7 +286,9 @@ def _check_device(path: Path, found: ParameterSet) -> None:
         import sim.devices
 
         listed = ", ".join(sim.devices.models())
-        raise ParameterFileError(f"{path}: device.model: '{found.device.model}' is no device model; choose from {listed}") from None
+        raise ParameterFileError(
+            f"{path}: device.model: '{found.device.model}' is no device model; choose from {listed}"
+        ) from None
     except ConfigError as error:
         raise ParameterFileError(f"{path}: device.fields: {error}") from None
 
@@ -293,4 +304,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return out
-

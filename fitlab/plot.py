@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ def style(name: str = "paper") -> Iterator[None]:
 
     path = STYLES / f"{name}.mplstyle"
     if not path.exists():
-        raise FitError(f"there is no figure style '{name}'; choose from {', '.join(sorted(p.stem for p in STYLES.glob('*.mplstyle')))}")
+        raise FitError(
+            f"there is no figure style '{name}'; choose from {', '.join(sorted(p.stem for p in STYLES.glob('*.mplstyle')))}"
+        )
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.style.use(path)
@@ -94,7 +97,7 @@ def draw_trace(ax: Axes, fit: Fit, *, most: int = 4) -> Axes:
     mean = fit.window.to_value(chosen.mean) * factor
     first = True
     edges = [*device.trace.starts.tolist(), len(mean)]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         ax.plot(np.arange(a, b), mean[a:b], color="C1", zorder=3, label=f"{chosen.name}, mean" if first else None)
         first = False
     ax.set(xlabel="read (pulse number)", ylabel=label)
@@ -151,7 +154,14 @@ def draw_steps(ax: Axes, fit: Fit) -> Axes:
         state, step, error = binned_steps(fit.devices[0], sign)
         if len(state):
             ax.errorbar(
-                fit.window.to_value(state) * factor, step * scale, error * scale, fmt="o", color=colour, ms=3, lw=0.8, label=f"{name}, measured"
+                fit.window.to_value(state) * factor,
+                step * scale,
+                error * scale,
+                fmt="o",
+                color=colour,
+                ms=3,
+                lw=0.8,
+                label=f"{name}, measured",
             )
     reads = fit.devices[0].trace.reads
     w = np.linspace(np.nanmin(chosen.mean), np.nanmax(chosen.mean), 120)
@@ -225,7 +235,10 @@ def figure_of_device(device: PulsedDevice, title: str, weight: ParameterSet | No
 
     model = next((m for m in MODELS.values() if m.device in {k.__name__ for k in type(device).__mro__}), None)
     if model is None:
-        raise FitError(f"{title}: {type(device).__name__} has no step model that can be drawn; it is one of {', '.join(m.device for m in MODELS.values())} that can")
+        raise FitError(
+            f"{title}: {type(device).__name__} has no step model that can be drawn; it "
+            f"is one of {', '.join(m.device for m in MODELS.values())} that can"
+        )
     up = device.dw_min * (1 + min(device.up_down, 0))
     down = device.dw_min * (1 - max(device.up_down, 0))
     values = {"step_up": up, "step_down": down, "w_max": device.w_max, "w_min": device.w_min}
@@ -239,14 +252,20 @@ def figure_of_device(device: PulsedDevice, title: str, weight: ParameterSet | No
     left.set(xlabel="weight", ylabel="mean step per pulse (weight)")
     left.legend(loc="best")
     pulses = int(np.clip(2.5 * (w[-1] - w[0]) / min(up, down), 20, 20000))
-    sequence = np.repeat([1, -1], pulses)
+    sequence = np.repeat(np.array([1, -1], np.int32), pulses)
     kernel, _ = model.kernel_values(values, bool(getattr(device, "mult_noise", True)))
-    trace = Trace(np.zeros(2 * pulses), sequence, np.zeros(2 * pulses))
+    trace = Trace(np.zeros(2 * pulses), sequence, np.zeros(2 * pulses, np.int32))
     right.plot(trajectory(model.kernel, kernel, trace, np.array([w[0]])))
     right.set(xlabel="pulse", ylabel="weight")
     if weight is not None:
         unit = weight.weight
-        second = right.secondary_yaxis("right", functions=(lambda x: unit.low + (x + 1) / 2 * (unit.high - unit.low), lambda v: 2 * (v - unit.low) / (unit.high - unit.low) - 1))  # fmt: skip
+        second = right.secondary_yaxis(
+            "right",
+            functions=(
+                lambda x: unit.low + (x + 1) / 2 * (unit.high - unit.low),
+                lambda v: 2 * (v - unit.low) / (unit.high - unit.low) - 1,
+            ),
+        )
         second.set_ylabel(f"measured ({unit.unit})")
     figure.suptitle(title)
     return figure

@@ -62,18 +62,30 @@ def value_text(estimate: Estimate) -> tuple[str, str, str]:
 def print_set(document: ParameterSet) -> None:
     """A parameter set: device, values with errors, spreads, noise, comparison, warnings."""
     unit = document.weight.unit
-    say(f"{document.name}: {document.device.model} from {document.source.files} ({document.protocol.devices} device(s), {document.protocol.reads_up} up and {document.protocol.reads_down} down reads)")  # fmt: skip
+    say(
+        f"{document.name}: {document.device.model} from {document.source.files} ({document.protocol.devices} "
+        f"device(s), {document.protocol.reads_up} up and {document.protocol.reads_down} down reads)"
+    )
     rows = [(name, *value_text(e)) for name, e in document.parameters.items()]
     rows += [(name, *value_text(e)) for name, e in document.dtod.items()]
     rows.append(("symmetry_point", *value_text(document.symmetry_point)))
     _table("parameters (weight units; +- one standard error)", ("name", "value", "+-", "remark"), rows)
-    say(f"weight -1 is {document.weight.low:.5g} {unit}, weight +1 is {document.weight.high:.5g} {unit}; read noise {document.noise.read_noise_value:.3g} {unit}")
+    say(
+        f"weight -1 is {document.weight.low:.5g} {unit}, weight +1 is {document.weight.high:.5g} "
+        f"{unit}; read noise {document.noise.read_noise_value:.3g} {unit}"
+    )
     _table(
         "models",
         ("model", "k", "dAICc", "dBIC", "weight", "R2 (least squares)"),
-        [(m.model, str(m.parameters), f"{m.delta_aicc:.1f}", f"{m.delta_bic:.1f}", f"{m.weight:.3f}", f"{m.r2:.4f}") for m in document.comparison],
+        [
+            (m.model, str(m.parameters), f"{m.delta_aicc:.1f}", f"{m.delta_bic:.1f}", f"{m.weight:.3f}", f"{m.r2:.4f}")
+            for m in document.comparison
+        ],
     )
-    say(f"mean trajectory: R2 {document.goodness.r2:.4f}, RMSE/range {document.goodness.nrmse:.4f}; least squares alone R2 {document.goodness.least_squares_r2:.4f}")
+    say(
+        f"mean trajectory: R2 {document.goodness.r2:.4f}, RMSE/range {document.goodness.nrmse:.4f}; "
+        f"least squares alone R2 {document.goodness.least_squares_r2:.4f}"
+    )
     for warning in document.warnings:
         _warn(warning)
 
@@ -90,7 +102,10 @@ def print_response(response: xr.Dataset) -> None:
     import numpy as np
 
     a = response.attrs
-    say(f"{a['source']}: reader {a['reader']}, {a['devices']} device(s), {a['cycles']} cycle(s), {a['reads_up']} reads after up and {a['reads_down']} after down pulses, {a['flagged']} flagged")  # fmt: skip
+    say(
+        f"{a['source']}: reader {a['reader']}, {a['devices']} device(s), {a['cycles']} cycle(s), "
+        f"{a['reads_up']} reads after up and {a['reads_down']} after down pulses, {a['flagged']} flagged"
+    )
     g = response["conductance"].values
     known = np.isfinite(g).any()
     values, unit = (g, "S") if known else (response["value"].values, a["unit"])

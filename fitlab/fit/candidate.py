@@ -130,10 +130,7 @@ def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noi
                 fixed.add(name)
     fit = fit_prediction_error(model, trace, mean, mult_noise=mult_noise, adjust=adjust, tries=2, fixed=frozenset(fixed))
     if not model.soft:
-        vague = {
-            n for n in ("w_max", "w_min")
-            if n in fit.varied and (n in fit.reasons or fit.errors.get(n, np.inf) > 1.0)
-        }  # fmt: skip
+        vague = {n for n in ("w_max", "w_min") if n in fit.varied and (n in fit.reasons or fit.errors.get(n, np.inf) > 1.0)}
         if vague:
             values = fit.values
             for name in vague:
@@ -151,10 +148,15 @@ def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noi
             if gamma in stored:
                 stored[gamma] *= ends[name] / stored[name]
             stored[name] = ends[name]
-            reasons[name] = f"not reached: no plateau in the data, so this is only the end of the states seen ({'at least' if name == 'w_max' else 'at most'} this)"  # fmt: skip
+            reasons[name] = (
+                "not reached: no plateau in the data, so this is only the end of the "
+                f"states seen ({'at least' if name == 'w_max' else 'at most'} this)"
+            )
     else:
         for name in ("w_max", "w_min"):
             if abs(stored[name]) > 3.5 and name not in reasons:
-                reasons[name] = "not identifiable: the asymptote lies more than 1.5 windows beyond the data; only step/bound is determined"
+                reasons[name] = (
+                    "not identifiable: the asymptote lies more than 1.5 windows beyond the data; only step/bound is determined"
+                )
     r2, nrmse = goodness(trace, path)
     return Candidate(model, mult_noise, least_squares, fit, stored, starts, path, r2, nrmse, reasons)

@@ -89,17 +89,25 @@ def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
     if not fit.likelihood.converged:
         warnings.append("the likelihood fit did not converge; its errors are not to be trusted")
     if whiteness < 1e-3:
-        warnings.append(f"one-step-ahead predictions are correlated (Ljung-Box p = {whiteness:.1g}): the model does not explain all of the response")
+        warnings.append(
+            "one-step-ahead predictions are correlated (Ljung-Box p = "
+            f"{whiteness:.1g}): the model does not explain all of the response"
+        )
     if np.any(trace.pulses > 0) != np.any(trace.pulses < 0):
         warnings.append("only one direction was measured: up_down and the symmetry point are missing")
     mean_step = float(np.mean(np.abs(mean_steps)[trace.pulses != 0]))
     if kappa > 10 * mean_step and "dw_min_std" not in fit.reasons:
-        warnings.append(f"read noise is {kappa / mean_step:.0f} times the mean step: dw_min_std rests on the slow part of the noise only")
+        warnings.append(
+            f"read noise is {kappa / mean_step:.0f} times the mean step: dw_min_std rests on the slow part of the noise only"
+        )
     for name, value in fit.least_squares.values.items():
         deviation = fit.likelihood.errors.get(name)
         fitted = fit.likelihood.values[name]
         if name.startswith("step_") and deviation and abs(value - fitted) > 2 * deviation:
-            warnings.append(f"{name}: least squares on the trajectory gives {value:.4g}, the likelihood {fitted:.4g} +- {deviation:.2g}; the likelihood's is kept")
+            warnings.append(
+                f"{name}: least squares on the trajectory gives {value:.4g}, the likelihood "
+                f"{fitted:.4g} +- {deviation:.2g}; the likelihood's is kept"
+            )
     limits = {name: upper_limit(fit, trace, name) for name in NOISE if "lower limit" in fit.reasons.get(name, "")}
     return Diagnosis(moments, symmetry_point(fit.likelihood, trace), whiteness, limits, tuple(dict.fromkeys(warnings)))
 

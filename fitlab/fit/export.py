@@ -38,8 +38,8 @@ def _estimates(c: Candidate, limits: dict[str, float]) -> tuple[dict[str, ps.Est
     correlation = None
     if len(kept) > 1:
         index = [names.index(n) for n in kept]
-        scale = np.sqrt(np.diag(covariance)[index])
-        matrix = covariance[np.ix_(index, index)] / np.outer(scale, scale)
+        deviation = np.sqrt(np.diag(covariance)[index])
+        matrix = covariance[np.ix_(index, index)] / np.outer(deviation, deviation)
         correlation = ps.Correlation(names=kept, matrix=[[round(float(v), 4) for v in row] for row in matrix])
     return out, correlation
 
@@ -115,7 +115,11 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
     symmetry = diagnosis.symmetry
     if len(fit.chosen) > 1:
         points = [d.symmetry.value for d in fit.diagnoses if d.symmetry.value is not None]
-        point = ps.Estimate(value=float(np.mean(points)), error=float(np.std(points, ddof=1) / np.sqrt(len(points)))) if len(points) > 1 else ps.Estimate(reason=symmetry.reason or "no symmetry point in at least two devices")  # fmt: skip
+        point = (
+            ps.Estimate(value=float(np.mean(points)), error=float(np.std(points, ddof=1) / np.sqrt(len(points))))
+            if len(points) > 1
+            else ps.Estimate(reason=symmetry.reason or "no symmetry point in at least two devices")
+        )
     else:
         point = ps.Estimate(value=symmetry.value, error=symmetry.error, reason=symmetry.reason)
 
@@ -141,25 +145,40 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
         ),
         symmetry_point=point,
         goodness=ps.Goodness(
-            r2=float(np.mean([c.r2 for c in fit.chosen])), nrmse=float(np.mean([c.nrmse for c in fit.chosen])),
+            r2=float(np.mean([c.r2 for c in fit.chosen])),
+            nrmse=float(np.mean([c.nrmse for c in fit.chosen])),
             least_squares_r2=float(np.mean([c.least_squares.r2 for c in fit.chosen])),
             least_squares_nrmse=float(np.mean([c.least_squares.nrmse for c in fit.chosen])),
         ),
         comparison=[
             ps.ModelRow(
-                model=r.model, parameters=r.parameters, log_likelihood=r.log_likelihood, delta_aicc=r.delta_aicc,
-                delta_bic=r.bic - best.bic, weight=r.weight, r2=r.r2, nrmse=r.nrmse,
+                model=r.model,
+                parameters=r.parameters,
+                log_likelihood=r.log_likelihood,
+                delta_aicc=r.delta_aicc,
+                delta_bic=r.bic - best.bic,
+                weight=r.weight,
+                r2=r.r2,
+                nrmse=r.nrmse,
             )
             for r in fit.comparison
         ],
         correlation=pairs[0][1] if len(pairs) == 1 else None,
         protocol=ps.Protocol(
-            devices=len(fit.chosen) + len(fit.dead), cycles=int(attrs["cycles"]), reads_up=int(attrs["reads_up"]),
-            reads_down=int(attrs["reads_down"]), flagged=int(attrs["flagged"]), left_out=list(fit.dead),
+            devices=len(fit.chosen) + len(fit.dead),
+            cycles=int(attrs["cycles"]),
+            reads_up=int(attrs["reads_up"]),
+            reads_down=int(attrs["reads_down"]),
+            flagged=int(attrs["flagged"]),
+            left_out=list(fit.dead),
         ),
         source=ps.Source(
-            files=str(attrs["source"]), sha256=str(attrs["sha256"]), reader=str(attrs["reader"]), unit=str(attrs["unit"]),
-            read_voltage_V=attrs.get("read_voltage_V"), assumptions=[str(a) for a in attrs["assumptions"]],
+            files=str(attrs["source"]),
+            sha256=str(attrs["sha256"]),
+            reader=str(attrs["reader"]),
+            unit=str(attrs["unit"]),
+            read_voltage_V=attrs.get("read_voltage_V"),
+            assumptions=[str(a) for a in attrs["assumptions"]],
         ),
         warnings=warnings,
         versions=ps.versions(),
@@ -171,5 +190,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
                 r2=c.r2,
             )
             for d, p, c in zip(fit.devices, pairs, fit.chosen, strict=True)
-        ] if len(pairs) > 1 else [],
-    )  # fmt: skip
+        ]
+        if len(pairs) > 1
+        else [],
+    )

@@ -33,9 +33,7 @@ def ramps(trace: Trace, shortest: int = 6) -> list[slice]:
     sign[:-1] = np.where(first[:-1], sign[1:], sign[:-1])
     breaks = np.flatnonzero((np.diff(sign) != 0) | first[1:]) + 1
     edges = [0, *breaks.tolist(), len(sign)]
-    return [
-        slice(a, b) for a, b in pairwise(edges) if b - a >= shortest and sign[b - 1] != 0
-    ]
+    return [slice(a, b) for a, b in pairwise(edges) if b - a >= shortest and sign[b - 1] != 0]
 
 
 def _block_slopes(trace: Trace, run: slice) -> tuple[Floats, Floats, Floats]:

@@ -69,9 +69,10 @@ class Model:
             for side, bound in (("up", "w_max"), ("down", "w_min")):
                 gamma, step, at = values[f"gamma_{side}"], values[f"step_{side}"], values[bound]
                 put(
-                    f"slope_{side}", -gamma * step / at,
+                    f"slope_{side}",
+                    -gamma * step / at,
                     **{f"gamma_{side}": -step / at, f"step_{side}": -gamma / at, bound: gamma * step / at**2},
-                )  # fmt: skip
+                )
         if "mult_noise" in row:
             kernel[row["mult_noise"]] = float(mult_noise)
         if "reverse_offset" in row:
@@ -86,8 +87,8 @@ class Model:
         inside = np.clip(np.atleast_1d(w), values["w_min"], values["w_max"])
         steps = []
         for sign in (1, -1):
-            pulses = np.tile([0, sign], len(inside))
-            segment = np.repeat(np.arange(len(inside)), 2)
+            pulses = np.tile(np.array([0, sign], np.int32), len(inside))
+            segment = np.repeat(np.arange(len(inside), dtype=np.int32), 2)
             path = trajectory(self.kernel, kernel, Trace(np.zeros(len(pulses)), pulses, segment), inside)
             steps.append(sign * (path[1::2] - path[::2]))
         return steps[0], steps[1]
@@ -99,9 +100,7 @@ MODELS: dict[str, Model] = {
         Model("ConstantStep", "ConstantStepDevice", "constant_step", STEPS + BOUNDS, (True,)),
         Model("LinearStep", "LinearStepDevice", "linear_step", STEPS + GAMMAS + BOUNDS, (True, False)),
         Model("SoftBounds", "SoftBoundsDevice", "soft_bounds", STEPS + BOUNDS, (True,), soft=True),
-        Model(
-            "SoftBoundsReference", "SoftBoundsReferenceDevice", "soft_bounds_reference", STEPS + BOUNDS, (False,), soft=True
-        ),
+        Model("SoftBoundsReference", "SoftBoundsReferenceDevice", "soft_bounds_reference", STEPS + BOUNDS, (False,), soft=True),
     )
 }
 

@@ -109,9 +109,16 @@ def noise_moments(
     warnings: list[str] = []
     if n < 20:
         return NoiseMoments(
-            np.nan, None, np.nan, None, np.nan, n, np.full(len(LAGS), np.nan), np.nan,
+            np.nan,
+            None,
+            np.nan,
+            None,
+            np.nan,
+            n,
+            np.full(len(LAGS), np.nan),
+            np.nan,
             ("too few successive reads to separate read noise from step noise by moments",),
-        )  # fmt: skip
+        )
     c0 = float(np.mean(e[ok] ** 2))
     c1 = float(np.mean((e[1:] * e[:-1])[pair]))
     lag1 = c1 / c0 if c0 > 0 else 0.0
@@ -123,7 +130,10 @@ def noise_moments(
     if lag1 < -0.5 - 2 / np.sqrt(n):
         warnings.append(f"successive increments correlate by {lag1:.2f}, below -0.5: alternating read noise (converter or mains)")
     elif lag1 > 2 / np.sqrt(n):
-        warnings.append(f"successive increments correlate by {lag1:.2f}, above 0: slow changes, or a gain common to a ramp, that the model does not have")  # fmt: skip
+        warnings.append(
+            f"successive increments correlate by {lag1:.2f}, above 0: slow changes, "
+            "or a gain common to a ramp, that the model does not have"
+        )
     residual = trace.reads - mean
     d = _variogram(residual, trace.segment)
     curvature = np.nan
@@ -140,13 +150,21 @@ def noise_moments(
         if curvature > 3:
             listed = ", ".join(f"{v:.3g}" for v in d)
             warnings.append(
-                f"read noise is coloured: the variogram ({listed} at lags {', '.join(map(str, LAGS))}) is concave by {curvature:.0f} "
+                f"read noise is coloured: the variogram ({listed} at lags "
+                f"{', '.join(map(str, LAGS))}) is concave by {curvature:.0f} "
                 "standard deviations; most of what looks like step noise is slow read noise, so take dw_min_std as an upper limit"
             )
     return NoiseMoments(
-        float(np.sqrt(max(kappa2, 0.0))), read_limit, float(np.sqrt(max(q, 0.0) / s2)) if s2 > 0 else np.nan, step_limit,
-        lag1, n, d, curvature, tuple(warnings),
-    )  # fmt: skip
+        float(np.sqrt(max(kappa2, 0.0))),
+        read_limit,
+        float(np.sqrt(max(q, 0.0) / s2)) if s2 > 0 else np.nan,
+        step_limit,
+        lag1,
+        n,
+        d,
+        curvature,
+        tuple(warnings),
+    )
 
 
 def innovation_test(innovation: Floats, variance: Floats, lags: int = 10) -> float:

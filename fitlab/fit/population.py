@@ -71,6 +71,11 @@ def paule_mandel(values: ArrayLike, errors: ArrayLike) -> Spread:
     tau = float(np.sqrt(tau2))
     error = float(np.sqrt(2 / np.sum(weight**2)) / (2 * tau)) if tau > 0 else None
     return Spread(
-        float(np.sum(weight * x) / np.sum(weight)), float(1 / np.sqrt(np.sum(weight))), tau, error,
-        float(np.sqrt(solve(upper))), float(np.sqrt(solve(lower))), n,
-    )  # fmt: skip
+        float(np.sum(weight * x) / np.sum(weight)),
+        float(1 / np.sqrt(np.sum(weight))),
+        tau,
+        error,
+        float(np.sqrt(solve(upper))),
+        float(np.sqrt(solve(lower))),
+        n,
+    )

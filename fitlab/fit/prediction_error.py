@@ -134,10 +134,16 @@ def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: 
 
 
 def fit_prediction_error(
-    model: Model, trace: Trace, mean: dict[str, float], *, mult_noise: bool, adjust: Adjust | None = None, tries: int = 1,
+    model: Model,
+    trace: Trace,
+    mean: dict[str, float],
+    *,
+    mult_noise: bool,
+    adjust: Adjust | None = None,
+    tries: int = 1,
     fixed: frozenset[str] = frozenset(),
 ) -> PredictionError:
-    """Maximum likelihood from the mean parameters of an output-error fit."""  # fmt: skip
+    """Maximum likelihood from the mean parameters of an output-error fit."""
     best: tuple[Minimum, Space] | None = None
     evaluations = 0
     for noise in noise_starts(model, mult_noise, mean, trace, tries):
@@ -154,9 +160,17 @@ def fit_prediction_error(
     values = space.values(found.x)
     covariance, reasons = _covariance(found, space)
     return PredictionError(
-        model, mult_noise, values, tuple(space.names), covariance, reasons, -found.value, predicted_reads(trace),
-        found.converged, evaluations,
-    )  # fmt: skip
+        model,
+        mult_noise,
+        values,
+        tuple(space.names),
+        covariance,
+        reasons,
+        -found.value,
+        predicted_reads(trace),
+        found.converged,
+        evaluations,
+    )
 
 
 def _covariance(found: Minimum, space: Space) -> tuple[Floats, dict[str, str]]:
@@ -189,9 +203,10 @@ def _covariance(found: Minimum, space: Space) -> tuple[Floats, dict[str, str]]:
         weight = np.abs(vectors[:, 0])
         together = [names[members[i]] for i in np.argsort(-weight) if weight[i] > 0.3]
         worst = int(members[int(np.argmax(weight))])
-        reasons[names[worst]] = "not identifiable: only a combination with " + ", ".join(
-            n for n in together if n != names[worst]
-        ) + " is determined" if len(together) > 1 else "not identifiable: the likelihood is flat"
+        reasons[names[worst]] = (
+            "not identifiable: only a combination with " + ", ".join(n for n in together if n != names[worst]) + " is determined"
+            if len(together) > 1
+            else "not identifiable: the likelihood is flat"
+        )
         free[worst] = False
     return covariance, reasons
-

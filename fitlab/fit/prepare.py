@@ -95,11 +95,15 @@ def window(response: xr.Dataset) -> Window:
         low, high = min(low, float(np.quantile(every, 0.02))), max(high, float(np.quantile(every, 0.98)))
     spread = float(np.ptp(every))
     if spread <= 1e-9 * float(np.max(np.abs(every))):
-        raise FitError(f"{response.attrs['source']}: the response is constant at {every[0]:.6g} {unit}; pulses did not change the device, so there is nothing to fit")  # fmt: skip
+        raise FitError(
+            f"{response.attrs['source']}: the response is constant at {every[0]:.6g} "
+            f"{unit}; pulses did not change the device, so there is nothing to fit"
+        )
     if high - low <= 0.02 * spread:
         if high < low:
             raise FitError(
-                f"{response.attrs['source']}: up pulses lower the value (ramps end at {high:.4g} {unit} after up pulses, {low:.4g} "
+                f"{response.attrs['source']}: up pulses lower the value (ramps "
+                f"end at {high:.4g} {unit} after up pulses, {low:.4g} "
                 f"{unit} after down pulses); the directions are probably swapped: exchange the columns or the signs"
             )
         low, high = float(np.quantile(every, 0.02)), float(np.quantile(every, 0.98))
@@ -161,7 +165,10 @@ def prepare(response: xr.Dataset) -> tuple[Window, list[DeviceTrace]]:
         raw, cycle = _raw_trace(response, values, d)
         warnings: list[str] = []
         if raw.used.sum() < FEWEST_READS:
-            raise FitError(f"{response.attrs['source']}: device {name} has {int(raw.used.sum())} usable reads; at least {FEWEST_READS} are needed")  # fmt: skip
+            raise FitError(
+                f"{response.attrs['source']}: device {name} has {int(raw.used.sum())} "
+                f"usable reads; at least {FEWEST_READS} are needed"
+            )
         if not np.any(raw.pulses != 0):
             raise FitError(f"{response.attrs['source']}: device {name} has no pulse; give a column with the directions")
         trace = Trace(mapping.to_w(raw.reads), raw.pulses, raw.segment)

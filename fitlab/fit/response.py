@@ -80,9 +80,7 @@ def trajectory(kernel: str, parameters: Floats, trace: Trace, starts: Floats) ->
     """
     out = np.empty(len(trace.reads))
     start = np.ascontiguousarray(starts[trace.segment_index])
-    _core.response_trajectory(
-        kernel, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, 1
-    )
+    _core.response_trajectory(kernel, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, 1)
     return out
 
 
@@ -105,9 +103,19 @@ def innovations(kernel: str, parameters: Floats, sigma: float, kappa: float, tra
     n = len(trace.reads)
     nll, error, variance = np.empty(1), np.empty(n), np.empty(n)
     _core.response_likelihood(
-        kernel, np.atleast_2d(parameters), np.array([sigma], float), np.array([kappa], float), trace.pulses,
-        trace.segment, _whole(trace), trace.reads, nll, error, variance, 1,
-    )  # fmt: skip
+        kernel,
+        np.atleast_2d(parameters),
+        np.array([sigma], float),
+        np.array([kappa], float),
+        trace.pulses,
+        trace.segment,
+        _whole(trace),
+        trace.reads,
+        nll,
+        error,
+        variance,
+        1,
+    )
     return float(nll[0]), error, variance
 
 
@@ -115,7 +123,7 @@ def _repeat(trace: Trace, points: int) -> tuple[Ints, Ints, NDArray[np.int64], F
     """Pulses, segment, offsets and reads of a trace, once for each of several parameter points."""
     if points == 1:
         return trace.pulses, trace.segment, _whole(trace), trace.reads
-    pulses, segment, reads = (np.tile(a, points) for a in (trace.pulses, trace.segment, trace.reads))
+    pulses, segment, reads = np.tile(trace.pulses, points), np.tile(trace.segment, points), np.tile(trace.reads, points)
     return pulses, segment, np.arange(points + 1, dtype=np.int64) * len(trace.reads), reads
 
 
@@ -125,9 +133,19 @@ def likelihood_values(kernel: str, parameters: Floats, sigma: Floats, kappa: Flo
     pulses, segment, offsets, reads = _repeat(trace, points)
     nll = np.empty(points)
     _core.response_likelihood(
-        kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(sigma, float),
-        np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, np.empty(len(reads)), np.empty(len(reads)), 1,
-    )  # fmt: skip
+        kernel,
+        np.ascontiguousarray(parameters, float),
+        np.ascontiguousarray(sigma, float),
+        np.ascontiguousarray(kappa, float),
+        pulses,
+        segment,
+        offsets,
+        reads,
+        nll,
+        np.empty(len(reads)),
+        np.empty(len(reads)),
+        1,
+    )
     return nll
 
 
@@ -150,8 +168,18 @@ def likelihood_gradient(
     nll, gradient = np.empty(points), np.empty((points, width))
     expected = np.empty((points if information else 0, width, width))
     _core.response_likelihood_gradient(
-        kernel, np.ascontiguousarray(parameters, float), np.ascontiguousarray(active, np.int32),
-        np.ascontiguousarray(sigma, float), np.ascontiguousarray(kappa, float), pulses, segment, offsets, reads, nll, gradient,
-        expected, 1,
-    )  # fmt: skip
+        kernel,
+        np.ascontiguousarray(parameters, float),
+        np.ascontiguousarray(active, np.int32),
+        np.ascontiguousarray(sigma, float),
+        np.ascontiguousarray(kappa, float),
+        pulses,
+        segment,
+        offsets,
+        reads,
+        nll,
+        gradient,
+        expected,
+        1,
+    )
     return nll, gradient, expected

@@ -84,7 +84,9 @@ def models_named(names: Sequence[str] | str) -> list[Model]:
     return list(dict.fromkeys(out))
 
 
-def fit(response: xr.Dataset, models: Sequence[str] | str = "auto", *, adjust: Adjust | None = None, threads: int | None = None) -> Fit:
+def fit(
+    response: xr.Dataset, models: Sequence[str] | str = "auto", *, adjust: Adjust | None = None, threads: int | None = None
+) -> Fit:
     """Fit device models to every device of a PulseResponse and choose among them.
 
     Parameters
@@ -114,7 +116,9 @@ def fit(response: xr.Dataset, models: Sequence[str] | str = "auto", *, adjust: A
     alive = [i for i, row in enumerate(fitted) if not _dead(row)]
     dead = [devices[i].name for i in range(len(devices)) if i not in alive]
     if not alive:
-        raise FitError(f"{response.attrs['source']}: no device responds to pulses by more than 5 read noises; nothing can be fitted")
+        raise FitError(
+            f"{response.attrs['source']}: no device responds to pulses by more than 5 read noises; nothing can be fitted"
+        )
     live, live_fitted = [devices[i] for i in alive], [fitted[i] for i in alive]
     comparison, which = compare(live_fitted)
     chosen = [row[which] for row in live_fitted]
@@ -162,14 +166,18 @@ def compare(fitted: list[list[Candidate]]) -> tuple[list[ModelRow], int]:
     weight /= weight.sum()
     rows = [
         ModelRow(
-            fitted[0][i].name, sum(row[i].parameters for row in fitted),
-            sum(row[i].likelihood.log_likelihood for row in fitted), float(aicc[i]), float(delta[i]),
-            sum(row[i].bic for row in fitted), float(weight[i]),
+            fitted[0][i].name,
+            sum(row[i].parameters for row in fitted),
+            sum(row[i].likelihood.log_likelihood for row in fitted),
+            float(aicc[i]),
+            float(delta[i]),
+            sum(row[i].bic for row in fitted),
+            float(weight[i]),
             float(np.mean([row[i].least_squares.r2 for row in fitted])),
             float(np.mean([row[i].least_squares.nrmse for row in fitted])),
         )
         for i in range(count)
-    ]  # fmt: skip
+    ]
     near = [i for i in range(count) if delta[i] < 2]
     which = min(near, key=lambda i: (rows[i].parameters, rows[i].aicc))
     return sorted(rows, key=lambda r: r.aicc), which
@@ -209,7 +217,9 @@ def population(chosen: list[Candidate]) -> tuple[dict[str, Spread], list[str]]:
         error = np.array([_field_error(c, name) for c in chosen]) / scale
         _add(out, f"{name}_dtod", x / scale, error)
     if len(chosen) < 8:
-        warnings.append(f"spreads between devices rest on {len(chosen)} devices: about {100 / np.sqrt(2 * (len(chosen) - 1)):.0f} % uncertain")
+        warnings.append(
+            f"spreads between devices rest on {len(chosen)} devices: about {100 / np.sqrt(2 * (len(chosen) - 1)):.0f} % uncertain"
+        )
     return out, warnings
 
 

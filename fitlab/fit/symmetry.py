@@ -46,10 +46,14 @@ def symmetry_point(fit: PredictionError, trace: Trace) -> SymmetryPoint:
         return SymmetryPoint(None, None, "only one direction was measured")
     w = _root(fit.model, fit.values)
     if w is None:
-        return SymmetryPoint(None, None, "steps do not depend on the state in this model", alternating, alternating_error, warnings)
+        return SymmetryPoint(
+            None, None, "steps do not depend on the state in this model", alternating, alternating_error, warnings
+        )
     used = trace.reads[trace.used]
     if not float(np.min(used)) <= w <= float(np.max(used)):
-        return SymmetryPoint(None, None, "steps are nowhere equal inside the measured window", alternating, alternating_error, warnings)
+        return SymmetryPoint(
+            None, None, "steps are nowhere equal inside the measured window", alternating, alternating_error, warnings
+        )
     slope = np.zeros(len(fit.varied))
     for i, name in enumerate(fit.varied):
         if name in fit.model.parameters:
@@ -66,7 +70,11 @@ def symmetry_point(fit: PredictionError, trace: Trace) -> SymmetryPoint:
     if alternating is not None and alternating_error is not None and error is not None:
         gap = abs(alternating - w) / np.hypot(alternating_error, error)
         if gap > 2.5:
-            warnings = (*warnings, f"symmetry point from alternating pulses ({alternating:.3f}) and from the steps ({w:.3f}) differ by {gap:.1f} errors: the step model is wrong there")  # fmt: skip
+            warnings = (
+                *warnings,
+                f"symmetry point from alternating pulses ({alternating:.3f}) and from the steps "
+                f"({w:.3f}) differ by {gap:.1f} errors: the step model is wrong there",
+            )
     return SymmetryPoint(w, error, reason, alternating, alternating_error, warnings)
 
 

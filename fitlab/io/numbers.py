@@ -11,8 +11,18 @@ MISSING_TOKENS = frozenset(
     {"", "nan", "na", "n/a", "#n/a", "#na", "--", "---", "-", "null", "none", "1.#qnan", "-1.#ind", "#ref", "#value!", "?"}
 )
 _SUFFIX = {
-    "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "\u00b5": 1e-6, "\u03bc": 1e-6, "m": 1e-3, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9,
-}  # fmt: skip
+    "f": 1e-15,
+    "p": 1e-12,
+    "n": 1e-9,
+    "u": 1e-6,
+    "\u00b5": 1e-6,
+    "\u03bc": 1e-6,
+    "m": 1e-3,
+    "k": 1e3,
+    "K": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+}
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _ENGINEERING = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))\s*([fpnu\u00b5\u03bcmkKMG])")
 _LETTER_POINT = re.compile(r"([+-]?\d+)([fpnu\u00b5\u03bcmkKMGR])(\d+)")

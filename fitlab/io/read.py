@@ -59,7 +59,9 @@ def read(paths: str | Path | Sequence[str | Path], options: Options | None = Non
     for name in copies:
         origin.warnings.append(f"{name} has the same content as another file and was dropped")
     if origin.unit == "A" and origin.read_voltage_V is None:
-        origin.warnings.append("the reads are currents and no read voltage is known, so they stay amperes; give --read-voltage for siemens")
+        origin.warnings.append(
+            "the reads are currents and no read voltage is known, so they stay amperes; give --read-voltage for siemens"
+        )
     _check_flags(runs, origin, options.force)
     return dataset(runs, origin)
 
@@ -98,12 +100,19 @@ def _read_one(source: Source, options: Options) -> tuple[list[Run], Origin]:
     reading = Reading(table, roles, options, origin)
     if options.direction is None:
         name = source.path.stem.lower()
-        if UP_NAME.search(name) and not DOWN_NAME.search(name) and len(name) < 12 and not (roles.direction or roles.pulse_voltage):
+        if (
+            UP_NAME.search(name)
+            and not DOWN_NAME.search(name)
+            and len(name) < 12
+            and not (roles.direction or roles.pulse_voltage)
+        ):
             reading.options = replace(options, direction=None)
     known = formats()
     if options.format is not None:
         if options.format not in known:
-            raise ReadError(f"--format {options.format}: there is no such format; choose from {', '.join(known)}", file=source.name)
+            raise ReadError(
+                f"--format {options.format}: there is no such format; choose from {', '.join(known)}", file=source.name
+            )
         chosen, confidence = options.format, 1.0
     else:
         matches: dict[str, Match] = {name: module.match(reading) for name, module in known.items()}
@@ -111,11 +120,16 @@ def _read_one(source: Source, options: Options) -> tuple[list[Run], Origin]:
         chosen, confidence = order[0], matches[order[0]].confidence
         if confidence < 0.3:
             listed = ", ".join(f"'{c.label}'" for c in table.columns)
-            raise ReadError(f"the layout is not recognised (columns {listed}); name the columns with --map value=COLUMN and --map direction=COLUMN", file=source.name)
+            raise ReadError(
+                f"the layout is not recognised (columns {listed}); name the columns "
+                "with --map value=COLUMN and --map direction=COLUMN",
+                file=source.name,
+            )
         second = order[1]
         if confidence - matches[second].confidence < 0.1:
             raise ReadError(
-                f"the file may be {chosen} ({matches[chosen].why}) or {second} ({matches[second].why}); choose with --format {chosen} or --format {second}",
+                f"the file may be {chosen} ({matches[chosen].why}) or {second} "
+                f"({matches[second].why}); choose with --format {chosen} or --format {second}",
                 file=source.name,
             )
     origin.reader = f"{chosen} ({confidence:.2f})"
@@ -126,7 +140,9 @@ def _join(up: tuple[list[Run], Origin], down: tuple[list[Run], Origin]) -> tuple
     """Cycle k of the down file follows cycle k of the up file."""
     (ups, origin), (downs, other) = up, down
     if origin.unit != other.unit:
-        raise ReadError(f"the unit is {other.unit} here but {origin.unit} in {origin.source}; both files must agree", file=other.source)
+        raise ReadError(
+            f"the unit is {other.unit} here but {origin.unit} in {origin.source}; both files must agree", file=other.source
+        )
     by_device: dict[tuple[str, int], dict[int, Run]] = {}
     several = len({r.device for r in ups}) > 1
     for sign, runs in ((1, ups), (-1, downs)):
@@ -136,14 +152,27 @@ def _join(up: tuple[list[Run], Origin], down: tuple[list[Run], Origin]) -> tuple
     out = []
     for (device, cycle), parts in sorted(by_device.items(), key=lambda item: item[0]):
         both = [parts[s] for s in (1, -1) if s in parts]
-        joined = [np.concatenate(x) for x in zip(*((p.value, p.direction, p.count, p.restart, p.flag) for p in both), strict=True)]
+        joined = [
+            np.concatenate(x) for x in zip(*((p.value, p.direction, p.count, p.restart, p.flag) for p in both), strict=True)
+        ]
         out.append(Run(device or name, cycle, *joined))
     merged = Origin(
-        f"{origin.source} + {other.source}", hashlib.sha256((origin.sha256 + other.sha256).encode()).hexdigest(), origin.reader, origin.unit,
+        f"{origin.source} + {other.source}",
+        hashlib.sha256((origin.sha256 + other.sha256).encode()).hexdigest(),
+        origin.reader,
+        origin.unit,
         origin.read_voltage_V or other.read_voltage_V,
-        list(dict.fromkeys([*origin.assumptions, *other.assumptions, f"{origin.source} holds up pulses, {other.source} down pulses; ramps do not join"])),
+        list(
+            dict.fromkeys(
+                [
+                    *origin.assumptions,
+                    *other.assumptions,
+                    f"{origin.source} holds up pulses, {other.source} down pulses; ramps do not join",
+                ]
+            )
+        ),
         list(dict.fromkeys([*origin.warnings, *other.warnings])),
-    )  # fmt: skip
+    )
     return out, merged
 
 
@@ -154,7 +183,9 @@ def _together(parts: list[tuple[list[Run], Origin]]) -> tuple[list[Run], Origin]
     runs: list[Run] = []
     for own, origin in parts:
         if origin.unit != first.unit:
-            raise ReadError(f"the unit is {origin.unit} here but {first.unit} in {first.source}; fit them apart", file=origin.source)
+            raise ReadError(
+                f"the unit is {origin.unit} here but {first.unit} in {first.source}; fit them apart", file=origin.source
+            )
         stem = Path(origin.source).stem
         several = len({r.device for r in own}) > 1
         taken = {r.device for r in runs}
@@ -165,10 +196,14 @@ def _together(parts: list[tuple[list[Run], Origin]]) -> tuple[list[Run], Origin]
                 run.device = f"{run.device} (2)"
             runs.append(run)
     merged = Origin(
-        " + ".join(o.source for _, o in parts), hashlib.sha256("".join(o.sha256 for _, o in parts).encode()).hexdigest(),
-        first.reader, first.unit, first.read_voltage_V,
-        list(dict.fromkeys(a for _, o in parts for a in o.assumptions)), list(dict.fromkeys(w for _, o in parts for w in o.warnings)),
-    )  # fmt: skip
+        " + ".join(o.source for _, o in parts),
+        hashlib.sha256("".join(o.sha256 for _, o in parts).encode()).hexdigest(),
+        first.reader,
+        first.unit,
+        first.read_voltage_V,
+        list(dict.fromkeys(a for _, o in parts for a in o.assumptions)),
+        list(dict.fromkeys(w for _, o in parts for w in o.warnings)),
+    )
     return runs, merged
 
 
@@ -177,6 +212,10 @@ def _check_flags(runs: list[Run], origin: Origin, force: bool) -> None:
     bad = sum(int(np.sum((r.flag & ~np.uint8(PADDING)) != 0)) for r in runs)
     share = bad / max(total, 1)
     if share > 0.2 and not force:
-        raise ReadError(f"{bad} of {total} reads are missing or instrument codes, more than a fifth; remove the broken part, or take it as it is with --force", file=origin.source)
+        raise ReadError(
+            f"{bad} of {total} reads are missing or instrument codes, more than a "
+            "fifth; remove the broken part, or take it as it is with --force",
+            file=origin.source,
+        )
     if share > 0.01:
         origin.warnings.append(f"{bad} of {total} reads are missing or instrument codes and were left out")

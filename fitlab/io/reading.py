@@ -62,7 +62,8 @@ class Match:
 
 
 _VOLTAGE = re.compile(
-    r"(?:v_?read|read\w*\s*(?:voltage|bias)?|v_r|vds|bias)\s*(?:at|=|:|,|of|is)?\s*([+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?)\s*(m|u|\u00b5)?V\b",
+    r"(?:v_?read|read\w*\s*(?:voltage|bias)?|v_r|vds|bias)\s*(?:at|=|:|,|of|is)?\s*"
+    r"([+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?)\s*(m|u|\u00b5)?V\b",
     re.IGNORECASE,
 )
 
@@ -97,7 +98,9 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
     units = {(c.header.unit, c.header.factor) for c in columns}
     if len(units) > 1:
         listed = ", ".join(f"'{c.label}'" for c in columns[:4])
-        raise ReadError(f"columns {listed} have different units; choose the reads with --map value=COLUMN", file=table.source.name)
+        raise ReadError(
+            f"columns {listed} have different units; choose the reads with --map value=COLUMN", file=table.source.name
+        )
     unit, factor = units.pop()
     if unit is not None and unit != "V":
         return unit, factor
@@ -105,7 +108,9 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
         return "V", factor
     warnings = origin.warnings
     for note in table.notes:
-        for match in re.finditer(r"(conductance|current|resistance|value|unit|response)s?\s*(?:in|:|=|\(|\[)\s*([^\s,;\)\]]+)", note, re.IGNORECASE):
+        for match in re.finditer(
+            r"(conductance|current|resistance|value|unit|response)s?\s*(?:in|:|=|\(|\[)\s*([^\s,;\)\]]+)", note, re.IGNORECASE
+        ):
             said = parse_header(f"x ({match[2]})")
             if said.unit in ("S", "A", "ohm", "counts", "norm"):
                 return said.unit, said.factor
@@ -123,12 +128,20 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
         origin.assumptions.append("the reads have no unit; with a read voltage given they were taken as amperes")
         return "A", 1.0
     if not 0.05 < largest < 20:
-        warnings.append(f"the reads have no unit and are not normalised (up to {largest:.3g}); they are kept as they are, without conductance")
+        warnings.append(
+            f"the reads have no unit and are not normalised (up to {largest:.3g}); they are kept as they are, without conductance"
+        )
     return "norm", 1.0
 
 
 def make_run(
-    device: str, cycle: int, column: Column, rows: NDArray[np.intp], pulses: NDArray[np.int64], restart: NDArray[np.bool_], factor: float
+    device: str,
+    cycle: int,
+    column: Column,
+    rows: NDArray[np.intp],
+    pulses: NDArray[np.int64],
+    restart: NDArray[np.bool_],
+    factor: float,
 ) -> Run:
     """A run of the rows of a column; pulses are signed numbers since the read before."""
     value = column.values[rows] * factor
@@ -139,11 +152,19 @@ def make_run(
         value[broken] = np.nan
         flag[broken] = 2
     return Run(
-        device, cycle, value, np.sign(pulses).astype(np.int8), np.abs(pulses).astype(np.int32), restart.astype(bool), flag.astype(np.uint8)
+        device,
+        cycle,
+        value,
+        np.sign(pulses).astype(np.int8),
+        np.abs(pulses).astype(np.int32),
+        restart.astype(bool),
+        flag.astype(np.uint8),
     )
 
 
-def counts_from_pulse(pulse: NDArray[np.float64] | None, direction: NDArray[np.int64], restart: NDArray[np.bool_]) -> NDArray[np.int64]:
+def counts_from_pulse(
+    pulse: NDArray[np.float64] | None, direction: NDArray[np.int64], restart: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Signed pulses since the read before, from the pulse numbers where there are any.
 
     A pulse number that falls starts counting anew; numbers that are not whole are rounded to whole pulses.
@@ -180,4 +201,6 @@ def require_reads(reading: Reading, column: Column, rows: NDArray[np.intp], what
     """
     present = int(np.isfinite(column.values[rows]).sum())
     if present < FEWEST:
-        raise reading.table.error(f"{what} has {present} read(s), at least {FEWEST} are needed", int(rows[0]) if len(rows) else None, column)
+        raise reading.table.error(
+            f"{what} has {present} read(s), at least {FEWEST} are needed", int(rows[0]) if len(rows) else None, column
+        )

@@ -86,8 +86,12 @@ def dataset(runs: Sequence[Run], origin: Origin) -> xr.Dataset:
     for run in runs:
         at = (devices.index(run.device), cycles.index(run.cycle), slice(len(run.value)))
         value[at], direction[at], count[at], restart[at], flag[at] = (
-            run.value, run.direction, run.count, run.restart, run.flag,
-        )  # fmt: skip
+            run.value,
+            run.direction,
+            run.count,
+            run.restart,
+            run.flag,
+        )
     g = conductance(value, origin.unit, origin.read_voltage_V)
     flag[np.isfinite(g) & (g < 0)] |= NEGATIVE
     dims = ("device", "cycle", "pulse")
@@ -115,8 +119,15 @@ def dataset(runs: Sequence[Run], origin: Origin) -> xr.Dataset:
             "direction": (dims, direction, {"long_name": "pulse just applied: +1 up, -1 down, 0 none"}),
             "count": (dims, count, {"long_name": "pulses since the read before"}),
             "restart": (dims, restart, {"long_name": "state does not continue from the read before"}),
-            "flag": (dims, flag, {"long_name": "1 missing 2 sentinel 4 not finite 8 compliance 16 negative 32 outlier 64 after abort 128 no read here"}),
+            "flag": (
+                dims,
+                flag,
+                {
+                    "long_name": "1 missing 2 sentinel 4 not finite 8 compliance 16 negative "
+                    "32 outlier 64 after abort 128 no read here"
+                },
+            ),
         },
         coords={"device": devices, "cycle": cycles, "pulse": np.arange(longest)},
         attrs=attrs,
-    )  # fmt: skip
+    )

@@ -30,7 +30,8 @@ UP_WORDS = frozenset({"+1", "1", "+", "up", "u", "set", "p", "pot", "potentiatio
 DOWN_WORDS = frozenset({"-1", "-", "down", "d", "reset", "dep", "depression", "ltd", "erase", "e", "-1.0", "\u22121"})
 VALUE_UNITS = frozenset({"S", "A", "ohm", "counts", "norm"})
 _VALUE_NAMES = re.compile(
-    r"(g|i|r|id|ir|iread|conductance|cond|current|resistance|res|value|val|w|weight|read|response|state|signal|counts?|adc)([ _]?\d*)?$"
+    r"(g|i|r|id|ir|iread|conductance|cond|current|resistance|res|value|val|w|weight|read|response|state|signal|counts?|adc)"
+    r"([ _]?\d*)?$"
 )
 
 
@@ -83,7 +84,9 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
     roles, taken = Roles(), set()
     for role, label in mapping.items():
         if role not in ROLES:
-            raise ReadError(f"--map {role}={label}: there is no role '{role}'; roles are {', '.join(ROLES)}", file=table.source.name)
+            raise ReadError(
+                f"--map {role}={label}: there is no role '{role}'; roles are {', '.join(ROLES)}", file=table.source.name
+            )
         column = table.find(label)
         taken.add(column.number)
         if role == "value":
@@ -105,9 +108,17 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
         if roles.direction is None and (not column.numeric or column.header.unit is None) and _is_direction(column):
             roles.direction = column
             taken.add(column.number)
-        elif column.header.text and (_is("time", column) or _is("temperature", column) or _is("width", column)) and column.header.unit not in VALUE_UNITS:
+        elif (
+            column.header.text
+            and (_is("time", column) or _is("temperature", column) or _is("width", column))
+            and column.header.unit not in VALUE_UNITS
+        ):
             taken.add(column.number)
-        elif roles.pulse_voltage is None and column.numeric and (column.header.unit == "V" or (column.header.text and _is("pulse_voltage", column))):
+        elif (
+            roles.pulse_voltage is None
+            and column.numeric
+            and (column.header.unit == "V" or (column.header.text and _is("pulse_voltage", column)))
+        ):
             v = column.values[column.present]
             if len(np.unique(v)) == 1:
                 roles.read_voltage = roles.read_voltage or column
@@ -115,7 +126,14 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
             elif len(v) and v.min() < 0 < v.max():
                 roles.pulse_voltage = column
                 taken.add(column.number)
-        elif roles.pulse is None and column.numeric and ((column.header.text and _is("pulse", column) and column.header.unit in (None, "norm")) or (column is free[0] and len(free) > 1 and _is_index(column))):
+        elif (
+            roles.pulse is None
+            and column.numeric
+            and (
+                (column.header.text and _is("pulse", column) and column.header.unit in (None, "norm"))
+                or (column is free[0] and len(free) > 1 and _is_index(column))
+            )
+        ):
             roles.pulse = column
             taken.add(column.number)
         elif not column.numeric and not column.header.text and column is free[0]:
@@ -150,9 +168,17 @@ def _assign_values(table: Table, roles: Roles, free: list[Column]) -> None:
 def _check_value(table: Table, column: Column) -> None:
     header: Header = column.header
     if header.unknown is not None:
-        raise ReadError(f"column '{header.text}' has the unit '{header.unknown}', which is none of a response; use S, A, ohm, counts (with prefixes such as uS) or no unit", file=table.source.name)
+        raise ReadError(
+            f"column '{header.text}' has the unit '{header.unknown}', which is none of a "
+            "response; use S, A, ohm, counts (with prefixes such as uS) or no unit",
+            file=table.source.name,
+        )
     if header.unit in ("s", "%") or (header.unit == "V" and len(table.columns) > 1 and not column.header.text):
-        raise ReadError(f"column '{header.text}' is in {header.unit}, which is no response of a device; give its column with --map value=COLUMN", file=table.source.name)
+        raise ReadError(
+            f"column '{header.text}' is in {header.unit}, which is no response "
+            "of a device; give its column with --map value=COLUMN",
+            file=table.source.name,
+        )
     if not column.numeric:
         bad = next(k for k, c in enumerate(column.cells) if c.strip())
         raise table.error(f"column '{column.label}' holds text ('{column.cells[bad]}'), but reads must be numbers", bad, column)
@@ -178,5 +204,9 @@ def words_to_direction(table: Table, column: Column) -> np.ndarray:
         elif word in ("0", "none", "read", ""):
             out[k] = 0
         else:
-            raise table.error(f"'{cell}' in column '{column.label}' is not a direction; use +1 and -1, up and down, SET and RESET, or P and D", k, column)
+            raise table.error(
+                f"'{cell}' in column '{column.label}' is not a direction; use +1 and -1, up and down, SET and RESET, or P and D",
+                k,
+                column,
+            )
     return out

@@ -123,7 +123,7 @@ def read_table(source: Source) -> Table:
         line = raw.strip("\ufeff").rstrip()
         if not line.strip():
             continue
-        if line.lstrip().startswith(_COMMENT) and not (line.startswith("#N/A") or line.startswith("#,")):
+        if line.lstrip().startswith(_COMMENT) and not line.startswith(("#N/A", "#,")):
             notes.append(line.lstrip("#%/! \t"))
             continue
         rows.append((number, line))
@@ -136,7 +136,9 @@ def read_table(source: Source) -> Table:
     first = _first_data_row(cells, comma)
     if first is None:
         raise ReadError(
-            "no rows of numbers were found; expected a table of one read a line, with an optional header", file=source.name, line=rows[0][0]
+            "no rows of numbers were found; expected a table of one read a line, with an optional header",
+            file=source.name,
+            line=rows[0][0],
         )
     width = len(cells[first])
     body = range(first, len(rows))
@@ -146,7 +148,11 @@ def read_table(source: Source) -> Table:
     above = [i for i in range(first) if len(cells[i]) >= 1]
     if above:
         last = above[-1]
-        if len(cells[last]) >= width - 1 and all(c.strip() == "" or parse_unit(c.strip("[]() ")) for c in cells[last]) and len(above) > 1:
+        if (
+            len(cells[last]) >= width - 1
+            and all(c.strip() == "" or parse_unit(c.strip("[]() ")) for c in cells[last])
+            and len(above) > 1
+        ):
             unit_row, above = cells[last], above[:-1]
             last = above[-1]
         if len(cells[last]) >= width - (1 if trailing else 0) or width == 1:
@@ -155,8 +161,9 @@ def read_table(source: Source) -> Table:
     if header_row and len(header_row) > width and any(h.strip() for h in header_row[width:]):
         raise ReadError(
             f"{width} fields, but the header names {len(header_row)} columns; every line needs one field a column",
-            file=source.name, line=rows[first][0],
-        )  # fmt: skip
+            file=source.name,
+            line=rows[first][0],
+        )
     width -= 1 if trailing else 0
     headers = []
     for j in range(width):
@@ -179,7 +186,9 @@ def _first_data_row(cells: list[list[str]], comma: bool) -> int | None:
         following = cells[i + 1 : i + 6]
         if not following:
             return i if named <= _numeric(row, comma) else None
-        alike = sum(1 for r in following if _numeric(r, comma) >= max(1, _numeric(row, comma) - 1) and abs(len(r) - len(row)) <= 1)
+        alike = sum(
+            1 for r in following if _numeric(r, comma) >= max(1, _numeric(row, comma) - 1) and abs(len(r) - len(row)) <= 1
+        )
         if alike * 2 >= len(following) and not (named and _more_numeric(following, row, comma)):
             return i
     return None
@@ -204,7 +213,9 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
     if separator != ",":
         if with_comma and with_point:
             line = next(n for (n, _), row in zip(rows, cells, strict=True) if any(has_decimal_comma(c) for c in row))
-            raise ReadError("numbers with a decimal comma and with a decimal point are mixed; use one of them", file=source.name, line=line)
+            raise ReadError(
+                "numbers with a decimal comma and with a decimal point are mixed; use one of them", file=source.name, line=line
+            )
         return with_comma > 0
     body = [row for row in cells if _numeric(row, False) == len(row) and len(row) >= 2][:400]
     if len(body) >= 5 and not with_point and all(len(row) % 2 == 0 for row in body):
@@ -213,9 +224,11 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
         whole = all(re.fullmatch(r"[+-]?\d+", c) for c in even) and all(re.fullmatch(r"\d+([eE][+-]?\d+)?", c) for c in odd)
         if whole and (any(len(c) > 1 and c.startswith("0") for c in odd) or any(re.search("[eE]", c) for c in odd)):
             raise ReadError(
-                "the comma could be the separator or the decimal sign; save the file with ';' between columns or with decimal points",
-                file=source.name, line=rows[next(i for i, row in enumerate(cells) if row in body)][0],
-            )  # fmt: skip
+                "the comma could be the separator or the decimal sign; save the "
+                "file with ';' between columns or with decimal points",
+                file=source.name,
+                line=rows[next(i for i, row in enumerate(cells) if row in body)][0],
+            )
     return False
 
 
@@ -227,7 +240,12 @@ def _column(
     for k, i in enumerate(body):
         row = cells[i]
         if j == 0 and len(row) > width and any(c.strip() for c in row[width:]):
-            raise ReadError(f"{len(row)} fields where the table has {width} columns; a separator is too many or a quote is missing", file=source.name, line=numbers[i], column=width + 1)  # fmt: skip
+            raise ReadError(
+                f"{len(row)} fields where the table has {width} columns; a separator is too many or a quote is missing",
+                file=source.name,
+                line=numbers[i],
+                column=width + 1,
+            )
         cell = row[j] if j < len(row) else ""
         text.append(cell)
         parsed = parse(cell, decimal_comma=comma)
@@ -242,4 +260,9 @@ def _column(
     k = words[0]
     more = f" ({len(words) - 1} more such cells)" if len(words) > 1 else ""
     name = f" of column '{header.text}'" if header.text else ""
-    raise ReadError(f"'{text[k]}'{name} is not a number{more}; write a number, or leave the cell empty if the read is missing", file=source.name, line=numbers[body[k]], column=j + 1)  # fmt: skip
+    raise ReadError(
+        f"'{text[k]}'{name} is not a number{more}; write a number, or leave the cell empty if the read is missing",
+        file=source.name,
+        line=numbers[body[k]],
+        column=j + 1,
+    )

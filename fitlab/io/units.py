@@ -9,11 +9,40 @@ from fitlab.errors import FitlabError
 
 _PREFIX = {"": 1.0, "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "K": 1e3}
 _UNIT = {
-    "S": "S", "siemens": "S", "mho": "S", "A": "A", "amp": "A", "ampere": "A", "amps": "A", "ohm": "ohm", "ohms": "ohm",
-    "\u03a9": "ohm", "\u2126": "ohm", "V": "V", "volt": "V", "volts": "V", "s": "s", "sec": "s", "second": "s", "counts": "counts",
-    "count": "counts", "lsb": "counts", "LSB": "counts", "adc": "counts", "code": "counts", "codes": "counts",
-    "norm": "norm", "a.u.": "norm", "au": "norm", "arb": "norm", "arb.": "norm", "1": "norm", "%": "%", "pulses": "norm", "#": "norm",
-}  # fmt: skip
+    "S": "S",
+    "siemens": "S",
+    "mho": "S",
+    "A": "A",
+    "amp": "A",
+    "ampere": "A",
+    "amps": "A",
+    "ohm": "ohm",
+    "ohms": "ohm",
+    "\u03a9": "ohm",
+    "\u2126": "ohm",
+    "V": "V",
+    "volt": "V",
+    "volts": "V",
+    "s": "s",
+    "sec": "s",
+    "second": "s",
+    "counts": "counts",
+    "count": "counts",
+    "lsb": "counts",
+    "LSB": "counts",
+    "adc": "counts",
+    "code": "counts",
+    "codes": "counts",
+    "norm": "norm",
+    "a.u.": "norm",
+    "au": "norm",
+    "arb": "norm",
+    "arb.": "norm",
+    "1": "norm",
+    "%": "%",
+    "pulses": "norm",
+    "#": "norm",
+}
 _MICRO = str.maketrans({"\u00b5": "u", "\u03bc": "u"})
 
 
@@ -45,7 +74,13 @@ def parse_unit(text: str) -> tuple[str, float] | None:
 def parse_header(text: str) -> Header:
     """Name and unit of a header in any of the forms `I (A)`, `I[uA]`, `I / A`, `I_A`, `Conductance (µS)`."""
     clean = text.strip().strip('"').strip().lstrip("\ufeff")
-    for pattern in (r"(.*?)\s*[\(\[]\s*([^\)\]]+?)\s*[\)\]]\s*$", r"(.+?)\s+/\s*(\S+)$", r"(.+?)\s+in\s+(\S+)$", r"(.+)_([^_\s]+)$", r"(.+?)\s+(\S+)$"):  # fmt: skip
+    for pattern in (
+        r"(.*?)\s*[\(\[]\s*([^\)\]]+?)\s*[\)\]]\s*$",
+        r"(.+?)\s+/\s*(\S+)$",
+        r"(.+?)\s+in\s+(\S+)$",
+        r"(.+)_([^_\s]+)$",
+        r"(.+?)\s+(\S+)$",
+    ):
         match = re.match(pattern, clean)
         if match:
             unit = parse_unit(match[2])

@@ -26,7 +26,10 @@ def read(reading: Reading) -> list[Run]:
     roles, table = reading.roles, reading.table
     if len(roles.values) != 1:
         listed = ", ".join(f"'{c.label}'" for c in roles.values)
-        raise ReadError(f"a long file has one column of reads, but {listed} are candidates; choose with --map value=COLUMN", file=table.source.name)
+        raise ReadError(
+            f"a long file has one column of reads, but {listed} are candidates; choose with --map value=COLUMN",
+            file=table.source.name,
+        )
     value = roles.values[0]
     unit, factor = unit_of(table, [value], reading.origin, reading.options)
     reading.origin.unit = unit
@@ -49,7 +52,11 @@ def read(reading: Reading) -> list[Run]:
         require_reads(reading, value, rows, f"device {name}" + (f" cycle {number}" if roles.cycle else ""))
         restart = np.zeros(len(rows), bool)
         restart[0] = number == min(c for d, c in groups if d == name)
-        direction = said[rows] if said is not None else from_response(value.values[rows] * (-1 if unit == "ohm" else 1))[0].astype(np.int64)
+        direction = (
+            said[rows]
+            if said is not None
+            else from_response(value.values[rows] * (-1 if unit == "ohm" else 1))[0].astype(np.int64)
+        )
         pulse = roles.pulse.values[rows] if roles.pulse else None
         runs.append(make_run(name, number, value, rows, counts_from_pulse(pulse, direction, restart), restart, factor))
     return runs
@@ -64,5 +71,7 @@ def _cycles(reading: Reading, size: int) -> np.ndarray:
         return np.array([names.index(c) for c in column.cells])
     bad = np.flatnonzero(~column.present | (column.values != np.round(column.values)))
     if len(bad):
-        raise reading.table.error(f"'{column.cells[bad[0]]}' in column '{column.label}' is not a cycle number; use whole numbers", int(bad[0]), column)
+        raise reading.table.error(
+            f"'{column.cells[bad[0]]}' in column '{column.label}' is not a cycle number; use whole numbers", int(bad[0]), column
+        )
     return column.values.astype(int)

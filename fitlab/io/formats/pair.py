@@ -52,7 +52,9 @@ def read(reading: Reading) -> list[Run]:
     """One device: the up ramp, then the down ramp, each with its own start."""
     branches = _branches(reading)
     if branches is None:
-        raise reading.table.error("this file has no pair of an up and a down column; name them with --map up=COLUMN --map down=COLUMN")
+        raise reading.table.error(
+            "this file has no pair of an up and a down column; name them with --map up=COLUMN --map down=COLUMN"
+        )
     up, down = branches
     unit, factor = unit_of(reading.table, [up, down], reading.origin, reading.options)
     reading.origin.unit = unit

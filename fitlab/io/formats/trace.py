@@ -26,7 +26,10 @@ def read(reading: Reading) -> list[Run]:
     roles, table, options = reading.roles, reading.table, reading.options
     if len(roles.values) != 1:
         listed = ", ".join(f"'{c.label}'" for c in roles.values)
-        raise ReadError(f"a trace has one column of reads, but {listed} are candidates; choose with --map value=COLUMN", file=table.source.name)
+        raise ReadError(
+            f"a trace has one column of reads, but {listed} are candidates; choose with --map value=COLUMN",
+            file=table.source.name,
+        )
     column = roles.values[0]
     unit, factor = unit_of(table, [column], reading.origin, reading.options)
     reading.origin.unit = unit
@@ -40,13 +43,18 @@ def read(reading: Reading) -> list[Run]:
         direction = np.sign(np.nan_to_num(roles.pulse_voltage.values[rows])).astype(np.int64)
         if _against(values * sign, direction):
             direction = -direction
-            reading.origin.warnings.append("positive pulse voltages lower the conductance of this device: directions follow the conductance")
+            reading.origin.warnings.append(
+                "positive pulse voltages lower the conductance of this device: directions follow the conductance"
+            )
     elif options.direction is not None:
         direction = np.full(len(rows), options.direction)
         if sign * trend(values) == -options.direction:
             rows = rows[::-1]
             word = "down" if options.direction < 0 else "up"
-            reading.origin.warnings.append(f"the file is named as {word} pulses but its response goes the other way: it was taken as stored against remaining pulses and reversed")  # fmt: skip
+            reading.origin.warnings.append(
+                f"the file is named as {word} pulses but its response goes the other way: "
+                "it was taken as stored against remaining pulses and reversed"
+            )
     else:
         direction = from_response(values * sign)[0].astype(np.int64)
         reading.origin.assumptions.append("directions were taken from the response")

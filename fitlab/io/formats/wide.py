@@ -39,9 +39,11 @@ def read(reading: Reading) -> list[Run]:
     values, roles, options = reading.roles.values, reading.roles, reading.options
     if options.columns not in ("devices", "cycles"):
         raise ReadError(
-            f"{len(values)} columns of reads may be {len(values)} devices or {len(values)} cycles of one device; say which with --columns "
-            "devices or --columns cycles", file=reading.table.source.name,
-        )  # fmt: skip
+            f"{len(values)} columns of reads may be {len(values)} devices or "
+            f"{len(values)} cycles of one device; say which with --columns "
+            "devices or --columns cycles",
+            file=reading.table.source.name,
+        )
     unit, factor = unit_of(reading.table, values, reading.origin, reading.options)
     reading.origin.unit = unit
     reading.origin.assumptions.append(f"columns are {options.columns}, as given by the user")
@@ -92,4 +94,7 @@ def _note_reversed(reading: Reading, runs: list[Run]) -> None:
         for run in runs:
             run.value, run.flag = run.value[::-1].copy(), run.flag[::-1].copy()
         word = "down" if wanted < 0 else "up"
-        reading.origin.warnings.append(f"the file is named as {word} pulses but its response goes the other way: it was taken as stored against remaining pulses and reversed")  # fmt: skip
+        reading.origin.warnings.append(
+            f"the file is named as {word} pulses but its response goes the other way: "
+            "it was taken as stored against remaining pulses and reversed"
+        )
