@@ -18,8 +18,11 @@ struct RowScratch {
     u64* queue;      // directions of queued pulses, bit 1 = up; the next pulse is bit 0
     u64* count;      // their number
     u32* done;       // pulses applied in this call
-    u32* order;      // columns that have pulses, longest queue first
+    u32* column;     // columns that have pulses
+    u32* order;      // the same, longest queue first
     const float** parameter;  // row of each parameter of the device
+    int active;      // number of columns that the last drain applied pulses to
+    bool drained;    // queues were drained before the end of the batch
 };
 
 #if defined(__AVX512VPOPCNTDQ__)
@@ -58,23 +61,40 @@ SIM_HD u64 longest(int n, const u64* count) {
     return m;
 }
 
-// Columns with at least one pulse to apply, longest queue first (counting sort); returns their number.
-SIM_HD int sort_columns(int n, const u64* count, u64 mask, u32* order) {
+// Columns with a pulse to apply, in order; returns their number. n is padded to a multiple of 64, columns as well.
+SIM_HD int active_columns(int n, const u64* count, u64 mask, u32* column) {
+    int active = 0;
+#if defined(__AVX512F__)
+    const __m512i bits = _mm512_set1_epi64(static_cast<long long>(mask));
+    for (int j = 0; j < n; j += 16) {
+        const __mmask8 low = _mm512_test_epi64_mask(_mm512_load_si512(count + j), bits);
+        const __mmask8 high = _mm512_test_epi64_mask(_mm512_load_si512(count + j + 8), bits);
+        const __mmask16 hit = static_cast<__mmask16>(low | (static_cast<unsigned>(high) << 8));
+        if (!hit) continue;
+        const __m512i index = (__m512i)(lane_index() + static_cast<u32>(j));
+        _mm512_storeu_si512(column + active, _mm512_maskz_compress_epi32(hit, index));
+        active += __builtin_popcount(hit);
+    }
+#else
+    for (int j = 0; j < n; ++j) {
+        column[active] = static_cast<u32>(j);
+        active += (count[j] & mask) != 0;
+    }
+#endif
+    return active;
+}
+
+// The same columns, longest queue first (counting sort).
+SIM_HD void sort_columns(int active, const u64* count, u64 mask, const u32* column, u32* order) {
     int start[QUEUE + 2] = {0};
-    for (int j = 0; j < n; ++j) ++start[QUEUE - (count[j] & mask)];
+    for (int k = 0; k < active; ++k) ++start[QUEUE - (count[column[k]] & mask)];
     int total = 0;
     for (int k = 0; k <= QUEUE; ++k) {
         const int here = start[k];
         start[k] = total;
         total += here;
     }
-    const int active = start[QUEUE];
-    for (int j = 0; j < n; ++j) {
-        const u64 c = count[j] & mask;
-        order[start[QUEUE - c]] = static_cast<u32>(j);
-        start[QUEUE - c] += 1;
-    }
-    return active;
+    for (int k = 0; k < active; ++k) order[start[QUEUE - (count[column[k]] & mask)]++] = column[k];
 }
 
 // Applies queued pulses of a row: all of them, or (not at the end) a multiple of four a column, so that a block of four
@@ -82,14 +102,20 @@ SIM_HD int sort_columns(int n, const u64* count, u64 mask, u32* order) {
 template <class Device>
 void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weight, int row, bool all, RowScratch& s) {
     const u64 mask = all ? ~u64(0) : ~u64(3);
-    const int active = sort_columns(a.in, s.count, mask, s.order);
+    const int active = active_columns(padded(a.in), s.count, mask, s.column);
+    s.active = active;
+    const u32* order = s.column;
+    if (active > LANES) {
+        sort_columns(active, s.count, mask, s.column, s.order);
+        order = s.order;
+    }
     const float sigma = settings[DW_MIN_STD];
     for (int first = 0; first < active; first += LANES) {
         const int n = active - first < LANES ? active - first : LANES;
         vu column, applied, remaining, direction_low, direction_high;
         alignas(64) u32 low[LANES], high[LANES], left[LANES], done[LANES], index[LANES];
         for (int k = 0; k < LANES; ++k) {
-            const u32 j = s.order[first + (k < n ? k : 0)];
+            const u32 j = order[first + (k < n ? k : 0)];
             const u64 c = s.count[j] & mask;
             index[k] = j;
             low[k] = static_cast<u32>(s.queue[j]);
@@ -102,7 +128,9 @@ void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weig
         const vf reference = Device::reference(cell);
         vf g = gather(weight, column) + reference;
         const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
-        const u32 rounds = left[0];  // sorted: the first lane has the most
+        u32 rounds = left[0];  // sorted: the first lane has the most
+        if (order == s.column)
+            for (int k = 1; k < n; ++k) rounds = left[k] > rounds ? left[k] : rounds;
         for (u32 t = 0; t < rounds; t += 4) {
             Normals4<vf> xi{};
             if (sigma > 0.0f) {
@@ -130,14 +158,17 @@ void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weig
 
 // Write noise: every crosspoint that had a pulse shows a new apparent weight (devices.md, 4.2).
 SIM_HD void write_noise(const UpdateArgs& a, float kappa, Stream write, const float* weight, float* apparent, int row, RowScratch& s) {
-    int active = 0;
-    for (int j = 0; j < a.in; ++j) {
-        s.order[active] = static_cast<u32>(j);
-        active += s.done[j] > 0;
+    int active = s.active;
+    if (s.drained) {  // some of the columns were done before the last drain
+        active = 0;
+        for (int j = 0; j < a.in; ++j) {
+            s.column[active] = static_cast<u32>(j);
+            active += s.done[j] > 0;
+        }
     }
     for (int first = 0; first < active; first += LANES) {
         alignas(64) u32 index[LANES];
-        for (int k = 0; k < LANES; ++k) index[k] = s.order[first + k < active ? first + k : first];
+        for (int k = 0; k < LANES; ++k) index[k] = s.column[first + k < active ? first + k : first];
         const vu column = load(index);
         const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
         const Words4<vu> w = philox(Words4<vu>{element, vu{}, vu{}, broadcast(a.step)}, write.key0, write.key1);
@@ -166,9 +197,6 @@ void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows
             if (!row_bits) continue;
             const u64 most = static_cast<u64>(__builtin_popcount(row_bits));
             if (!touched) {
-                memset(s.queue, 0, sizeof(u64) * width);
-                memset(s.count, 0, sizeof(u64) * width);
-                memset(s.done, 0, sizeof(u32) * width);
                 for (int k = 0; k < a.n_parameters; ++k)
                     if (a.field_of[k] >= 0)
                         s.parameter[k] = a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
@@ -178,6 +206,7 @@ void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows
                 bound = longest(a.in, s.count);
                 if (bound + most > QUEUE) {
                     drain<Device>(a, settings, cycle, weight, row, false, s);
+                    s.drained = true;
                     bound = 3;
                 }
             }
@@ -190,6 +219,10 @@ void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows
     if (!touched) return;
     drain<Device>(a, settings, cycle, weight, row, true, s);
     if (a.apparent) write_noise(a, settings[WRITE_NOISE], stream_of(key, PURPOSE_WRITE), weight, a.apparent + r * cells + at, row, s);
+    if (s.drained) memset(s.done, 0, sizeof(u32) * width);
+    else
+        for (int k = 0; k < s.active; ++k) s.done[s.column[k]] = 0;
+    s.drained = false;  // all queues are empty again, as the next row expects them
 }
 
 template <class Device> void update_device(const UpdateArgs& a) {
@@ -217,9 +250,12 @@ template <class Device> void update_device(const UpdateArgs& a) {
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
-        Scratch<u32> done(width), order(width + LANES);
+        Scratch<u32> done(width), column(width + 16), order(width + 16);
         Scratch<const float*> parameter(a.n_parameters);
-        RowScratch scratch{queue.get(), count.get(), done.get(), order.get(), parameter.get()};
+        RowScratch scratch{queue.get(), count.get(), done.get(), column.get(), order.get(), parameter.get(), 0, false};
+        memset(queue.get(), 0, sizeof(u64) * width);
+        memset(count.get(), 0, sizeof(u64) * width);
+        memset(done.get(), 0, sizeof(u32) * width);
 #pragma omp for schedule(static)
         for (int k = 0; k < a.replicas * a.n_parameters; ++k)
             for (size_t j = 0; j < width; ++j) constants[k * width + j] = a.values[k];
