@@ -16,7 +16,7 @@ from torch import Tensor
 from sim import _core
 from sim.errors import FitlabError
 
-UPDATE_SETTINGS = ("learning_rate", "granularity", "desired_bl", "um_grad_scale", "res", "dw_min_std", "write_noise")
+UPDATE_SETTINGS = ("learning_rate", "granularity", "desired_bl", "um_grad_scale", "res", "x_res", "d_res", "dw_min_std", "write_noise")
 IO_SETTINGS = (
     "inp_bound", "inp_step", "inp_noise", "inp_asymmetry", "out_bound", "out_step", "out_noise", "out_asymmetry",
     "out_scale", "w_noise", "nm_thres", "max_reduction",
@@ -56,10 +56,12 @@ class TrainFlags:
     update_management: bool = True
     update_bl_management: bool = True
     stochastic_rounding: bool = False
+    pulses: int = 0
 
     def as_ints(self) -> list[int]:
         return [
-            int(self.fixed_bl), int(self.update_management), int(self.update_bl_management), int(self.stochastic_rounding)
+            int(self.fixed_bl), int(self.update_management), int(self.update_bl_management), int(self.stochastic_rounding),
+            self.pulses,
         ]  # fmt: skip
 
 
@@ -76,15 +78,15 @@ def device_parameters(kernel: str) -> tuple[str, ...]:
 
 
 _EMPTY = torch.empty(0)
-_EMPTY_FLAGS = torch.empty(0, dtype=torch.uint8)
+_EMPTY_COUNTS = torch.empty(0, dtype=torch.int64)
 _library = torch.library.Library("sim", "DEF")
 _library.define(
     "mvm(Tensor weight, Tensor x, Tensor settings, Tensor keys, Tensor step, int[] flags, bool want_clipped)"
     " -> (Tensor, Tensor)"
 )
 _library.define(
-    "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor fields, int[] field_of, Tensor values, Tensor x,"
-    " Tensor d, Tensor settings, Tensor keys, Tensor step, int device, int[] flags) -> ()"
+    "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor(c!) counts, Tensor fields, int[] field_of,"
+    " Tensor values, Tensor shared, Tensor x, Tensor d, Tensor settings, Tensor keys, Tensor step, int device, int[] flags) -> ()"
 )
 _library.define("exact_update_(Tensor(a!) weight, Tensor x, Tensor d, Tensor rate) -> ()")
 _library.define("random_field(Tensor keys, int purpose, Tensor step, int n, bool normal) -> Tensor")
@@ -114,12 +116,13 @@ def _mvm_fake(
 
 
 def _pulsed_update_cpu(
-    weight: Tensor, apparent: Tensor, fields: Tensor, field_of: list[int], values: Tensor, x: Tensor, d: Tensor,
-    settings: Tensor, keys: Tensor, step: Tensor, device: int, flags: list[int],
+    weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, field_of: list[int], values: Tensor, shared: Tensor,
+    x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, step: Tensor, device: int, flags: list[int],
 ) -> None:  # fmt: skip
     _core.pulsed_update(
-        device, weight.numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), x.numpy(), d.numpy(),
-        settings.numpy(), keys.numpy(), int(step), *(bool(f) for f in flags), torch.get_num_threads(),
+        device, weight.numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), shared.numpy(), counts.numpy(),
+        x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), int(step), *(bool(f) for f in flags[:4]), flags[4],
+        torch.get_num_threads(),
     )  # fmt: skip
 
 
@@ -240,8 +243,8 @@ def mvm(
 
 
 def pulsed_update_(
-    weight: Tensor, apparent: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor, x: Tensor, d: Tensor,
-    settings: Tensor, keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
+    weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
+    shared: Tensor, x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
 ) -> None:  # fmt: skip
     """Update ``weight`` in place by pulse trains of a mini-batch (update.md, sections 4 to 7).
 
@@ -249,9 +252,11 @@ def pulsed_update_(
     ----------
     weight : (R, out, in) float32; the persistent weight
     apparent : (R, out, in) float32 with write noise, else None
+    counts : (R, 2, out, in) int64 that pulses down and up are added to, or None
     fields : (R, n, out, in) float32; device parameters that vary over the crosspoints
     field_of : index into ``fields`` of each of the model's parameters, -1 for one without spread
     values : (R, n_parameters) float32; parameters without spread
+    shared : (R, n_shared) float32; what the model shares over the array
     x, d : (R, B, in) and (R, B, out) float32; inputs and errors, W moves by about -lr sum_b d_b x_b^T
     settings : (R, len(UPDATE_SETTINGS)) float32
     keys, step : as in `mvm`
@@ -271,13 +276,16 @@ def pulsed_update_(
         _check("d", d, (replicas, x.shape[1], out))
         _check("fields", fields, (replicas, fields.shape[1], out, n_in))
         _check("values", values, (replicas, len(names)))
+        _check("shared", shared, (replicas, shared.shape[1]))
         _check("settings", settings, (replicas, len(UPDATE_SETTINGS)))
         _check("keys", keys, (replicas,), torch.int64)
         if apparent is not None:
             _check("apparent", apparent, (replicas, out, n_in))
+        if counts is not None:
+            _check("counts", counts, (replicas, 2, out, n_in), torch.int64)
     torch.ops.sim.pulsed_update_(
-        weight, _EMPTY if apparent is None else apparent, fields, field_of, values, x, d, settings, keys, step,
-        device_index(kernel), flags.as_ints(),
+        weight, _EMPTY if apparent is None else apparent, _EMPTY_COUNTS if counts is None else counts, fields, field_of,
+        values, shared, x, d, settings, keys, step, device_index(kernel), flags.as_ints(),
     )  # fmt: skip
 
 

@@ -8,14 +8,22 @@ import torch
 from torch import Tensor
 
 from sim.arrays.array import Array, Draw, Event
+from sim.configs.enums import PulseType
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
-from sim.ops import TrainFlags, device_parameters, key_tensor_of, pulsed_update_
+from sim.ops import UPDATE_SETTINGS, TrainFlags, device_parameters, key_tensor_of, pulsed_update_
 from sim.random import Draws, derive_key
 
 __all__ = ["PulsedArray"]
 
+PULSES = {
+    PulseType.STOCHASTIC_COMPRESSED: 0,
+    PulseType.STOCHASTIC: 0,
+    PulseType.MEAN_COUNT: 1,
+    PulseType.DETERMINISTIC_IMPLICIT: 2,
+    PulseType.NONE_WITH_DEVICE: 3,
+}
 SLOW = ("decay_scales", "diffusion_rates", "reset_bias", "drift_nu", "reference")
 """Hidden parameters of the operators beside the pulse; `reference` relates the weight to the device's bounds."""
 
@@ -41,7 +49,9 @@ class PulsedArray(Array):
     slow_values: Tensor
     settings: Tensor
     reset_std: Tensor
+    shared: Tensor
     apparent: Tensor | None
+    counts: Tensor | None
 
     def __init__(
         self, devices: Sequence[PulsedDevice], updates: Sequence[UpdateParameters], shape: tuple[int, int], keys: Sequence[int]
@@ -55,6 +65,7 @@ class PulsedArray(Array):
             update.update_management or update.update_bl_management,
             update.update_bl_management,
             update.sto_round,
+            PULSES[update.pulse_type],
         )
         drawn = [
             device.draw(shape, Draws(device.construction_key(derive_key(key, "construction")), shape))
@@ -68,10 +79,14 @@ class PulsedArray(Array):
         self.register_buffer("slow_values", slow_values)
         noises = [device.write_noise for device in devices]
         rows = [
-            [0.0, device.granularity(), u.desired_bl, u.um_grad_scale, _bin_width(u.res), device.dw_min_std, noise]
+            [0.0, device.granularity(), u.desired_bl, u.um_grad_scale, _bin_width(u.res), _bin_width(u.x_res_implicit),
+             _bin_width(u.d_res_implicit), device.dw_min_std, noise]
             for device, u, noise in zip(devices, updates, noises, strict=True)
         ]
         self.register_buffer("settings", torch.tensor(rows, dtype=torch.float32))
+        self.register_buffer("shared", torch.tensor([device.shared() for device in devices], dtype=torch.float32))
+        counting = any(device.count_pulses for device in devices)
+        self.register_buffer("counts", torch.zeros(len(devices), 2, *shape, dtype=torch.int64) if counting else None)
         self.register_buffer("apparent", torch.zeros_like(self.weight) if any(n > 0 for n in noises) else None)
         self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
 
@@ -84,8 +99,8 @@ class PulsedArray(Array):
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
         self.settings[:, 0] = rate
         pulsed_update_(
-            self.weight, self.apparent, self.fields, self.field_of, self.values, x, d, self.settings, self.keys,
-            self.steps[Event.UPDATE], self.kernel, self.flags,
+            self.weight, self.apparent, self.counts, self.fields, self.field_of, self.values, self.shared, x, d, self.settings,
+            self.keys, self.steps[Event.UPDATE], self.kernel, self.flags,
         )  # fmt: skip
         self.steps[Event.UPDATE] += 1
 
@@ -115,7 +130,7 @@ class PulsedArray(Array):
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
         planes = 1 + self.fields.shape[1] + self.slow_fields.shape[1] + (self.apparent is not None)
-        return 4 * planes
+        return 4 * planes + (16 if self.counts is not None else 0)
 
     def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
         """Clip to the bounds of the devices and draw what the products see (devices.md, 4.2 and 7.6)."""
@@ -128,7 +143,7 @@ class PulsedArray(Array):
         self.weight.copy_(torch.where(having_it, clipped, self.weight))
         if self.apparent is not None:
             noisy = [event is not Event.SET or getattr(device, "apply_write_noise_on_set", True) for device in self.devices]
-            std = self.settings[:, 6].reshape(-1, 1, 1) * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
+            std = self.settings[:, UPDATE_SETTINGS.index("write_noise")].reshape(-1, 1, 1) * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
             shown = self.weight + std * self._normal(event, Draw.WRITE_NOISE)
             self.apparent.copy_(torch.where(having_it, shown, self.apparent))
         self.steps[event] += 1

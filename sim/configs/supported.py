@@ -27,7 +27,6 @@ NOISE_MANAGEMENT = (
 )
 BOUND_MANAGEMENT = (BoundManagementType.NONE, BoundManagementType.ITERATIVE)
 WEIGHT_NOISE = (WeightNoiseType.NONE, WeightNoiseType.ADDITIVE_CONSTANT)
-PULSES = (PulseType.NONE, PulseType.STOCHASTIC_COMPRESSED, PulseType.STOCHASTIC)
 
 Refusal = tuple[str, Any, str]
 """Dotted path, value, and what is supported."""
@@ -84,7 +83,6 @@ def _io(io: IOParameters, prefix: str) -> Iterator[Refusal]:
 
 
 def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
-    yield from _one_of(update, "pulse_type", PULSES, prefix)
     if update.pulse_type is PulseType.NONE:
         return  # no pulses: nothing else is used
     if update.desired_bl > MAX_BL:
@@ -94,7 +92,5 @@ def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
 
 
 def _device(device: Device, prefix: str) -> Iterator[Refusal]:
-    if isinstance(device, PulsedDevice) and device.count_pulses:
-        yield prefix + "count_pulses", True, "False"
     if isinstance(device, PulsedDevice | FloatingPointDevice) and device.drift.nu > 0:
         yield prefix + "drift.nu", device.drift.nu, "0: weights do not drift in training"

@@ -8,11 +8,23 @@
 // sigma  dw_min_std, xi a fresh standard normal: the caller gives the product
 //
 // A model is a struct named as its file, with: names[] of its per-crosspoint parameters; Cell<F>, those parameters in
-// registers; load(p), p(k) being parameter k; step(), noise_scale(); lower(), upper(), reference() of a cell.
+// registers; load(p), p(k) being parameter k and p.data what the whole array shares (nodes, tables); step(),
+// noise_scale(); lower(), upper(), reference() of a cell.
 #pragma once
 #include "portable.h"
 
 namespace sim {
+
+// What a model loads a cell from.
+template <class Lookup> struct Parameters {
+    Lookup lookup;
+    const float* data;  // shared by all crosspoints of a replica; null where the model needs none
+    int n_data;
+    SIM_HD auto operator()(int k) const { return lookup(k); }
+};
+template <class Lookup> SIM_HD Parameters<Lookup> parameters(Lookup lookup, const float* data = nullptr, int n_data = 0) {
+    return {lookup, data, n_data};
+}
 
 template <class Device, class F>
 SIM_HD F pulse(const typename Device::template Cell<F>& cell, F g, mask_t<F> up, F sigma_xi) {

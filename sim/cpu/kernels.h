@@ -5,7 +5,12 @@
 
 namespace sim {
 
-enum UpdateSetting { LEARNING_RATE, GRANULARITY, DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, DW_MIN_STD, WRITE_NOISE, N_UPDATE_SETTINGS };
+enum UpdateSetting {
+    LEARNING_RATE, GRANULARITY, DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, X_RESOLUTION, D_RESOLUTION, DW_MIN_STD, WRITE_NOISE,
+    N_UPDATE_SETTINGS
+};
+// How the trains of a sample come about (update.md, section 5).
+enum PulseKind { PULSES_STOCHASTIC, PULSES_MEAN_COUNT, PULSES_IMPLICIT, PULSES_NONE_WITH_DEVICE };
 
 struct UpdateArgs {
     float* weight;          // (R, out, in); the persistent weight
@@ -14,6 +19,9 @@ struct UpdateArgs {
     const int* field_of;    // (n_parameters): index into fields, or -1: the same everywhere
     const float* values;    // (R, n_parameters): parameters without spread
     int n_fields, n_parameters;
+    const float* data;      // (R, n_data): what a model shares over the array, see sim/core/pulse.h
+    int n_data;
+    long long* counts;      // (R, 2, out, in): pulses down and up of each crosspoint; null: not counted
     const float* x;         // (R, B, in)
     const float* d;         // (R, B, out)
     const float* settings;  // (R, N_UPDATE_SETTINGS)
@@ -21,6 +29,7 @@ struct UpdateArgs {
     u32 step;
     int replicas, batch, out, in;
     bool fixed_bl, update_management, update_bl_management, stochastic_rounding;
+    int pulse_type;         // PulseKind
     int threads;
 };
 

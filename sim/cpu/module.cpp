@@ -49,6 +49,7 @@ const Kernels* kernels = find(supported("avx512") ? "avx512" : supported("avx2")
 using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using ConstFloats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Keys = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Counts = nb::ndarray<int64_t, nb::c_contig, nb::device::cpu>;
 using Flags = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
 
 void require(bool ok, const char* what) {
@@ -78,8 +79,9 @@ std::vector<std::string> device_parameters(int index) {
 }
 
 void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats fields, const std::vector<int>& field_of,
-                   ConstFloats values, ConstFloats x, ConstFloats d, ConstFloats settings, Keys keys, int64_t step, bool fixed_bl,
-                   bool update_management, bool update_bl_management, bool stochastic_rounding, int threads) {
+                   ConstFloats values, ConstFloats shared, Counts counts, ConstFloats x, ConstFloats d, ConstFloats settings, Keys keys,
+                   int64_t step, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding,
+                   int pulse_type, int threads) {
     require(weight.ndim() == 3 && x.ndim() == 3 && d.ndim() == 3 && fields.ndim() == 4, "pulsed_update: rank");
     const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1), n = field_of.size();
     require(device >= 0 && static_cast<size_t>(device) < device_names().size() && device_parameters(device).size() == n,
@@ -88,13 +90,17 @@ void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats field
     require(has_shape(fields, {replicas, fields.shape(1), out, in}) && has_shape(values, {replicas, n}), "pulsed_update: parameters");
     require(has_shape(settings, {replicas, N_UPDATE_SETTINGS}) && keys.shape(0) == replicas, "pulsed_update: settings, keys");
     require(apparent.size() == 0 || has_shape(apparent, {replicas, out, in}), "pulsed_update: apparent");
+    require(shared.ndim() == 2 && shared.shape(0) == replicas && pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE,
+            "pulsed_update: shared data, pulse type");
+    require(counts.size() == 0 || has_shape(counts, {replicas, 2, out, in}), "pulsed_update: counts");
     require(out * in < (u64(1) << 32) && threads >= 1, "pulsed_update: size");
     for (int k : field_of) require(k < static_cast<int>(fields.shape(1)), "pulsed_update: field index");
     if (weight.size() == 0 || batch == 0) return;
     const UpdateArgs args{weight.data(), apparent.size() ? apparent.data() : nullptr, fields.data(), field_of.data(), values.data(),
-                          static_cast<int>(fields.shape(1)), static_cast<int>(n), x.data(), d.data(), settings.data(), data(keys),
+                          static_cast<int>(fields.shape(1)), static_cast<int>(n), shared.data(), static_cast<int>(shared.shape(1)),
+                          counts.size() ? reinterpret_cast<long long*>(counts.data()) : nullptr, x.data(), d.data(), settings.data(), data(keys),
                           static_cast<u32>(step), static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out),
-                          static_cast<int>(in), fixed_bl, update_management, update_bl_management, stochastic_rounding, threads};
+                          static_cast<int>(in), fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
     nb::gil_scoped_release release;
     kernels->pulsed_update(device, args);
 }
@@ -167,9 +173,10 @@ NB_MODULE(_core, m) {
     m.def("random_field", &random_field, nb::arg("field").noconvert(), nb::arg("keys").noconvert(), nb::arg("purpose"), nb::arg("step"),
           nb::arg("normal"), nb::arg("threads"));
     m.def("pulsed_update", &pulsed_update, nb::arg("device"), nb::arg("weight").noconvert(), nb::arg("apparent").noconvert(),
-          nb::arg("fields").noconvert(), nb::arg("field_of"), nb::arg("values").noconvert(), nb::arg("x").noconvert(),
+          nb::arg("fields").noconvert(), nb::arg("field_of"), nb::arg("values").noconvert(), nb::arg("shared").noconvert(),
+          nb::arg("counts").noconvert(), nb::arg("x").noconvert(),
           nb::arg("d").noconvert(), nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("fixed_bl"),
-          nb::arg("update_management"), nb::arg("update_bl_management"), nb::arg("stochastic_rounding"), nb::arg("threads"));
+          nb::arg("update_management"), nb::arg("update_bl_management"), nb::arg("stochastic_rounding"), nb::arg("pulse_type"), nb::arg("threads"));
     m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
           nb::arg("rate").noconvert(), nb::arg("threads"));
     m.def("mvm", &mvm, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("clipped").noconvert(),

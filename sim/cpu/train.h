@@ -1,4 +1,5 @@
-// Pulse trains of a mini-batch: for every line (column or row) and sample one word of bits a 32 slots, and its sign.
+// Pulse trains of a mini-batch, for every line (column or row) and sample: words of 32 bits and a sign where pulses are
+// random, a signed number where they are not (update.md, section 5).
 #pragma once
 #include "field.h"
 #include "kernels.h"
@@ -11,10 +12,11 @@ namespace {
 constexpr int padded(int n) { return (n + 63) / 64 * 64; }
 
 struct Lines {
-    u32* bits;      // (B, words, padded n)
+    u32* bits;      // (B, words, padded n); deterministic types: one float in the place of a word
     u32* negative;  // (B, padded n): all ones where the value is below 0
     int n, words;
     u32* sample_bits(int b) { return bits + static_cast<size_t>(b) * words * padded(n); }
+    float* sample_numbers(int b) { return reinterpret_cast<float*>(sample_bits(b)); }
     u32* sample_negative(int b) { return negative + static_cast<size_t>(b) * padded(n); }
 };
 
@@ -26,25 +28,37 @@ SIM_HD float largest_magnitude(const float* v, int n) {
     return max_lanes(m);
 }
 
-// Bits of all lines of one vector in one sample. scale: A or B of the train; resolution 0: probabilities continuous.
-void draw_bits(const float* v, float scale, int length, float resolution, bool sto_round, Stream train, Stream rounding,
-               u32 sample, u32 step, Lines& lines) {
-    const int n = lines.n, width = padded(n);
+SIM_HD vf load_padded(const float* v, int j, int n) { return j + LANES <= n ? load(v + j) : j < n ? load_first(v + j, n - j) : vf{}; }
+
+// One side of one sample.
+struct Side {
+    const float* value;
+    float scale;       // A or B of the train
+    float resolution;  // bin width of the probabilities; 0: continuous
+    Stream train, rounding;
+};
+
+// Probabilities of LANES lines from j on: |value| scale, rounded to bins.
+SIM_HD vf probability(const Side& side, vf value, int j, u32 sample, u32 step, bool sto_round) {
+    const vf p = absolute(value) * side.scale;
+    if (!(side.resolution > 0.0f)) return p;
+    vf shift{};
+    if (sto_round) {
+        vf u[64 / LANES];
+        uniforms64(side.rounding, static_cast<u32>(j) / 64, sample, 0, step, u);
+        shift = u[(j % 64) / LANES] - 0.5f;
+    }
+    return round_even(p / side.resolution + shift) * side.resolution;
+}
+
+void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_round, Lines& lines) {
+    const int width = padded(lines.n);
     u32* bits = lines.sample_bits(static_cast<int>(sample));
     u32* negative = lines.sample_negative(static_cast<int>(sample));
     for (int j = 0; j < width; j += LANES) {
-        const vf value = j + LANES <= n ? load(v + j) : j < n ? load_first(v + j, n - j) : vf{};
+        const vf value = load_padded(side.value, j, lines.n);
         store(negative + j, to_unsigned(value < vf{}));
-        vf p = absolute(value) * scale;
-        if (resolution > 0.0f) {
-            vf shift{};
-            if (sto_round) {
-                vf u[64 / LANES];
-                uniforms64(rounding, static_cast<u32>(j) / 64, sample, 0, step, u);
-                shift = u[(j % 64) / LANES] - 0.5f;
-            }
-            p = round_even(p / resolution + shift) * resolution;
-        }
+        const vf p = probability(side, value, j, sample, step, sto_round);
         const vi certain = p >= vf{} + 1.0f;
         const vi threshold = certain ? vi{} + 0x7FFFFFFF : to_int(select(certain, vf{}, p) * 2147483648.0f) - 1;
         if (!any(threshold >= vi{})) {
@@ -56,7 +70,7 @@ void draw_bits(const float* v, float scale, int length, float resolution, bool s
             for (int slot = 0; slot < 32 && word * 32 + slot < length; slot += 4) {
                 const Words4<vu> u = philox(Words4<vu>{lane_index() + static_cast<u32>(j), broadcast(sample),
                                                        broadcast(static_cast<u32>(word * 8 + slot / 4)), broadcast(step)},
-                                            train.key0, train.key1);
+                                            side.train.key0, side.train.key1);
                 const int left = length - word * 32 - slot;
                 w |= (to_unsigned(to_signed(u.x >> 1) <= threshold) & 1u) << slot;
                 if (left > 1) w |= (to_unsigned(to_signed(u.y >> 1) <= threshold) & 1u) << (slot + 1);
@@ -65,6 +79,30 @@ void draw_bits(const float* v, float scale, int length, float resolution, bool s
             }
             store(bits + static_cast<size_t>(word) * width + j, w);
         }
+    }
+}
+
+// Deterministic types: a number a line, so that a crosspoint gets round(row number * column number) pulses.
+//     mean count:  column min(round(BL p), BL), row min(round(BL q), BL) / BL
+//     implicit:    column min(p, 1),            row BL min(q, 1)
+void draw_numbers(const Side& side, int length, bool row, bool counts, u32 sample, u32 step, bool sto_round, Lines& lines) {
+    const int width = padded(lines.n);
+    const float bl = static_cast<float>(length);
+    float* number = lines.sample_numbers(static_cast<int>(sample));
+    u32* negative = lines.sample_negative(static_cast<int>(sample));
+    for (int j = 0; j < width; j += LANES) {
+        const vf value = load_padded(side.value, j, lines.n);
+        store(negative + j, to_unsigned(value < vf{}));
+        const vf p = probability(side, value, j, sample, step, sto_round);
+        vf v{};
+        if (length > 0 && counts) {
+            v = minimum(round_even(p * bl), vf{} + bl);
+            if (row) v = v / bl;
+        } else if (length > 0) {
+            v = minimum(p, vf{} + 1.0f);
+            if (row) v = v * bl;
+        }
+        store(number + j, v);
     }
 }
 
@@ -77,12 +115,19 @@ void draw_trains(const UpdateArgs& a, int r, int b, Lines& columns, Lines& rows)
     const TrainSettings settings{rate,      s[GRANULARITY],      s[DESIRED_BL],         s[UM_GRAD_SCALE],
                                  a.fixed_bl, a.update_management, a.update_bl_management};
     const Train train = plan_train(settings, largest_magnitude(x, a.in), largest_magnitude(d, a.out));
-    const int length = train.length < 32 * columns.words ? train.length : 32 * columns.words;
     const u64 key = static_cast<u64>(a.keys[r]);
-    draw_bits(x, train.column, length, s[RESOLUTION], a.stochastic_rounding, stream_of(key, PURPOSE_COLUMN_TRAIN),
-              stream_of(key, PURPOSE_ROUND_COLUMN), static_cast<u32>(b), a.step, columns);
-    draw_bits(d, train.row, length, s[RESOLUTION], a.stochastic_rounding, stream_of(key, PURPOSE_ROW_TRAIN),
-              stream_of(key, PURPOSE_ROUND_ROW), static_cast<u32>(b), a.step, rows);
+    const bool implicit = a.pulse_type == PULSES_IMPLICIT, sto_round = a.stochastic_rounding;
+    const Side column{x, train.column, implicit ? s[X_RESOLUTION] : s[RESOLUTION], stream_of(key, PURPOSE_COLUMN_TRAIN), stream_of(key, PURPOSE_ROUND_COLUMN)};
+    const Side row{d, train.row, implicit ? s[D_RESOLUTION] : s[RESOLUTION], stream_of(key, PURPOSE_ROW_TRAIN), stream_of(key, PURPOSE_ROUND_ROW)};
+    const u32 sample = static_cast<u32>(b);
+    if (a.pulse_type == PULSES_STOCHASTIC) {
+        const int length = train.length < 32 * columns.words ? train.length : 32 * columns.words;
+        draw_bits(column, length, sample, a.step, sto_round, columns);
+        draw_bits(row, length, sample, a.step, sto_round, rows);
+    } else {
+        draw_numbers(column, train.length, false, !implicit, sample, a.step, sto_round, columns);
+        draw_numbers(row, train.length, true, !implicit, sample, a.step, sto_round, rows);
+    }
 }
 
 }  // namespace

@@ -1,106 +1,27 @@
 // The pulsed update of a mini-batch: outer product of pulse trains, then pulses on devices (update.md, sections 5 to 7).
 //
 // Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n. So a row is worked
-// in two phases. First every column queues the directions of its pulses, sample by sample (a bit each, in order).
-// Then columns are sorted by the length of their queue, gathered a vector at a time, pulsed, and scattered: no lane
-// idles, no normal is wasted, and columns without a pulse cost nothing.
+// in two phases. First every column queues the directions of its pulses, sample by sample (queue.h). Then columns are
+// gathered a vector at a time, pulsed, and scattered: few lanes idle, few normals are wasted, and columns without a pulse
+// cost nothing.
 #pragma once
 #include "device_list.h"
 #include "field.h"
+#include "queue.h"
 #include "train.h"
 
 namespace sim {
 namespace {
 
-constexpr int QUEUE = 63;  // pulses that a column can queue
-
-struct RowScratch {
-    u64* queue;      // directions of queued pulses, bit 1 = up; the next pulse is bit 0
-    u64* count;      // their number
-    u32* done;       // pulses applied in this call
-    u32* column;     // columns that have pulses
-    u32* order;      // the same, longest queue first
-    const float** parameter;  // row of each parameter of the device
-    int active;      // number of columns that the last drain applied pulses to
-    bool drained;    // queues were drained before the end of the batch
-};
-
-#if defined(__AVX512VPOPCNTDQ__)
-SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, const u32* negative, u64* queue, u64* count) {
-    const __m256i d = _mm256_set1_epi32(static_cast<int>(row_bits));
-    const __m256i up_if = _mm256_set1_epi32(static_cast<int>(row_negative));
-    const __m512i one = _mm512_set1_epi64(1);
-    for (int j = 0; j < n; j += 8) {
-        const __m256i hit = _mm256_and_si256(d, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + j)));
-        if (_mm256_testz_si256(hit, hit)) continue;
-        const __m512i c = _mm512_popcnt_epi64(_mm512_cvtepu32_epi64(hit));
-        const __m256i up = _mm256_xor_si256(up_if, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(negative + j)));
-        const __m512i run = _mm512_and_si512(_mm512_sub_epi64(_mm512_sllv_epi64(one, c), one), _mm512_cvtepi32_epi64(up));
-        const __m512i at = _mm512_load_si512(count + j);
-        _mm512_store_si512(queue + j, _mm512_or_si512(_mm512_load_si512(queue + j), _mm512_sllv_epi64(run, at)));
-        _mm512_store_si512(count + j, _mm512_add_epi64(at, c));
-    }
-}
-#else
-SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, const u32* negative, u64* queue, u64* count) {
-    for (int j = 0; j < n; ++j) {
-        u32 v = row_bits & bits[j];  // population count in plain arithmetic: vectorised on every instruction set
-        v = v - ((v >> 1) & 0x55555555u);
-        v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
-        const u64 c = (((v + (v >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
-        const u64 up = static_cast<u64>(static_cast<long long>(static_cast<int>(row_negative ^ negative[j])));
-        queue[j] |= (((u64(1) << c) - 1) & up) << count[j];
-        count[j] += c;
-    }
-}
-#endif
-
-SIM_HD u64 longest(int n, const u64* count) {
-    u64 m = 0;
-    for (int j = 0; j < n; ++j) m = count[j] > m ? count[j] : m;
-    return m;
-}
-
-// Columns with a pulse to apply, in order; returns their number. n is padded to a multiple of 64, columns as well.
-SIM_HD int active_columns(int n, const u64* count, u64 mask, u32* column) {
-    int active = 0;
-#if defined(__AVX512F__)
-    const __m512i bits = _mm512_set1_epi64(static_cast<long long>(mask));
-    for (int j = 0; j < n; j += 16) {
-        const __mmask8 low = _mm512_test_epi64_mask(_mm512_load_si512(count + j), bits);
-        const __mmask8 high = _mm512_test_epi64_mask(_mm512_load_si512(count + j + 8), bits);
-        const __mmask16 hit = static_cast<__mmask16>(low | (static_cast<unsigned>(high) << 8));
-        if (!hit) continue;
-        const __m512i index = (__m512i)(lane_index() + static_cast<u32>(j));
-        _mm512_storeu_si512(column + active, _mm512_maskz_compress_epi32(hit, index));
-        active += __builtin_popcount(hit);
-    }
-#else
-    for (int j = 0; j < n; ++j) {
-        column[active] = static_cast<u32>(j);
-        active += (count[j] & mask) != 0;
-    }
-#endif
-    return active;
-}
-
-// The same columns, longest queue first (counting sort).
-SIM_HD void sort_columns(int active, const u64* count, u64 mask, const u32* column, u32* order) {
-    int start[QUEUE + 2] = {0};
-    for (int k = 0; k < active; ++k) ++start[QUEUE - (count[column[k]] & mask)];
-    int total = 0;
-    for (int k = 0; k <= QUEUE; ++k) {
-        const int here = start[k];
-        start[k] = total;
-        total += here;
-    }
-    for (int k = 0; k < active; ++k) order[start[QUEUE - (count[column[k]] & mask)]++] = column[k];
-}
-
 // Applies queued pulses of a row: all of them, or (not at the end) a multiple of four a column, so that a block of four
 // normals is never split.
 template <class Device>
-void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weight, int row, bool all, RowScratch& s) {
+void drain(const UpdateArgs& a, int r, int row, bool all, RowScratch& s) {
+    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+    const float* settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+    const Stream cycle = stream_of(static_cast<u64>(a.keys[r]), PURPOSE_CYCLE);
+    float* weight = a.weight + r * cells + at;
+    long long* down = a.counts ? a.counts + 2 * r * cells + at : nullptr;
     const u64 mask = all ? ~u64(0) : ~u64(3);
     const int active = active_columns(padded(a.in), s.count, mask, s.column);
     s.active = active;
@@ -124,7 +45,8 @@ void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weig
             done[k] = s.done[j];
         }
         column = load(index), applied = load(done), remaining = load(left), direction_low = load(low), direction_high = load(high);
-        const auto cell = Device::template load<vf>([&](int k) { return gather(s.parameter[k], column); });
+        const auto cell = Device::template load<vf>(
+            parameters([&](int k) { return gather(s.parameter[k], column); }, a.data + static_cast<size_t>(r) * a.n_data, a.n_data));
         const vf reference = Device::reference(cell);
         vf g = gather(weight, column) + reference;
         const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
@@ -149,6 +71,11 @@ void drain(const UpdateArgs& a, const float* settings, Stream cycle, float* weig
         for (int k = 0; k < n; ++k) {
             const u32 j = index[k];
             weight[j] = w[k];
+            if (down) {
+                const u64 ups = static_cast<u64>(__builtin_popcountll(s.queue[j] & ((u64(1) << left[k]) - 1)));
+                down[j] += static_cast<long long>(left[k] - ups);
+                down[j + cells] += static_cast<long long>(ups);
+            }
             s.queue[j] >>= left[k];
             s.count[j] -= left[k];
             s.done[j] += left[k];
@@ -179,50 +106,93 @@ SIM_HD void write_noise(const UpdateArgs& a, float kappa, Stream write, const fl
     }
 }
 
-template <class Device>
-void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows, RowScratch& s) {
-    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    const float* settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
-    const u64 key = static_cast<u64>(a.keys[r]);
-    const Stream cycle = stream_of(key, PURPOSE_CYCLE);
-    float* weight = a.weight + r * cells + at;
-    const u32 flip = settings[LEARNING_RATE] < 0.0f ? ~0u : 0u;
-    const int width = padded(a.in), row_width = padded(a.out);
-    bool touched = false;
-    u64 bound = 0;  // no queue is longer
-    for (int b = 0; b < a.batch; ++b) {
-        const u32 row_negative = rows.sample_negative(b)[row] ^ flip;
-        for (int word = 0; word < rows.words; ++word) {
-            const u32 row_bits = rows.sample_bits(b)[static_cast<size_t>(word) * row_width + row];
-            if (!row_bits) continue;
-            const u64 most = static_cast<u64>(__builtin_popcount(row_bits));
-            if (!touched) {
-                for (int k = 0; k < a.n_parameters; ++k)
-                    if (a.field_of[k] >= 0)
-                        s.parameter[k] = a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
-                touched = true;
-            }
-            if (bound + most > QUEUE) {
-                bound = longest(a.in, s.count);
-                if (bound + most > QUEUE) {
-                    drain<Device>(a, settings, cycle, weight, row, false, s);
-                    s.drained = true;
-                    bound = 3;
-                }
-            }
-            // lr x d > 0 lowers the weight: up where exactly one of x and d is negative
-            enqueue(width, row_bits, row_negative, columns.sample_bits(b) + static_cast<size_t>(word) * width,
-                    columns.sample_negative(b), s.queue, s.count);
-            bound += most;
+// Makes room for `most` more pulses in every queue; `bound` is the length that no queue exceeds.
+template <class Device> void make_room(const UpdateArgs& a, int r, int row, u64 most, u64& bound, RowScratch& s) {
+    if (bound + most > QUEUE) {
+        bound = longest(a.in, s.count);
+        if (bound + most > QUEUE) {
+            drain<Device>(a, r, row, false, s);
+            s.drained = true;
+            bound = 3;
         }
     }
+    bound += most;
+}
+
+// Queues what sample b brings to a row; a pulse lowers the weight where lr x d > 0: up where one of x, d is negative.
+template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, int b, Lines& columns, Lines& rows, u64& bound, RowScratch& s) {
+    const int width = padded(a.in), row_width = padded(a.out);
+    const u32 flip = a.settings[static_cast<size_t>(r) * N_UPDATE_SETTINGS + LEARNING_RATE] < 0.0f ? ~0u : 0u;
+    const u32 row_negative = rows.sample_negative(b)[row] ^ flip;
+    bool any_pulse = false;
+    if (a.pulse_type != PULSES_STOCHASTIC) {
+        const float number = rows.sample_numbers(b)[row];
+        float most = 0.0f;
+        for (int j = 0; j < width; ++j) most = maximum(most, round_even(number * columns.sample_numbers(b)[j]));
+        for (float skip = 0.0f; skip < most; skip += 31.0f) {
+            make_room<Device>(a, r, row, 31, bound, s);
+            enqueue_numbers(width, number, row_negative, columns.sample_numbers(b), columns.sample_negative(b), skip, s.queue, s.count);
+            any_pulse = true;
+        }
+        return any_pulse;
+    }
+    for (int word = 0; word < rows.words; ++word) {
+        const u32 row_bits = rows.sample_bits(b)[static_cast<size_t>(word) * row_width + row];
+        if (!row_bits) continue;
+        make_room<Device>(a, r, row, static_cast<u64>(__builtin_popcount(row_bits)), bound, s);
+        enqueue(width, row_bits, row_negative, columns.sample_bits(b) + static_cast<size_t>(word) * width, columns.sample_negative(b),
+                s.queue, s.count);
+        any_pulse = true;
+    }
+    return any_pulse;
+}
+
+SIM_HD void point_to_fields(const UpdateArgs& a, int r, int row, RowScratch& s) {
+    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+    for (int k = 0; k < a.n_parameters; ++k)
+        if (a.field_of[k] >= 0) s.parameter[k] = a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
+}
+
+template <class Device> void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows, RowScratch& s) {
+    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+    point_to_fields(a, r, row, s);
+    bool touched = false;
+    u64 bound = 0;
+    for (int b = 0; b < a.batch; ++b) touched |= queue_sample<Device>(a, r, row, b, columns, rows, bound, s);
     if (!touched) return;
-    drain<Device>(a, settings, cycle, weight, row, true, s);
-    if (a.apparent) write_noise(a, settings[WRITE_NOISE], stream_of(key, PURPOSE_WRITE), weight, a.apparent + r * cells + at, row, s);
-    if (s.drained) memset(s.done, 0, sizeof(u32) * width);
+    drain<Device>(a, r, row, true, s);
+    if (a.apparent)
+        write_noise(a, a.settings[static_cast<size_t>(r) * N_UPDATE_SETTINGS + WRITE_NOISE],
+                    stream_of(static_cast<u64>(a.keys[r]), PURPOSE_WRITE), a.weight + r * cells + at, a.apparent + r * cells + at, row, s);
+    if (s.drained) memset(s.done, 0, sizeof(u32) * padded(a.in));
     else
         for (int k = 0; k < s.active; ++k) s.done[s.column[k]] = 0;
     s.drained = false;  // all queues are empty again, as the next row expects them
+}
+
+// No pulses: the exact step of each sample, then the bounds of the device (update.md, 5.5), on the persistent weight.
+template <class Device> void clip_row(const UpdateArgs& a, int r, int row, RowScratch& s) {
+    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+    const float* settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+    float* weight = a.weight + r * cells + at;
+    point_to_fields(a, r, row, s);
+    for (int j = 0; j < a.in; j += LANES) {
+        const int n = a.in - j < LANES ? a.in - j : LANES;
+        const auto cell = Device::template load<vf>(
+            parameters([&](int k) { return load_padded(s.parameter[k], j, a.in); }, a.data + static_cast<size_t>(r) * a.n_data, a.n_data));
+        const vf reference = Device::reference(cell), low = Device::lower(cell), high = Device::upper(cell);
+        vf g = load_first(weight + j, n) + reference;
+        for (int b = 0; b < a.batch; ++b) {
+            const size_t sample = static_cast<size_t>(r) * a.batch + b;
+            const float f = settings[LEARNING_RATE] * a.d[sample * a.out + row];
+            if (f != 0.0f) g = clamp(g - load_padded(a.x + sample * a.in, j, a.in) * f, low, high);
+        }
+        store_first(weight + j, g - reference, n);
+    }
+    for (int j = 0; j < a.in; ++j) s.column[j] = static_cast<u32>(j);
+    s.active = a.in;
+    if (a.apparent)
+        write_noise(a, settings[WRITE_NOISE], stream_of(static_cast<u64>(a.keys[r]), PURPOSE_WRITE), weight, a.apparent + r * cells + at, row, s);
 }
 
 template <class Device> void update_device(const UpdateArgs& a) {
@@ -234,7 +204,7 @@ template <class Device> void update_device(const UpdateArgs& a) {
         if (!a.fixed_bl && !a.update_bl_management) length = maximum(length, ceiling(rate / s[GRANULARITY]));
         longest_train = maximum(longest_train, length);
     }
-    const int words = (static_cast<int>(longest_train) + 31) / 32;
+    const int words = a.pulse_type == PULSES_STOCHASTIC ? (static_cast<int>(longest_train) + 31) / 32 : 1;
     const size_t width = padded(a.in), row_width = padded(a.out), samples = static_cast<size_t>(a.replicas) * a.batch;
     Scratch<u32> bits(samples * words * (width + row_width)), negative(samples * (width + row_width));
     Scratch<float> constants(static_cast<size_t>(a.replicas) * a.n_parameters * width);
@@ -263,7 +233,7 @@ template <class Device> void update_device(const UpdateArgs& a) {
         for (int r = 0; r < a.replicas; ++r)
             for (int b = 0; b < a.batch; ++b) {
                 auto l = lines(r);
-                draw_trains(a, r, b, l.columns, l.rows);
+                if (a.pulse_type != PULSES_NONE_WITH_DEVICE) draw_trains(a, r, b, l.columns, l.rows);
             }
 #pragma omp for collapse(2) schedule(dynamic)
         for (int r = 0; r < a.replicas; ++r)
@@ -271,8 +241,10 @@ template <class Device> void update_device(const UpdateArgs& a) {
                 auto l = lines(r);
                 for (int k = 0; k < a.n_parameters; ++k)
                     scratch.parameter[k] = constants.get() + (static_cast<size_t>(r) * a.n_parameters + k) * width;
-                for (int row = q * block; row < a.out && row < (q + 1) * block; ++row)
-                    update_row<Device>(a, r, row, l.columns, l.rows, scratch);
+                for (int row = q * block; row < a.out && row < (q + 1) * block; ++row) {
+                    if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, row, scratch);
+                    else update_row<Device>(a, r, row, l.columns, l.rows, scratch);
+                }
             }
     }
 }

@@ -137,6 +137,10 @@ class PulsedDevice(AnalogDevice):
         """Number of steps between the mean bounds."""
         return (self.w_max - self.w_min) / self.granularity()
 
+    def shared(self) -> list[float]:
+        """What the model shares over the whole array (nodes, tables); its length is structure."""
+        return []
+
     @property
     def write_noise(self) -> float:
         """Std of the write noise in weight units; 0 where the model has none."""

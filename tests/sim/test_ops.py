@@ -34,7 +34,11 @@ def update_args() -> list[object]:
     apparent = torch.empty(0)
     device = ops.device_index(array.kernel)
     flags = TrainFlags().as_ints()
-    return [array.weight, apparent, array.fields, array.field_of, array.values, x, d, array.settings, array.keys, array.steps[0], device, flags]
+    counts = torch.empty(0, dtype=torch.int64)
+    return [
+        array.weight, apparent, counts, array.fields, array.field_of, array.values, array.shared, x, d, array.settings,
+        array.keys, array.steps[0], device, flags,
+    ]  # fmt: skip
 
 
 def test_opcheck_of_the_update() -> None:
@@ -77,10 +81,10 @@ def test_compiled_updates_change_in_place() -> None:
     twin = [a.clone() if isinstance(a, torch.Tensor) else a for a in args]
 
     def run(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        torch.ops.sim.pulsed_update_(weight, *args[1:5], x, *args[6:])
+        torch.ops.sim.pulsed_update_(weight, *args[1:7], x, *args[8:])
         return weight.sum()
 
-    torch.compile(run, fullgraph=True, backend="aot_eager")(args[0], args[5])
+    torch.compile(run, fullgraph=True, backend="aot_eager")(args[0], args[7])
     torch.ops.sim.pulsed_update_(*twin)
     assert torch.equal(args[0], twin[0])  # type: ignore[arg-type]
 
