@@ -93,6 +93,11 @@ _library.define("random_field(Tensor keys, int purpose, Tensor step, int n, bool
 _library.define("sigmoid(Tensor x) -> Tensor")
 
 
+def _threads(nanoseconds: float) -> int:
+    """Threads for work of about this duration on one: starting them costs more than a short job."""
+    return torch.get_num_threads() if nanoseconds > 30_000 else 1
+
+
 def _mvm_cpu(
     weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: list[int], want_clipped: bool
 ) -> tuple[Tensor, Tensor]:
@@ -101,7 +106,7 @@ def _mvm_cpu(
     _core.mvm(
         weight.detach().numpy(), x.detach().numpy(), y.numpy(), clipped.numpy(), settings.numpy(), keys.numpy(),
         int(step), bool(transposed), bool(perfect), nm, bm, bool(inp_sto), bool(out_sto), bool(negative), bool(w_noise),
-        torch.get_num_threads(),
+        _threads(0.05 * weight.numel() * x.shape[1]),
     )  # fmt: skip
     return y, clipped
 
@@ -122,24 +127,24 @@ def _pulsed_update_cpu(
     _core.pulsed_update(
         device, weight.numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), shared.numpy(), counts.numpy(),
         x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), int(step), *(bool(f) for f in flags[:4]), flags[4],
-        torch.get_num_threads(),
+        _threads(0.5 * weight.numel() * x.shape[1]),
     )  # fmt: skip
 
 
 def _exact_update_cpu(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
-    _core.exact_update(weight.numpy(), x.numpy(), d.numpy(), rate.numpy(), torch.get_num_threads())
+    _core.exact_update(weight.numpy(), x.numpy(), d.numpy(), rate.numpy(), _threads(0.05 * weight.numel() * x.shape[1]))
 
 
 def _random_field_cpu(keys: Tensor, purpose: int, step: Tensor, n: int, normal: bool) -> Tensor:
     field = keys.new_empty((keys.shape[0], n), dtype=torch.float32)
-    _core.random_field(field.numpy(), keys.numpy(), purpose, int(step), normal, torch.get_num_threads())
+    _core.random_field(field.numpy(), keys.numpy(), purpose, int(step), normal, _threads(field.numel()))
     return field
 
 
 def _sigmoid_cpu(x: Tensor) -> Tensor:
     x = x.detach().contiguous()
     y = torch.empty_like(x)
-    _core.sigmoid(x.numpy(), y.numpy(), torch.get_num_threads())
+    _core.sigmoid(x.numpy(), y.numpy(), _threads(x.numel()))
     return y
 
 

@@ -7,7 +7,7 @@ namespace {
 
 void sigmoid_array(const float* x, float* y, long long n, int threads) {
     const long long blocks = (n + LANES - 1) / LANES;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && n > 65536)
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (long long q = 0; q < blocks; ++q) {
         const long long j = q * LANES, left = n - j;
         if (left >= LANES) store(y + j, sigmoid(load(x + j)));

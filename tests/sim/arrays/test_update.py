@@ -38,11 +38,7 @@ def update_of(case: dict[str, object]) -> UpdateParameters:
     return UpdateParameters(**case)  # type: ignore[arg-type]
 
 
-SUPPORTED = {"STOCHASTIC_COMPRESSED", "STOCHASTIC", "NONE", None}
-LATER = [c for c in REFERENCE["cases"] if c["update"].get("pulse_type") not in SUPPORTED]
-
-
-@pytest.mark.parametrize("case", [c for c in REFERENCE["cases"] if c not in LATER], ids=lambda c: f"{c['lr']}-{c['update']}")
+@pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda c: f"{c['lr']}-{c['update']}")
 def test_mean_and_std_of_the_peer(case: dict[str, object]) -> None:
     n = REFERENCE["repeats"]
     device = ConstantStepDevice(**COUNTER | {"w_max": 100.0, "w_min": -100.0}, dw_min=0.001)
@@ -200,6 +196,78 @@ def test_exact_update() -> None:
     torch.testing.assert_close(array.read(), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_cases_left_for_later_are_named() -> None:
-    """Pulse types that are not simulated yet; they are refused when a tile is made, never ignored."""
-    assert {c["update"]["pulse_type"] for c in LATER} <= {"MEAN_COUNT", "DETERMINISTIC_IMPLICIT", "NONE_WITH_DEVICE"}
+# update.md, section 11: number of down pulses of one update
+DETERMINISTIC = [
+    (5, "MEAN_COUNT", {}, [[1, -3, 6, 0], [0, 0, -1, 0], [0, 0, 0, 0]]),
+    (5, "DETERMINISTIC_IMPLICIT", {}, [[1, -3, 5, 0], [0, 1, -1, 0], [0, 0, 0, 0]]),
+    (5, "MEAN_COUNT", {"res": 0.1}, [[1, -3, 4, 0], [0, 1, -1, 0], [0, 0, 0, 0]]),
+    (60, "MEAN_COUNT", {}, [[8, -18, 31, 1], [-4, 8, -14, 0], [0, -1, 1, 0]]),
+    (60, "DETERMINISTIC_IMPLICIT", {}, [[8, -18, 31, 1], [-4, 8, -14, -1], [0, -1, 1, 0]]),
+    (60, "DETERMINISTIC_IMPLICIT", {"x_res_implicit": 0.1, "d_res_implicit": 0.1}, [[6, -19, 31, 0], [-3, 9, -16, 0], [0, 0, 0, 0]]),
+    (60, "DETERMINISTIC_IMPLICIT", {"update_bl_management": False}, [[8, -18, 31, 1], [-4, 8, -14, -1], [0, -1, 1, 0]]),
+]
+
+
+@pytest.mark.parametrize(("lr", "pulse_type", "setting", "expected"), DETERMINISTIC)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_deterministic_pulses(lr: float, pulse_type: str, setting: dict[str, object], expected: list[list[int]], sign: float) -> None:
+    # a negative rate, which compounds use, flips every pulse once (section 5.8)
+    counts = -repeated(X, D, sign * lr, 2, UpdateParameters(pulse_type=pulse_type, **setting))[0]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(counts, sign * np.array(expected))
+
+
+def test_a_negative_rate_flips_random_pulses() -> None:
+    up, down = (repeated(X, D, rate, 3, UpdateParameters()) for rate in (5.0, -5.0))
+    np.testing.assert_array_equal(up, -down)
+    assert np.abs(up).sum() > 0
+
+
+def test_many_deterministic_pulses_are_all_applied() -> None:
+    update = UpdateParameters(pulse_type="MEAN_COUNT", desired_bl=200, update_bl_management=False, update_management=False)
+    assert repeated([1.0, -1.0], [1.0], 1e4, 1, update)[0].tolist() == [[-200.0, 200.0]]
+
+
+def test_exact_step_with_the_bounds_of_the_device() -> None:
+    # update.md, 5.5: clipped after each sample
+    device = ConstantStepDevice(**COUNTER | {"w_max": 0.6, "w_min": -0.6})
+    array = PulsedArray([device], [UpdateParameters(pulse_type="NONE_WITH_DEVICE")], (1, 1), [1])
+    array.set(torch.full((1, 1, 1), 0.5))
+    array.update(torch.ones(1, 2, 1), torch.tensor([[[-0.5], [0.5]]]), torch.ones(1))
+    assert float(array.read()) == pytest.approx(0.1)
+
+
+def test_exact_step_reaches_the_persistent_weight_and_the_reference() -> None:
+    device = SoftBoundsReferenceDevice(write_noise_std=1.0, dw_min=0.01, reference_mean=0.2, w_max_dtod=0.0)
+    array = PulsedArray([device], [UpdateParameters(pulse_type="NONE_WITH_DEVICE")], (3, 40), [1])
+    array.set(torch.zeros(1, 3, 40))
+    array.update(torch.ones(1, 1, 40), torch.tensor([[[-0.1, -0.2, -9.0]]]), torch.ones(1))
+    np.testing.assert_allclose(array.weight[0, :, 0], [0.1, 0.2, 0.4], atol=1e-6)  # bounds act on w + reference
+    noise = (array.read() - array.weight)[0].flatten()
+    assert abs(float(noise.std()) - 0.01) < 4.5 * 0.01 / np.sqrt(240)
+
+
+@pytest.mark.parametrize("setting", [{}, {"desired_bl": 100, "update_bl_management": False}, {"pulse_type": "MEAN_COUNT"}])
+def test_pulses_are_counted_where_they_happen(setting: dict[str, object]) -> None:
+    # steps of 1 without noise: the weight is ups - downs; a bound absorbs a pulse but not its count
+    rng = np.random.default_rng(2)
+    device = ConstantStepDevice(**COUNTER, dw_min=1.0, count_pulses=True)
+    array = PulsedArray([device] * 2, [UpdateParameters(**setting)] * 2, (9, 33), [1, 2])  # type: ignore[arg-type]
+    array.set(torch.zeros(2, 9, 33))
+    for _ in range(3):
+        x, d = (torch.from_numpy(rng.uniform(-1, 1, (2, 20, n)).astype(np.float32)) for n in (33, 9))
+        array.update(x, d, torch.full((2,), 9.0))
+    counts = array.counts
+    assert counts is not None
+    assert int(counts.min()) >= 0
+    assert int(counts.sum()) > 1000
+    np.testing.assert_array_equal(array.read().numpy(), (counts[:, 1] - counts[:, 0]).float().numpy())
+
+
+def test_counting_changes_nothing_else() -> None:
+    def run(counting: bool) -> Tensor:
+        array = PulsedArray([SoftBoundsDevice(count_pulses=counting)], [UpdateParameters()], (5, 7), [1])
+        array.set(torch.zeros(1, 5, 7))
+        array.update(torch.ones(1, 9, 7), torch.ones(1, 9, 5), torch.ones(1))
+        return array.read()
+
+    assert torch.equal(run(True), run(False))
