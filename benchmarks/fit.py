@@ -27,7 +27,7 @@ BAR_COMMAND, BAR_HELP = 2.0, 0.3
 def run(quick: bool = False) -> list[Table]:
     """Seconds of reading, of fitting each model and all, and of the commands."""
     seconds = 0.5 if quick else 3.0
-    files = ([GONG] if GONG.exists() else []) + sorted(EXAMPLES.glob("*.csv"))
+    files = ([GONG] if GONG.exists() else []) + sorted(f for f in EXAMPLES.glob("*.csv") if not f.stem.endswith("_truth"))
     table = Table("fit [s]", ["file", "what", "minimum", "median", "bar"])
     if not GONG.exists():
         table.notes.append("The Gong data are not here (FITLAB_SHARED names their folder): only examples of this project.")

@@ -1,0 +1,1 @@
+"""From measurements to parameter sets: reading, fitting, figures, and the command line."""
