@@ -57,11 +57,12 @@ class TrainFlags:
     update_bl_management: bool = True
     stochastic_rounding: bool = False
     pulses: int = 0
+    side: int = 0
 
     def as_ints(self) -> list[int]:
         return [
-            int(self.fixed_bl), int(self.update_management), int(self.update_bl_management), int(self.stochastic_rounding),
-            self.pulses,
+            self.side, int(self.fixed_bl), int(self.update_management), int(self.update_bl_management),
+            int(self.stochastic_rounding), self.pulses,
         ]  # fmt: skip
 
 
@@ -86,7 +87,8 @@ _library.define(
 )
 _library.define(
     "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor(c!) counts, Tensor fields, int[] field_of,"
-    " Tensor values, Tensor shared, Tensor x, Tensor d, Tensor settings, Tensor keys, Tensor step, int device, int[] flags) -> ()"
+    " Tensor values, Tensor shared, Tensor x, Tensor d, Tensor settings, Tensor keys, Tensor train_keys, Tensor step,"
+    " int device, int[] flags) -> ()"
 )
 _library.define("exact_update_(Tensor(a!) weight, Tensor x, Tensor d, Tensor rate) -> ()")
 _library.define("random_field(Tensor keys, int purpose, Tensor step, int n, bool normal) -> Tensor")
@@ -122,11 +124,12 @@ def _mvm_fake(
 
 def _pulsed_update_cpu(
     weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, field_of: list[int], values: Tensor, shared: Tensor,
-    x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, step: Tensor, device: int, flags: list[int],
+    x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, train_keys: Tensor, step: Tensor, device: int, flags: list[int],
 ) -> None:  # fmt: skip
     _core.pulsed_update(
         device, weight.numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), shared.numpy(), counts.numpy(),
-        x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), int(step), *(bool(f) for f in flags[:4]), flags[4],
+        x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), train_keys.numpy(), int(step), flags[0],
+        *(bool(f) for f in flags[1:5]), flags[5],
         _threads(0.5 * weight.numel() * x.shape[1]),
     )  # fmt: skip
 
@@ -249,7 +252,8 @@ def mvm(
 
 def pulsed_update_(
     weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
-    shared: Tensor, x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
+    shared: Tensor, x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, train_keys: Tensor, step: Tensor, kernel: str,
+    flags: TrainFlags,
 ) -> None:  # fmt: skip
     """Update ``weight`` in place by pulse trains of a mini-batch (update.md, sections 4 to 7).
 
@@ -265,6 +269,7 @@ def pulsed_update_(
     x, d : (R, B, in) and (R, B, out) float32; inputs and errors, W moves by about -lr sum_b d_b x_b^T
     settings : (R, len(UPDATE_SETTINGS)) float32
     keys, step : as in `mvm`
+    train_keys : (R,) int64, random stream of the pulse trains, which the devices of a cell share
     kernel : name of the compiled device model
 
     Raises
@@ -284,13 +289,14 @@ def pulsed_update_(
         _check("shared", shared, (replicas, shared.shape[1]))
         _check("settings", settings, (replicas, len(UPDATE_SETTINGS)))
         _check("keys", keys, (replicas,), torch.int64)
+        _check("train_keys", train_keys, (replicas,), torch.int64)
         if apparent is not None:
             _check("apparent", apparent, (replicas, out, n_in))
         if counts is not None:
             _check("counts", counts, (replicas, 2, out, n_in), torch.int64)
     torch.ops.sim.pulsed_update_(
         weight, _EMPTY if apparent is None else apparent, _EMPTY_COUNTS if counts is None else counts, fields, field_of,
-        values, shared, x, d, settings, keys, step, device_index(kernel), flags.as_ints(),
+        values, shared, x, d, settings, keys, train_keys, step, device_index(kernel), flags.as_ints(),
     )  # fmt: skip
 
 

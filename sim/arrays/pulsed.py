@@ -41,6 +41,7 @@ class PulsedArray(Array):
     updates : sequence of R update parameters of one structure
     shape : (out, in)
     keys : R keys, from which everything random of a replica follows
+    drawn : hidden parameters of each replica, where they are not to be drawn here
     """
 
     fields: Tensor
@@ -50,12 +51,14 @@ class PulsedArray(Array):
     settings: Tensor
     reset_std: Tensor
     shared: Tensor
+    train_keys: Tensor
     apparent: Tensor | None
     counts: Tensor | None
 
     def __init__(
-        self, devices: Sequence[PulsedDevice], updates: Sequence[UpdateParameters], shape: tuple[int, int], keys: Sequence[int]
-    ) -> None:
+        self, devices: Sequence[PulsedDevice], updates: Sequence[UpdateParameters], shape: tuple[int, int],
+        keys: Sequence[int], drawn: list[dict[str, Value]] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(shape, key_tensor_of([derive_key(key, "pulses") for key in keys]))
         self.devices = list(devices)
         self.kernel = devices[0].kernel
@@ -67,7 +70,8 @@ class PulsedArray(Array):
             update.sto_round,
             PULSES[update.pulse_type],
         )
-        drawn = [
+        self.register_buffer("train_keys", self.keys.clone())
+        drawn = drawn or [
             device.draw(shape, Draws(device.construction_key(derive_key(key, "construction")), shape))
             for device, key in zip(devices, keys, strict=True)
         ]
@@ -100,7 +104,7 @@ class PulsedArray(Array):
         self.settings[:, 0] = rate
         pulsed_update_(
             self.weight, self.apparent, self.counts, self.fields, self.field_of, self.values, self.shared, x, d, self.settings,
-            self.keys, self.steps[Event.UPDATE], self.kernel, self.flags,
+            self.keys, self.train_keys, self.steps[Event.UPDATE], self.kernel, self.flags,
         )  # fmt: skip
         self.steps[Event.UPDATE] += 1
 

@@ -26,8 +26,10 @@ struct UpdateArgs {
     const float* d;         // (R, B, out)
     const float* settings;  // (R, N_UPDATE_SETTINGS)
     const long long* keys;  // (R)
+    const long long* train_keys;  // (R): of the pulse trains; devices of one cell share their trains
     u32 step;
     int replicas, batch, out, in;
+    int side;               // 0: both directions; 1: up pulses only; -1: down pulses only, given as up pulses
     bool fixed_bl, update_management, update_bl_management, stochastic_rounding;
     int pulse_type;         // PulseKind
     int threads;

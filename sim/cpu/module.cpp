@@ -80,7 +80,7 @@ std::vector<std::string> device_parameters(int index) {
 
 void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats fields, const std::vector<int>& field_of,
                    ConstFloats values, ConstFloats shared, Counts counts, ConstFloats x, ConstFloats d, ConstFloats settings, Keys keys,
-                   int64_t step, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding,
+                   Keys train_keys, int64_t step, int side, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding,
                    int pulse_type, int threads) {
     require(weight.ndim() == 3 && x.ndim() == 3 && d.ndim() == 3 && fields.ndim() == 4, "pulsed_update: rank");
     const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1), n = field_of.size();
@@ -92,15 +92,16 @@ void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats field
     require(apparent.size() == 0 || has_shape(apparent, {replicas, out, in}), "pulsed_update: apparent");
     require(shared.ndim() == 2 && shared.shape(0) == replicas && pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE,
             "pulsed_update: shared data, pulse type");
+    require(train_keys.shape(0) == replicas && side >= -1 && side <= 1, "pulsed_update: train keys, side");
     require(counts.size() == 0 || has_shape(counts, {replicas, 2, out, in}), "pulsed_update: counts");
     require(out * in < (u64(1) << 32) && threads >= 1, "pulsed_update: size");
     for (int k : field_of) require(k < static_cast<int>(fields.shape(1)), "pulsed_update: field index");
     if (weight.size() == 0 || batch == 0) return;
     const UpdateArgs args{weight.data(), apparent.size() ? apparent.data() : nullptr, fields.data(), field_of.data(), values.data(),
                           static_cast<int>(fields.shape(1)), static_cast<int>(n), shared.data(), static_cast<int>(shared.shape(1)),
-                          counts.size() ? reinterpret_cast<long long*>(counts.data()) : nullptr, x.data(), d.data(), settings.data(), data(keys),
+                          counts.size() ? reinterpret_cast<long long*>(counts.data()) : nullptr, x.data(), d.data(), settings.data(), data(keys), data(train_keys),
                           static_cast<u32>(step), static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out),
-                          static_cast<int>(in), fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
+                          static_cast<int>(in), side, fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
     nb::gil_scoped_release release;
     kernels->pulsed_update(device, args);
 }
@@ -175,7 +176,8 @@ NB_MODULE(_core, m) {
     m.def("pulsed_update", &pulsed_update, nb::arg("device"), nb::arg("weight").noconvert(), nb::arg("apparent").noconvert(),
           nb::arg("fields").noconvert(), nb::arg("field_of"), nb::arg("values").noconvert(), nb::arg("shared").noconvert(),
           nb::arg("counts").noconvert(), nb::arg("x").noconvert(),
-          nb::arg("d").noconvert(), nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("fixed_bl"),
+          nb::arg("d").noconvert(), nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("train_keys").noconvert(),
+          nb::arg("step"), nb::arg("side"), nb::arg("fixed_bl"),
           nb::arg("update_management"), nb::arg("update_bl_management"), nb::arg("stochastic_rounding"), nb::arg("pulse_type"), nb::arg("threads"));
     m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
           nb::arg("rate").noconvert(), nb::arg("threads"));

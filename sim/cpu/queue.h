@@ -19,16 +19,20 @@ struct RowScratch {
     bool drained;    // queues were drained before the end of the batch
 };
 
+// Adds the coincidences of a word of bits. `row_negative` is all ones where the row makes an up pulse of a column that is
+// not negative. With `ups_only` a coincidence that would be a down pulse is dropped.
 #if defined(__AVX512VPOPCNTDQ__)
-SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, const u32* negative, u64* queue, u64* count) {
+SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, bool ups_only, const u32* bits, const u32* negative, u64* queue, u64* count) {
+    const __m256i keep = _mm256_set1_epi32(ups_only ? 0 : -1);
     const __m256i d = _mm256_set1_epi32(static_cast<int>(row_bits));
     const __m256i up_if = _mm256_set1_epi32(static_cast<int>(row_negative));
     const __m512i one = _mm512_set1_epi64(1);
     for (int j = 0; j < n; j += 8) {
-        const __m256i hit = _mm256_and_si256(d, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + j)));
+        __m256i hit = _mm256_and_si256(d, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + j)));
         if (_mm256_testz_si256(hit, hit)) continue;
-        const __m512i c = _mm512_popcnt_epi64(_mm512_cvtepu32_epi64(hit));
         const __m256i up = _mm256_xor_si256(up_if, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(negative + j)));
+        hit = _mm256_and_si256(hit, _mm256_or_si256(up, keep));
+        const __m512i c = _mm512_popcnt_epi64(_mm512_cvtepu32_epi64(hit));
         const __m512i run = _mm512_and_si512(_mm512_sub_epi64(_mm512_sllv_epi64(one, c), one), _mm512_cvtepi32_epi64(up));
         const __m512i at = _mm512_load_si512(count + j);
         _mm512_store_si512(queue + j, _mm512_or_si512(_mm512_load_si512(queue + j), _mm512_sllv_epi64(run, at)));
@@ -36,9 +40,10 @@ SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, cons
     }
 }
 #else
-SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, const u32* negative, u64* queue, u64* count) {
+SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, bool ups_only, const u32* bits, const u32* negative, u64* queue, u64* count) {
+    const u32 keep = ups_only ? 0u : ~0u;
     for (int j = 0; j < n; ++j) {
-        u32 v = row_bits & bits[j];  // population count in plain arithmetic: vectorised on every instruction set
+        u32 v = row_bits & bits[j] & ((row_negative ^ negative[j]) | keep);  // population count in plain arithmetic: vectorised on every instruction set
         v = v - ((v >> 1) & 0x55555555u);
         v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
         const u64 c = (((v + (v >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
@@ -50,10 +55,11 @@ SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, const u32* bits, cons
 #endif
 
 // Deterministic trains: pulses number `skip` to `skip` + 30 of the round(row number * column number) of each column.
-SIM_HD void enqueue_numbers(int n, float row_number, u32 row_negative, const float* number, const u32* negative, float skip, u64* queue, u64* count) {
+SIM_HD void enqueue_numbers(int n, float row_number, u32 row_negative, bool ups_only, const float* number, const u32* negative, float skip, u64* queue, u64* count) {
     for (int j = 0; j < n; ++j) {
         const float left = round_even(row_number * number[j]) - skip;
-        const u64 c = left > 0.0f ? static_cast<u64>(left < 31.0f ? left : 31.0f) : 0;
+        const bool kept = !ups_only || (row_negative ^ negative[j]) != 0;
+        const u64 c = kept && left > 0.0f ? static_cast<u64>(left < 31.0f ? left : 31.0f) : 0;
         const u64 up = static_cast<u64>(static_cast<long long>(static_cast<int>(row_negative ^ negative[j])));
         queue[j] |= (((u64(1) << c) - 1) & up) << count[j];
         count[j] += c;

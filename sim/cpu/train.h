@@ -115,7 +115,7 @@ void draw_trains(const UpdateArgs& a, int r, int b, Lines& columns, Lines& rows)
     const TrainSettings settings{rate,      s[GRANULARITY],      s[DESIRED_BL],         s[UM_GRAD_SCALE],
                                  a.fixed_bl, a.update_management, a.update_bl_management};
     const Train train = plan_train(settings, largest_magnitude(x, a.in), largest_magnitude(d, a.out));
-    const u64 key = static_cast<u64>(a.keys[r]);
+    const u64 key = static_cast<u64>(a.train_keys[r]);
     const bool implicit = a.pulse_type == PULSES_IMPLICIT, sto_round = a.stochastic_rounding;
     const Side column{x, train.column, implicit ? s[X_RESOLUTION] : s[RESOLUTION], stream_of(key, PURPOSE_COLUMN_TRAIN), stream_of(key, PURPOSE_ROUND_COLUMN)};
     const Side row{d, train.row, implicit ? s[D_RESOLUTION] : s[RESOLUTION], stream_of(key, PURPOSE_ROW_TRAIN), stream_of(key, PURPOSE_ROUND_ROW)};

@@ -123,7 +123,9 @@ template <class Device> void make_room(const UpdateArgs& a, int r, int row, u64 
 template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, int b, Lines& columns, Lines& rows, u64& bound, RowScratch& s) {
     const int width = padded(a.in), row_width = padded(a.out);
     const u32 flip = a.settings[static_cast<size_t>(r) * N_UPDATE_SETTINGS + LEARNING_RATE] < 0.0f ? ~0u : 0u;
-    const u32 row_negative = rows.sample_negative(b)[row] ^ flip;
+    // one-sided: only coincidences of that direction, as up pulses
+    const u32 row_negative = rows.sample_negative(b)[row] ^ flip ^ (a.side < 0 ? ~0u : 0u);
+    const bool ups_only = a.side != 0;
     bool any_pulse = false;
     if (a.pulse_type != PULSES_STOCHASTIC) {
         const float number = rows.sample_numbers(b)[row];
@@ -131,7 +133,7 @@ template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, i
         for (int j = 0; j < width; ++j) most = maximum(most, round_even(number * columns.sample_numbers(b)[j]));
         for (float skip = 0.0f; skip < most; skip += 31.0f) {
             make_room<Device>(a, r, row, 31, bound, s);
-            enqueue_numbers(width, number, row_negative, columns.sample_numbers(b), columns.sample_negative(b), skip, s.queue, s.count);
+            enqueue_numbers(width, number, row_negative, ups_only, columns.sample_numbers(b), columns.sample_negative(b), skip, s.queue, s.count);
             any_pulse = true;
         }
         return any_pulse;
@@ -140,7 +142,7 @@ template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, i
         const u32 row_bits = rows.sample_bits(b)[static_cast<size_t>(word) * row_width + row];
         if (!row_bits) continue;
         make_room<Device>(a, r, row, static_cast<u64>(__builtin_popcount(row_bits)), bound, s);
-        enqueue(width, row_bits, row_negative, columns.sample_bits(b) + static_cast<size_t>(word) * width, columns.sample_negative(b),
+        enqueue(width, row_bits, row_negative, ups_only, columns.sample_bits(b) + static_cast<size_t>(word) * width, columns.sample_negative(b),
                 s.queue, s.count);
         any_pulse = true;
     }

@@ -37,7 +37,7 @@ def update_args() -> list[object]:
     counts = torch.empty(0, dtype=torch.int64)
     return [
         array.weight, apparent, counts, array.fields, array.field_of, array.values, array.shared, x, d, array.settings,
-        array.keys, array.steps[0], device, flags,
+        array.keys, array.train_keys, array.steps[0], device, flags,
     ]  # fmt: skip
 
 
