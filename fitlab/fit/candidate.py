@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,7 @@ class Candidate:
     starts, mean : start values and mean trajectory of `stored`
     r2, nrmse : of that trajectory
     reasons : parameter to the reason why it has no standard error
+    profiles : 95 % profile-likelihood intervals of parameters whose likelihood is not quadratic
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Candidate:
     r2: float
     nrmse: float
     reasons: dict[str, str]
+    profiles: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -30,7 +30,8 @@ def _estimates(c: Candidate, limits: dict[str, float]) -> tuple[dict[str, ps.Est
             scale = values["dw_min"] if name == "write_noise_std" else 1.0
             out[name] = ps.Estimate(value=0.0, reason="none found; 95 % upper limit in `high`", high=limit / scale)
         elif name in error:
-            out[name] = ps.Estimate(value=value, error=float(error[name]))
+            low, high = c.profiles.get(name, (None, None))
+            out[name] = ps.Estimate(value=value, error=float(error[name]), low=low, high=high)
         else:
             reason = c.reasons.get(name) or c.reasons.get({"write_noise_std": "read_noise"}.get(name, "")) or "fixed"
             out[name] = ps.Estimate(value=value, reason=reason)

@@ -70,12 +70,16 @@ def paule_mandel(values: ArrayLike, errors: ArrayLike) -> Spread:
     weight = 1 / (s**2 + tau2)
     tau = float(np.sqrt(tau2))
     error = float(np.sqrt(2 / np.sum(weight**2)) / (2 * tau)) if tau > 0 else None
+    upper_end, lower_end = float(np.sqrt(solve(lower))), float(np.sqrt(solve(upper)))
+    if tau == 0:
+        # values closer together than their errors leave the Q profile empty: the limit of tau^2's own normal error at 0
+        upper_end = max(upper_end, float(np.sqrt(1.645 * np.sqrt(2 / np.sum(weight**2)))))
     return Spread(
         float(np.sum(weight * x) / np.sum(weight)),
         float(1 / np.sqrt(np.sum(weight))),
         tau,
         error,
-        float(np.sqrt(solve(upper))),
-        float(np.sqrt(solve(lower))),
+        lower_end,
+        upper_end,
         n,
     )

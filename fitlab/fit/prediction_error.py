@@ -142,12 +142,13 @@ def fit_prediction_error(
     adjust: Adjust | None = None,
     tries: int = 1,
     fixed: frozenset[str] = frozenset(),
+    noise: dict[str, float] | None = None,
 ) -> PredictionError:
-    """Maximum likelihood from the mean parameters of an output-error fit."""
+    """Maximum likelihood from the mean parameters of an output-error fit, and from given noises or the best of a grid."""
     best: tuple[Minimum, Space] | None = None
     evaluations = 0
-    for noise in noise_starts(model, mult_noise, mean, trace, tries):
-        parameters = make_parameters(model, {**mean, **noise}, fixed=fixed)
+    for begin in [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries):
+        parameters = make_parameters(model, {**mean, **begin}, fixed=fixed)
         if adjust is not None:
             adjust(parameters)
         space = Space(parameters, log=_LOG)

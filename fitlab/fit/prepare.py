@@ -100,7 +100,7 @@ def window(response: xr.Dataset) -> Window:
             f"{unit}; pulses did not change the device, so there is nothing to fit"
         )
     if high - low <= 0.02 * spread:
-        if high < low:
+        if low - high > 0.3 * float(np.quantile(every, 0.98) - np.quantile(every, 0.02)):
             raise FitError(
                 f"{response.attrs['source']}: up pulses lower the value (ramps "
                 f"end at {high:.4g} {unit} after up pulses, {low:.4g} "

@@ -18,6 +18,7 @@ from .device import Diagnosis, candidates, diagnose
 from .models import MODELS, Model, device_fields
 from .population import Spread, paule_mandel
 from .prepare import DeviceTrace, Window, prepare
+from .profile import with_profiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -121,8 +122,9 @@ def fit(
         )
     live, live_fitted = [devices[i] for i in alive], [fitted[i] for i in alive]
     comparison, which = compare(live_fitted)
-    chosen = [row[which] for row in live_fitted]
-    diagnoses = [diagnose(c, d) for c, d in zip(chosen, live, strict=True)]
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        chosen = list(pool.map(lambda pair: with_profiles(pair[0][which], pair[1].trace), zip(live_fitted, live, strict=True)))
+        diagnoses = list(pool.map(diagnose, chosen, live))
     spreads, notes = population(chosen)
     warnings = [*map(str, response.attrs["warnings"]), *_merge(live, diagnoses), *notes]
     if dead:

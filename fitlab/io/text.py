@@ -46,7 +46,8 @@ def load(path: str | Path) -> Source:
     except OSError as error:
         raise ReadError(f"the file cannot be opened: {error.strerror}", file=str(path)) from None
     digest = hashlib.sha256(data).hexdigest()
-    data = data.rstrip(b"\x00")
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.rstrip(b"\x00")
     if not data.strip():
         raise ReadError("the file is empty", file=path.name)
     text, encoding = _decode(data, path.name)

@@ -38,10 +38,7 @@ _UNIT = {
     "au": "norm",
     "arb": "norm",
     "arb.": "norm",
-    "1": "norm",
     "%": "%",
-    "pulses": "norm",
-    "#": "norm",
 }
 _MICRO = str.maketrans({"\u00b5": "u", "\u03bc": "u"})
 

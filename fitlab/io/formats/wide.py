@@ -37,6 +37,8 @@ def read(reading: Reading) -> list[Run]:
         `columns` was not given: devices or cycles.
     """
     values, roles, options = reading.roles.values, reading.roles, reading.options
+    unit, factor = unit_of(reading.table, values, reading.origin, options)
+    reading.origin.unit = unit
     if options.columns not in ("devices", "cycles"):
         raise ReadError(
             f"{len(values)} columns of reads may be {len(values)} devices or "
@@ -44,8 +46,6 @@ def read(reading: Reading) -> list[Run]:
             "devices or --columns cycles",
             file=reading.table.source.name,
         )
-    unit, factor = unit_of(reading.table, values, reading.origin, reading.options)
-    reading.origin.unit = unit
     reading.origin.assumptions.append(f"columns are {options.columns}, as given by the user")
     names = [c.header.name or f"column {c.number}" for c in values]
     seen: Counter[str] = Counter()

@@ -1,0 +1,141 @@
+"""The command line: what it writes, its exit codes, what it imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fitlab.parameters import load
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "data" / "reram_8cells.csv"
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "fitlab.cli", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Two devices of the example."""
+    folder = tmp_path_factory.mktemp("cli")
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    (folder / "two.csv").write_text(
+        "\n".join(lines[:2] + [x for x in lines if x.startswith(("R01", "R02"))]) + "\n", encoding="utf-8"
+    )
+    return folder
+
+
+def test_fit_writes_a_set_and_a_figure_and_show_reads_them(small, tmp_path):
+    done = run(
+        "fit", small / "two.csv", "--model", "SoftBoundsReference", "-o", "cell.toml", "--figure", "cell.svg", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "dw_min" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cell.svg", "cell.toml"]
+    document = load(tmp_path / "cell.toml")
+    assert document.device.model == "SoftBoundsReferenceDevice"
+    assert document.protocol.devices == 2
+    shown = run("show", "cell.toml", "--figure", "device.png", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert f"{document.parameters['dw_min'].value:.4g}" in shown.stdout
+    assert (tmp_path / "device.png").stat().st_size > 1000
+
+
+def test_show_prints_presets_and_measurements(small, tmp_path):
+    preset = run("show", "ReRamSBPresetDevice", cwd=tmp_path)
+    assert preset.returncode == 0, preset.stderr
+    assert "SoftBoundsReferenceDevice" in preset.stdout
+    data = run("show", small / "two.csv", cwd=tmp_path)
+    assert data.returncode == 0, data.stderr
+    assert "2 device(s)" in data.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "none.csv"], "none.csv: there is no such file"),
+        (["fit", "{data}", "--model", "Banana"], "no such model; choose from auto"),
+        (["fit", "{data}", "--figure", "a.gif"], "figures are written as .svg, .png or .pdf"),
+        (["fit", "{data}", "-o", "{data}"], "is one of the input files"),
+        (["fit", "{data}", "-o", "no/where.toml"], "does not exist; make it or choose another"),
+        (["fit", "{data}", "--columns", "rows"], "--columns rows: use devices or cycles"),
+        (["fit", "{data}", "--read-voltage", "3 apples"], "is not a quantity in V; write for example '0.1 V'"),
+        (["fit", "{data}", "--read-voltage", "0"], "use a voltage that is not zero"),
+        (["fit", "{data}", "--map", "value"], "write ROLE=COLUMN"),
+        (["fit", "{data}", "--map", "value=nope"], "there is no column 'nope'"),
+        (["fit", "{data}", "--format", "tape"], "there is no such format"),
+        (["show", "NoSuchDevice"], "is neither a file nor a preset"),
+        (["show", "none.toml"], "there is no such file"),
+        (["fit"], "Missing argument"),
+        (["fitt"], "No such command"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(small, tmp_path, arguments, message):
+    done = run(*(a.replace("{data}", str(small / "two.csv")) for a in arguments), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr + done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_ours_is_not_replaced(small, tmp_path):
+    (tmp_path / "notes.toml").write_text("mine = true\n", encoding="utf-8")
+    done = run("fit", small / "two.csv", "-o", "notes.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is no parameter set; choose another name" in done.stderr
+    assert (tmp_path / "notes.toml").read_text(encoding="utf-8") == "mine = true\n"
+
+
+def test_a_fault_of_the_program_is_exit_code_1_without_traceback(tmp_path):
+    code = (
+        "import fitlab.io, fitlab.cli, sys\n"
+        "def broken(*a, **k): raise RuntimeError('boom')\n"
+        "fitlab.io.read = broken\n"
+        f"sys.argv = ['fitlab', 'show', {str(EXAMPLE)!r}]\n"
+        "fitlab.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "Internal error: RuntimeError: boom" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_everything_or_says_what_is_missing(tmp_path):
+    done = run("doctor", cwd=tmp_path)
+    assert done.returncode == (1 if "missing:" in done.stdout else 0)
+    assert "compiled core: present" in done.stdout
+    assert "torch threads" in done.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nsys.argv = ['fitlab', '--help']\n"
+        "import fitlab.cli\n"
+        "try:\n    fitlab.cli.main()\nexcept SystemExit as done:\n    assert done.code in (0, None)\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'pandas', 'xarray', 'matplotlib', 'pint', 'lmfit', 'zarr', 'dask', 'distributed', 'pydantic'}\n"
+        "found = heavy & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for command in ("fit", "show", "doctor", "study"):
+        assert command in done.stdout
+
+
+def test_a_fit_does_without_torch_and_pyplot(small, tmp_path):
+    code = (
+        "import sys\nfrom fitlab.io import read\nfrom fitlab.fit import fit, parameter_set\n"
+        f"document = parameter_set(fit(read({str(small / 'two.csv')!r}), 'SoftBoundsReference'))\n"
+        f"document.save({str(tmp_path / 'x.toml')!r})\n"
+        "found = {'torch', 'matplotlib.pyplot', 'zarr', 'distributed'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,286 @@
+"""Readers: real files as their descriptions say, and every way in which a plain table is written."""
+
+import numpy as np
+import pytest
+
+from fitlab.io import Options, read
+from fitlab.io.numbers import parse
+from fitlab.io.units import parse_header, quantity
+from tests.fitlab.shared import measured
+
+UP = np.round(np.linspace(10.0, 20.0, 12), 3)
+DOWN = UP[::-1] - 0.3
+
+
+def write(tmp_path, text, name="cell.csv", encoding="utf-8"):
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def signed(unit="G (uS)", separator=",", comma=False, directions=("1", "-1")):
+    lines = [f"pulse{separator}direction{separator}{unit}"]
+    for k, v in enumerate([*UP, *DOWN]):
+        word = directions[0] if k < 12 else directions[1]
+        number = f"{v:.3f}".replace(".", ",") if comma else f"{v:.3f}"
+        lines.append(separator.join([str(k + 1), word, number]))
+    return lines
+
+
+def test_gong_is_read_as_described():
+    response = read(measured("aihwkit_gong2018/gong_et_al.csv"))
+    assert response.sizes == {"device": 1, "cycle": 1, "pulse": 2000}
+    value = response["value"].values[0, 0]
+    assert (value[0], value[999], value[1000], value[-1]) == (-0.84444, 1.0667, 0.76667, -1.3556)
+    assert (value[:1000].min(), value[:1000].max()) == (-1.2778, 1.4111)
+    assert (value[1000:].min(), value[1000:].max()) == (-1.3556, 1.3556)
+    assert response.attrs["unit"] == "norm"
+    assert not np.isfinite(response["conductance"].values).any()
+    assert response["restart"].values[0, 0].nonzero()[0].tolist() == [0, 1000]
+    assert (response.attrs["reads_up"], response.attrs["reads_down"], response.attrs["flagged"]) == (1000, 1000, 0)
+
+
+def test_taox_is_read_as_described():
+    paths = [measured("crosssim_taox_sandia/reset.csv"), measured("crosssim_taox_sandia/set.csv")]
+    response = read(paths, Options(columns="cycles", read_voltage_V=0.1))
+    assert response.sizes["device"] == 1
+    assert (response.attrs["reads_up"], response.attrs["reads_down"]) == (7362, 6055)
+    g = response["conductance"].values
+    assert np.nanmin(g) == pytest.approx(1605.7e-6, rel=1e-4)
+    assert np.nanmax(g) == pytest.approx(2485.1e-6, rel=1e-4)
+    up = (response["direction"].values > 0).sum(axis=2)[0]
+    assert sorted(set(up[:39])) == list(range(185, 193))[: len(set(up[:39]))] or (up[:39].min(), up[:39].max()) == (185, 192)
+    down = (response["direction"].values < 0).sum(axis=2)[0]
+    assert (down.min(), down.max()) == (149, 153)
+
+
+def test_neurosim_pair_is_reversed_and_keeps_its_abscissa():
+    response = read([measured("neurosim_ag_asi/ltp.csv"), measured("neurosim_ag_asi/ltd.csv")])
+    assert response.attrs["unit"] == "S"
+    assert any("reversed" in w for w in response.attrs["warnings"])
+    value = response["value"].values[0, 0]
+    assert len(value) == 91 + 78
+    assert np.nanmax(value[:91]) == pytest.approx(41.77e-9, rel=1e-3)
+    count = response["count"].values[0, 0]
+    assert count[1:91].sum() == 97
+    assert value[91] > value[-1]
+
+
+@pytest.mark.parametrize(
+    ("header", "unit", "factor"),
+    [
+        ("I (A)", "A", 1), ("I[uA]", "A", 1e-6), ("I / A", "A", 1), ("I_A", "A", 1), ("Conductance (µS)", "S", 1e-6),
+        ("G (\u03bcS)", "S", 1e-6), ("G (Â\u00b5S)", "S", 1e-6), ("conductance_S", "S", 1), ("R (kOhm)", "ohm", 1e3),
+        ("R [MΩ]", "ohm", 1e6), ("resistance (ohm)", "ohm", 1), ("current in nA", "A", 1e-9), ("G (mS)", "S", 1e-3),
+        ("value (counts)", "counts", 1), ("pulse", None, 1), ("dev 1", None, 1), ("w (a.u.)", "norm", 1),
+    ],
+)  # fmt: skip
+def test_headers_tell_units(header, unit, factor):
+    found = parse_header(header)
+    assert found.unit == unit
+    assert found.factor == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("cell", "comma", "value"),
+    [
+        ("1.5", False, 1.5), ("-2e-6", False, -2e-6), ("1,5", True, 1.5), ("3,41E-07", True, 3.41e-7), ("1.234,5", True, 1234.5),
+        ("1'234.5", False, 1234.5), ("1,234.5", False, 1234.5), ("1.2D-3", False, 1.2e-3), ("\u22121.5", False, -1.5),
+        ("1.2k", False, 1200), ("3.3u", False, 3.3e-6), ("2M2", False, 2.2e6), ("470n", False, 470e-9), ("1.5x10^3", False, 1500),
+        ("NAI 1.5E-06", False, 1.5e-6), ("+4", False, 4), (".5", False, 0.5),
+    ],
+)  # fmt: skip
+def test_cells_are_numbers(cell, comma, value):
+    assert parse(cell, decimal_comma=comma)[0] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "flag"),
+    [("", 1), ("NaN", 1), ("#N/A", 1), ("--", 1), ("9.91E+37", 2), ("9.9E37", 8), ("-999", 2), ("7E22", 8), ("inf", 4)],
+)
+def test_codes_are_no_numbers(cell, flag):
+    value, found = parse(cell)
+    assert np.isnan(value)
+    assert found == flag
+
+
+def test_text_is_no_number():
+    assert parse("abc") is None
+    assert parse("1.2.3") is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends_change_nothing(tmp_path, encoding, end):
+    text = end.join(["# Meßplatz 3", *signed("G (µS)")])
+    response = read(write(tmp_path, text, encoding=encoding))
+    np.testing.assert_allclose(response["conductance"].values[0, 0], np.r_[UP, DOWN] * 1e-6)
+    assert response.attrs["reader"].startswith("trace")
+
+
+@pytest.mark.parametrize(
+    ("separator", "comma"), [(",", False), (";", False), ("\t", False), (";", True), ("\t", True), (" ", False)]
+)
+def test_separators_and_decimal_signs_change_nothing(tmp_path, separator, comma):
+    unit = "G_uS" if separator == " " else "G (uS)"
+    response = read(write(tmp_path, "\n".join(signed(unit, separator, comma))))
+    np.testing.assert_allclose(response["conductance"].values[0, 0], np.r_[UP, DOWN] * 1e-6)
+    np.testing.assert_array_equal(response["direction"].values[0, 0], np.repeat([1, -1], 12))
+
+
+@pytest.mark.parametrize("words", [("up", "down"), ("SET", "RESET"), ("P", "D"), ("+1", "-1"), ("LTP", "LTD")])
+def test_directions_in_words(tmp_path, words):
+    response = read(write(tmp_path, "\n".join(signed(directions=words))))
+    np.testing.assert_array_equal(response["direction"].values[0, 0], np.repeat([1, -1], 12))
+
+
+def test_one_column_takes_its_directions_from_the_response(tmp_path):
+    rng = np.random.default_rng(31)
+    values = np.r_[np.linspace(0, 1, 60), np.linspace(1, 0.1, 50), np.linspace(0.1, 0.9, 40)] + 0.03 * rng.standard_normal(150)
+    response = read(write(tmp_path, "\n".join(f"{v:.5f}" for v in values)))
+    direction = response["direction"].values[0, 0]
+    expected = np.repeat([1, -1, 1], [60, 50, 40])
+    assert np.mean(direction == expected) > 0.95
+    assert any("from the response" in a for a in response.attrs["assumptions"])
+
+
+def test_pulse_voltage_gives_directions_even_if_positive_lowers(tmp_path):
+    lines = ["n;Puls [V];I [A];Vread [V]"]
+    lines += [f"{k + 1};{'1,2' if k < 12 else '-1,2'};{v:.3f}E-6;0,1".replace(".", ",") for k, v in enumerate([*DOWN, *UP])]
+    response = read(write(tmp_path, "\n".join(lines)))
+    np.testing.assert_array_equal(response["direction"].values[0, 0], np.repeat([-1, 1], 12))
+    np.testing.assert_allclose(response["conductance"].values[0, 0], np.r_[DOWN, UP] * 1e-5)
+    assert any("lower the conductance" in w for w in response.attrs["warnings"])
+
+
+@pytest.mark.parametrize("note", ["# read at 0.1 V, current in A", "# Vread = 100 mV; current in A", "# V_R: 0.1V, current (A)"])
+def test_wide_file_with_notes(tmp_path, note):
+    lines = [note, "pulse,direction,d01,d02,d03"]
+    for k in range(24):
+        v = np.r_[UP, DOWN][k] * 1e-6
+        last = "" if k > 20 else f"{v * 1.2:.4e}"
+        lines.append(f"{k + 1},{1 if k < 12 else -1},{v:.4e},{v * 1.1:.4e},{last}")
+    path = write(tmp_path, "\n".join(lines))
+    response = read(path, Options(columns="devices"))
+    assert list(response["device"].values) == ["d01", "d02", "d03"]
+    assert response.attrs["unit"] == "A"
+    assert response.attrs["read_voltage_V"] == pytest.approx(0.1)
+    np.testing.assert_allclose(response["conductance"].values[1, 0], np.r_[UP, DOWN] * 1.1e-5, rtol=1e-3)
+    assert (response["flag"].values[2, 0] == 128).sum() == 3
+    cycles = read(path, Options(columns="cycles"))
+    assert cycles.sizes["device"] == 1
+    assert cycles.sizes["cycle"] == 3
+
+
+def test_long_file_with_cycles_continues_the_state(tmp_path):
+    lines = ["device,cycle,pulse,direction,R (kohm)"]
+    for device in ("a", "b"):
+        for cycle in (1, 2):
+            for k, v in enumerate([*UP, *DOWN]):
+                lines.append(f"{device},{cycle},{k % 12 + 1},{'up' if k < 12 else 'down'},{1e3 / v:.5f}")
+    response = read(write(tmp_path, "\n".join(lines)))
+    assert response.sizes == {"device": 2, "cycle": 2, "pulse": 24}
+    np.testing.assert_allclose(response["conductance"].values[1, 1], np.r_[UP, DOWN] * 1e-6, rtol=1e-4)
+    assert response["restart"].values.sum() == 2
+    assert (response["count"].values == 1).all()
+
+
+def test_pulses_between_reads_are_counted(tmp_path):
+    lines = ["pulse,direction,G (uS)"] + [f"{5 * k},{1 if k else 0},{v}" for k, v in enumerate(UP)]
+    response = read(write(tmp_path, "\n".join(lines)))
+    np.testing.assert_array_equal(response["count"].values[0, 0, 1:], 5)
+
+
+def test_columns_are_chosen_by_the_user(tmp_path):
+    lines = ["t (s),gate,drain (uS),leak (uS)"] + [
+        f"{k},{'up' if k < 12 else 'down'},{v},{0.001 * k}" for k, v in enumerate([*UP, *DOWN])
+    ]
+    response = read(write(tmp_path, "\n".join(lines)), Options(mapping={"value": "drain (uS)", "direction": "gate"}))
+    np.testing.assert_allclose(response["conductance"].values[0, 0], np.r_[UP, DOWN] * 1e-6)
+
+
+def test_same_bytes_give_the_same_record_and_copies_are_dropped(tmp_path):
+    a = write(tmp_path, "\n".join(signed()), "a.csv")
+    b = write(tmp_path, "\n".join(signed()), "b (1).csv")
+    assert read(a).identical(read(a))
+    both = read([a, b])
+    assert both.sizes["device"] == 1
+    assert any("same content" in w for w in both.attrs["warnings"])
+
+
+def test_several_files_are_several_devices(tmp_path):
+    a = write(tmp_path, "\n".join(signed()), "left.csv")
+    b = write(tmp_path, "\n".join([*signed()[:-1], "24,-1,10.5"]), "right.csv")
+    assert list(read([a, b])["device"].values) == ["left", "right"]
+
+
+def test_quantities_are_in_words():
+    assert quantity("100 mV", "V", "--read-voltage") == pytest.approx(0.1)
+    assert quantity("0.1V", "V", "--read-voltage") == pytest.approx(0.1)
+    assert quantity("0.2", "V", "--read-voltage") == 0.2
+
+
+BROKEN = {
+    "empty": ("", r"cell.csv: the file is empty"),
+    "only comments": ("# nothing\n# here\n", r"no table, only comments"),
+    "no numbers": ("a,b\nc,d\ne,f\ng,h\ni,j\nk,l\n", r"no rows of numbers"),
+    "text in a number": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)) + "9,1,oops\n", r"cell.csv:11:3: 'oops' of column 'G \(uS\)' is not a number"),
+    "one pulse": ("pulse,direction,G (uS)\n1,1,10.5\n", r"has 1 read\(s\), at least 5"),
+    "four reads": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{k}.5\n" for k in range(4)), r"cell.csv:2:3: the trace has 4 read"),
+    "all missing": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,NaN\n" for k in range(9)), r"no column of reads|0 read"),
+    "a third missing": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{'NaN' if k % 3 == 0 else 1.5 + k}\n" for k in range(30)), r"10 of 30 reads .* more than a fifth"),
+    "wrong unit": ("pulse,direction,G (kg)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)), r"unit 'kg'"),
+    "seconds": ("pulse,direction,G (s)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)), r"is in s, which is no response"),
+    "bad direction": ("pulse,direction,G (uS)\n" + "".join(f"{k},{'sideways' if k == 5 else 'up'},{k}.5\n" for k in range(9)), r"cell.csv:7:2: 'sideways' .* is not a direction"),
+    "too many fields": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)) + "9,1,3.5,8,9\n", r"cell.csv:11:4: 5 fields"),
+    "header too long": ("a,b,c,d,e\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)), r"cell.csv:2: 3 fields, but the header names 5"),
+    "wide, unsaid": ("d1,d2,d3\n" + "".join(f"{k}.1,{k}.2,{k}.3\n" for k in range(9)), r"--columns devices or --columns cycles"),
+    "decimal commas between commas": ("".join(f"0,{k:03d},0,{k + 7:03d}\n" for k in range(20)), r"separator or the decimal sign"),
+    "mixed decimal signs": ("".join(f"{k};1,5;2.5\n" for k in range(9)), r"cell.csv:1: .*mixed"),
+    "different units": ("d1 (uS),d2 (A),d3 (uS)\n" + "".join(f"{k}.1,{k}.2,{k}.3\n" for k in range(9)), r"have different units"),
+    "binary": ("PK\x03\x04 rubbish", r"binary file"),
+    "text column of reads": ("device,value\n" + "a,high\n" * 9, r"no rows of numbers|holds text|no column of reads"),
+    "cycle not whole": ("cycle,G (uS)\n" + "".join(f"{1.5 if k == 3 else 1},{k}.5\n" for k in range(9)), r"cell.csv:5:1: '1.5' .* not a cycle number"),
+    "constant": ("pulse,direction,G (uS)\n" + "".join(f"{k},{1 if k < 10 else -1},7.5\n" for k in range(20)), r"constant|no column of reads"),
+    "swapped": ("up,down\n" + "".join(f"{20 - k}.5,{k}.5\n" for k in range(20)), r"directions are probably swapped"),
+    "too short a column": ("up,down\n" + "".join(f"{k}.5,{20 - k}.5\n" for k in range(3)) + "".join(f"{k}.5,\n" for k in range(3, 12)), r"the down ramp has 3 read"),
+    "only zeros": ("0\n" * 30, r"constant"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_get_one_sentence(tmp_path, name):
+    """Place and remedy, no traceback, from reading and fitting alike."""
+    from fitlab.errors import FitlabError
+    from fitlab.fit import fit
+
+    text, message = BROKEN[name]
+    with pytest.raises(FitlabError, match=message) as caught:
+        fit(read(write(tmp_path, text)), "ConstantStep")
+    assert "cell.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(mapping={"value": "nope"}), "no column 'nope'; the columns are pulse, direction, G"),
+        (Options(mapping={"colour": "pulse"}), "no role 'colour'; roles are device"),
+        (Options(format="xls"), "no such format; choose from long"),
+        (Options(format="long", mapping={"value": "direction"}), "up"),
+    ],
+)
+def test_options_that_do_not_fit_the_file(tmp_path, options, message):
+    from fitlab.errors import ReadError
+
+    with pytest.raises(ReadError, match=message):
+        read(write(tmp_path, "\n".join(signed(directions=("up", "down")))), options)
+
+
+def test_files_that_are_not_there(tmp_path):
+    from fitlab.errors import ReadError
+
+    with pytest.raises(ReadError, match="no such file"):
+        read(tmp_path / "none.csv")
+    with pytest.raises(ReadError, match="this is a folder"):
+        read(tmp_path)
