@@ -83,6 +83,10 @@ class Array(nn.Module):
         """Hidden parameters by their standard names, each (R, out, in)."""
         return {}
 
+    def pulse_counts(self) -> Tensor | None:
+        """Pulses down and up of each crosspoint so far, (R, ..., 2, out, in); None where they are not counted."""
+        return None
+
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
         return 4

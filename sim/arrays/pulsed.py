@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sim.arrays.array import Array, Draw, Event
-from sim.configs.enums import PulseType
+from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
-from sim.ops import UPDATE_SETTINGS, TrainFlags, device_parameters, key_tensor_of, pulsed_update_
+from sim.ops import device_parameters, key_tensor_of, pulsed_update_
 from sim.random import Draws, derive_key
 
 __all__ = ["PulsedArray"]
 
-PULSES = {
-    PulseType.STOCHASTIC_COMPRESSED: 0,
-    PulseType.STOCHASTIC: 0,
-    PulseType.MEAN_COUNT: 1,
-    PulseType.DETERMINISTIC_IMPLICIT: 2,
-    PulseType.NONE_WITH_DEVICE: 3,
-}
 SLOW = ("decay_scales", "diffusion_rates", "reset_bias", "drift_nu", "reference")
 """Hidden parameters of the operators beside the pulse; `reference` relates the weight to the device's bounds."""
 
@@ -62,15 +56,7 @@ class PulsedArray(Array):
         super().__init__(shape, key_tensor_of([derive_key(key, "pulses") for key in keys]))
         self.devices = list(devices)
         self.kernel = devices[0].kernel
-        update = updates[0]
-        self.flags = TrainFlags(
-            update.fixed_bl,
-            update.update_management or update.update_bl_management,
-            update.update_bl_management,
-            update.sto_round,
-            PULSES[update.pulse_type],
-        )
-        self.register_buffer("train_keys", self.keys.clone())
+        self.trains = Trains(updates, [derive_key(key, "trains") for key in keys])
         drawn = drawn or [
             device.draw(shape, Draws(device.construction_key(derive_key(key, "construction")), shape))
             for device, key in zip(devices, keys, strict=True)
@@ -81,17 +67,13 @@ class PulsedArray(Array):
         self.slow_of, slow, slow_values = _packed([_slow_values(d) for d in drawn], shape)
         self.register_buffer("slow_fields", slow)
         self.register_buffer("slow_values", slow_values)
-        noises = [device.write_noise for device in devices]
-        rows = [
-            [0.0, device.granularity(), u.desired_bl, u.um_grad_scale, _bin_width(u.res), _bin_width(u.x_res_implicit),
-             _bin_width(u.d_res_implicit), device.dw_min_std, noise]
-            for device, u, noise in zip(devices, updates, noises, strict=True)
-        ]
-        self.register_buffer("settings", torch.tensor(rows, dtype=torch.float32))
+        noises = [[device.dw_min_std, device.write_noise] for device in devices]
+        self.register_buffer("noise", torch.tensor(noises, dtype=torch.float32))
+        self.register_buffer("granularity", torch.tensor([device.granularity() for device in devices]))
         self.register_buffer("shared", torch.tensor([device.shared() for device in devices], dtype=torch.float32))
         counting = any(device.count_pulses for device in devices)
         self.register_buffer("counts", torch.zeros(len(devices), 2, *shape, dtype=torch.int64) if counting else None)
-        self.register_buffer("apparent", torch.zeros_like(self.weight) if any(n > 0 for n in noises) else None)
+        self.register_buffer("apparent", torch.zeros_like(self.weight) if any(write > 0 for _, write in noises) else None)
         self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
 
     def read(self) -> Tensor:
@@ -101,12 +83,22 @@ class PulsedArray(Array):
         self._store(weight, Event.SET)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
-        self.settings[:, 0] = rate
-        pulsed_update_(
-            self.weight, self.apparent, self.counts, self.fields, self.field_of, self.values, self.shared, x, d, self.settings,
-            self.keys, self.train_keys, self.steps[Event.UPDATE], self.kernel, self.flags,
-        )  # fmt: skip
+        self.pulse(x, d, rate, self.trains, self.granularity, self.steps[Event.UPDATE])
         self.steps[Event.UPDATE] += 1
+
+    def pulse(
+        self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0
+    ) -> None:
+        """Pulses of given trains: x (R, B, in), d (R, B, out), rate and granularity (R,).
+
+        ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell).
+        """
+        ends = rate.unsqueeze(1), granularity.unsqueeze(1)
+        settings = torch.cat([*ends, trains.settings, self.noise], dim=1)
+        pulsed_update_(
+            self.weight, self.apparent, self.counts, self.fields, self.field_of, self.values, self.shared, x, d, settings,
+            self.keys, trains.keys, step, self.kernel, replace(trains.flags, side=side),
+        )  # fmt: skip
 
     def end_step(self) -> None:
         diffusing = [device.diffusion > 0 for device in self.devices]
@@ -117,6 +109,13 @@ class PulsedArray(Array):
         if any(decaying):
             target = self._slow("reset_bias")
             self._store((self.weight - target) * self._slow("decay_scales") + target, Event.DECAY, decaying)
+
+    def reset_where(self, chosen: Tensor) -> None:
+        """Reset the crosspoints of a mask (R, out, in)."""
+        self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET)
+
+    def pulse_counts(self) -> Tensor | None:
+        return self.counts
 
     def _reset_value(self) -> Tensor:
         return self._slow("reset_bias") + self.reset_std * self._normal(Event.RESET)
@@ -147,7 +146,7 @@ class PulsedArray(Array):
         self.weight.copy_(torch.where(having_it, clipped, self.weight))
         if self.apparent is not None:
             noisy = [event is not Event.SET or getattr(device, "apply_write_noise_on_set", True) for device in self.devices]
-            std = self.settings[:, UPDATE_SETTINGS.index("write_noise")].reshape(-1, 1, 1) * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
+            std = self.noise[:, 1].reshape(-1, 1, 1) * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
             shown = self.weight + std * self._normal(event, Draw.WRITE_NOISE)
             self.apparent.copy_(torch.where(having_it, shown, self.apparent))
         self.steps[event] += 1
@@ -166,11 +165,6 @@ class PulsedArray(Array):
             return self._all(names.index(name))
         k = self.slow_of[SLOW.index(name)]
         return self.slow_fields[:, k] if k >= 0 else self.slow_values[:, SLOW.index(name)].reshape(-1, 1, 1)
-
-
-def _bin_width(resolution: float) -> float:
-    """Width of a bin from a width (up to 1) or a number of bins (above 1); 0 = continuous."""
-    return 0.0 if resolution <= 0 else 1.0 / resolution if resolution > 1 else resolution
 
 
 def _kernel_values(kernel: str, drawn: dict[str, Value]) -> list[Value]:

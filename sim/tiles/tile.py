@@ -196,6 +196,22 @@ class Tile(nn.Module):
         """Hidden parameters of the devices by their standard names, each (out, in), or (R, out, in)."""
         return {name: (v if self.replicated else v[0]).clone() for name, v in self.array.hidden().items()}
 
+    def pulse_counts(self) -> dict[str, Tensor]:
+        """Pulses that each device got, ``down`` and ``up``: (out, in), or (devices, out, in) in a cell, after R if replicated.
+
+        Pulses that a bound absorbed count too (endurance).
+
+        Raises
+        ------
+        ConfigError
+            If the devices do not count: ``count_pulses`` is off.
+        """
+        counts = self.array.pulse_counts()
+        if counts is None:
+            raise ConfigError("pulses are not counted here: set device.count_pulses before the tile is made", field="device.count_pulses")
+        shown = counts if self.replicated else counts[0]
+        return {name: shown.select(-3, k).clone() for k, name in enumerate(("down", "up"))}
+
     def reset_columns(self, start: int = 0, n: int = -1, probability: float = 1.0) -> None:
         """Reset columns ``start .. start + n - 1`` (wrapping; all for n < 0), each crosspoint with a probability."""
         with torch.no_grad():
