@@ -21,7 +21,7 @@ _FILE = typer.Argument(help="Study file (TOML).", show_default=False)
 _DIR = typer.Argument(help="Folder of a study.", show_default=False)
 _WORKERS = typer.Option("--workers", "-n", min=1, help="Processes of the local cluster (one a processor if not given).")
 _SCHEDULER = typer.Option("--scheduler", help="Address of a running dask scheduler, such as tcp://10.0.0.1:8786.")
-_GROUP = typer.Option("--group", min=1, help="Runs in one task (as many as take about 15 s if not given).")
+_GROUP = typer.Option("--group", min=1, help="Runs in one task (as many as take about a minute if not given).")
 _QUIET = typer.Option("--quiet", "-q", help="Show no progress.")
 
 

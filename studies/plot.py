@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,36 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["figures", "plot_map", "plot_target", "style"]
+__all__ = ["figures", "plot_map", "plot_target"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
-
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """The package's own look, for the time of one figure; files come out the same each time."""
-    import matplotlib as mpl
-    from cycler import cycler
-
-    settings: Any = {
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "legend.fontsize": 7,
-        "figure.dpi": 150,
-        "savefig.dpi": 200,
-        "lines.linewidth": 1.4,
-        "xtick.direction": "in",
-        "ytick.direction": "in",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
-        "axes.prop_cycle": cycler(color=_COLOURS),
-        "svg.fonttype": "none",
-        "svg.hashsalt": "studies",
-        "pdf.fonttype": 42,
-    }
-    with mpl.rc_context(settings):
-        yield
 
 
 def _what(data: xr.Dataset) -> str:
@@ -225,6 +196,8 @@ def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "
         Files written.
     """
     from matplotlib.figure import Figure
+
+    from fitlab.plot import style
 
     folder.mkdir(parents=True, exist_ok=True)
     dims = [str(d) for d in ratios(data).dims if d != "replicate"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import functools
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,8 @@ class Resolved:
 
     def structure(self, point: Point) -> Hashable:
         """What pairs must share to run together."""
+        if not self._shaping:
+            return point.digital
         settings = {p: v for p, v in self.settings(point).items() if p in self._shaping}
         key = (point.digital, canonical(settings))
         if key not in self._structures:
@@ -94,7 +97,7 @@ class Resolved:
 
         return structure(configured(self.config, settings))
 
-    @property
+    @functools.cached_property
     def _shaping(self) -> set[str]:
         """Paths that may change the structure: all but the plain numbers of the configuration."""
         touched = {p for paths in self.fields.values() for p in paths}

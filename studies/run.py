@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Ended", "anything_left", "run_study"]
 
-GROUP_SECONDS = 15.0
+# Replicas that run together are cheap, so groups are large; but a stop or a crash costs a group.
+GROUP_SECONDS = 60.0
 LARGEST_GROUP = 64
-_FIRST_GROUP = 4
+_FIRST_GROUP = 32
 _DEATHS = 4
 
 
@@ -89,7 +90,7 @@ def run_study(
     client : Client
         Of any dask cluster whose workers have this package.
     group : int, optional
-        Pairs in a task; by default chosen so that a task takes about 15 s.
+        Pairs in a task; by default chosen so that a task takes about a minute.
     again : bool
         Whether failed pairs are run again.
     quiet : bool
