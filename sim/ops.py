@@ -16,7 +16,9 @@ from torch import Tensor
 from sim import _core
 from sim.errors import FitlabError
 
-UPDATE_SETTINGS = ("learning_rate", "granularity", "desired_bl", "um_grad_scale", "res", "x_res", "d_res", "dw_min_std", "write_noise")
+UPDATE_SETTINGS = (
+    "learning_rate", "granularity", "desired_bl", "um_grad_scale", "res", "x_res", "d_res", "dw_min_std", "write_noise",
+)  # fmt: skip
 IO_SETTINGS = (
     "inp_bound", "inp_step", "inp_noise", "inp_asymmetry", "out_bound", "out_step", "out_noise", "out_asymmetry",
     "out_scale", "w_noise", "nm_thres", "max_reduction",
@@ -82,8 +84,7 @@ _EMPTY = torch.empty(0)
 _EMPTY_COUNTS = torch.empty(0, dtype=torch.int64)
 _library = torch.library.Library("sim", "DEF")
 _library.define(
-    "mvm(Tensor weight, Tensor x, Tensor settings, Tensor keys, Tensor step, int[] flags, bool want_clipped)"
-    " -> (Tensor, Tensor)"
+    "mvm(Tensor weight, Tensor x, Tensor settings, Tensor keys, Tensor step, int[] flags, bool want_clipped) -> (Tensor, Tensor)"
 )
 _library.define(
     "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor(c!) counts, Tensor fields, int[] field_of,"

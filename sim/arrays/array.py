@@ -24,6 +24,8 @@ class Event(IntEnum):
     DIFFUSION = 2
     DECAY = 3
     RESET = 4
+    DRIFT = 5
+    CLIP = 6
 
 
 class Draw(IntEnum):
@@ -32,6 +34,7 @@ class Draw(IntEnum):
     VALUE = 0
     WRITE_NOISE = 1
     CHOICE = 2
+    READ = 3
 
 
 class Array(nn.Module):
@@ -79,6 +82,14 @@ class Array(nn.Module):
             chosen = self._chosen(start, n, probability)
             self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET)
 
+    def clip(self, bound: float) -> None:
+        """Clip the weights to +-bound and to the bounds of the devices (devices.md, 7.5)."""
+        self._store(self.weight.clamp(-bound, bound), Event.CLIP)
+
+    def drift(self, elapsed: float) -> None:
+        """Let the weights drift for ``elapsed`` seconds more; nothing happens where no device drifts."""
+        raise NotImplementedError
+
     def hidden(self) -> dict[str, Tensor]:
         """Hidden parameters by their standard names, each (R, out, in)."""
         return {}
@@ -105,6 +116,10 @@ class Array(nn.Module):
     def _normal(self, event: Event, draw: Draw = Draw.VALUE) -> Tensor:
         """Normals (R, out, in) of the event that is going on."""
         return normal_field(self.keys, self.shape, self.steps[event], _stream(event, draw))
+
+    def _drift_noise(self, k: int) -> Tensor:
+        """Normals of a drift call: 0 for the exponents, 1 for the weights."""
+        return self._normal(Event.DRIFT, Draw.READ if k else Draw.VALUE)
 
     def _chosen(self, start: int, n: int, probability: float) -> Tensor:
         n_in = self.shape[1]

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from sim.arrays.array import Array, Event
-from sim.devices.base import Device
+from sim.arrays.drift import Drift
+from sim.devices.base import Device, SimpleDriftParameter
 from sim.ops import exact_update_
 
 __all__ = ["IdealArray"]
 
 
 class IdealArray(Array):
-    """``W <- W - rate sum_b d_b x_b^T``; of the device only lifetime, diffusion and reset_std are kept.
+    """``W <- W - rate sum_b d_b x_b^T``; of the device only lifetime, diffusion, drift and reset_std are kept.
 
     Parameters
     ----------
@@ -27,12 +28,16 @@ class IdealArray(Array):
     lifetime: Tensor
     diffusion: Tensor
     reset_std: Tensor
+    drift_nu: Tensor
 
     def __init__(self, devices: Sequence[Device], shape: tuple[int, int], keys: Tensor) -> None:
         super().__init__(shape, keys)
         for name in ("lifetime", "diffusion", "reset_std"):
             values = torch.tensor([float(getattr(device, name, 0.0)) for device in devices])
             self.register_buffer(name, values.reshape(-1, 1, 1))
+        drifts = [getattr(device, "drift", SimpleDriftParameter()) for device in devices]
+        self.register_buffer("drift_nu", torch.tensor([d.nu for d in drifts]).reshape(-1, 1, 1))
+        self.drifting = Drift(drifts, shape) if any(d.nu > 0 for d in drifts) else None
 
     def set(self, weight: Tensor) -> None:
         self._store(weight, Event.SET)
@@ -46,6 +51,10 @@ class IdealArray(Array):
         if bool((self.lifetime > 1).any()):
             kept = torch.where(self.lifetime > 1, 1.0 - 1.0 / self.lifetime.clamp(min=1.0), 1.0)
             self._store(self.weight * kept, Event.DECAY)
+
+    def drift(self, elapsed: float) -> None:
+        if self.drifting is not None:
+            self._store(self.drifting(self.weight, self.drift_nu, elapsed, lambda w: w, self._drift_noise), Event.DRIFT)
 
     def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
         self.weight.copy_(weight)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sim.arrays.array import Array, Draw, Event
+from sim.arrays.drift import Drift
 from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
@@ -74,6 +75,8 @@ class PulsedArray(Array):
         counting = any(device.count_pulses for device in devices)
         self.register_buffer("counts", torch.zeros(len(devices), 2, *shape, dtype=torch.int64) if counting else None)
         self.register_buffer("apparent", torch.zeros_like(self.weight) if any(write > 0 for _, write in noises) else None)
+        drifts = [device.drift for device in devices]
+        self.drifting = Drift(drifts, shape) if any(d.nu > 0 for d in drifts) else None
         self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
 
     def read(self) -> Tensor:
@@ -86,9 +89,7 @@ class PulsedArray(Array):
         self.pulse(x, d, rate, self.trains, self.granularity, self.steps[Event.UPDATE])
         self.steps[Event.UPDATE] += 1
 
-    def pulse(
-        self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0
-    ) -> None:
+    def pulse(self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0) -> None:
         """Pulses of given trains: x (R, B, in), d (R, B, out), rate and granularity (R,).
 
         ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell).
@@ -109,6 +110,19 @@ class PulsedArray(Array):
         if any(decaying):
             target = self._slow("reset_bias")
             self._store((self.weight - target) * self._slow("decay_scales") + target, Event.DECAY, decaying)
+
+    def drift(self, elapsed: float) -> None:
+        if self.drifting is None:
+            return
+        reference = self._slow("reference")  # the state behind the reference is what drifts
+        state = self.drifting(
+            self.weight + reference,
+            self._slow("drift_nu"),
+            elapsed,
+            lambda g: self._clipped(g - reference) + reference,
+            self._drift_noise,
+        )
+        self._store(state - reference, Event.DRIFT, [device.drift.nu > 0 for device in self.devices])
 
     def reset_where(self, chosen: Tensor) -> None:
         """Reset the crosspoints of a mask (R, out, in)."""
@@ -137,11 +151,7 @@ class PulsedArray(Array):
 
     def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
         """Clip to the bounds of the devices and draw what the products see (devices.md, 4.2 and 7.6)."""
-        names = device_parameters(self.kernel)
-        reference = self._slow("reference")
-        low = self._all(names.index("min_bound")) - reference
-        high = self._all(names.index("max_bound")) - reference
-        clipped = torch.minimum(torch.maximum(weight, low), high)
+        clipped = self._clipped(weight)
         having_it = torch.tensor(having or [True] * self.replicas).reshape(-1, 1, 1)
         self.weight.copy_(torch.where(having_it, clipped, self.weight))
         if self.apparent is not None:
@@ -150,6 +160,14 @@ class PulsedArray(Array):
             shown = self.weight + std * self._normal(event, Draw.WRITE_NOISE)
             self.apparent.copy_(torch.where(having_it, shown, self.apparent))
         self.steps[event] += 1
+
+    def _clipped(self, weight: Tensor) -> Tensor:
+        """Within the bounds of the devices, which act on weight + reference."""
+        names = device_parameters(self.kernel)
+        reference = self._slow("reference")
+        low = self._all(names.index("min_bound")) - reference
+        high = self._all(names.index("max_bound")) - reference
+        return torch.minimum(torch.maximum(weight, low), high)
 
     def _all(self, parameter: int) -> Tensor:
         """A parameter of the kernel for all replicas, (R, out, in) or (R, 1, 1)."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
 from sim.configs.io import IOParameters
-from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig
+from sim.configs.rpu import RPUConfig, SingleRPUConfig
 from sim.configs.update import UpdateParameters
-from sim.devices.base import Device, PulsedDevice
-from sim.devices.ideal import FloatingPointDevice
+from sim.devices.base import PulsedDevice
 from sim.errors import ConfigError
 
 __all__ = ["MAX_BL", "check_supported"]
@@ -47,10 +46,7 @@ def check_supported(cfg: RPUConfig) -> None:
 
 
 def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
-    if isinstance(cfg, FloatingPointRPUConfig):
-        yield from _device(cfg.device, "device.")
     if isinstance(cfg, SingleRPUConfig):
-        yield from _device(cfg.device, "device.")
         if cfg.update.pulse_type is PulseType.NONE and isinstance(cfg.device, PulsedDevice) and 0 < cfg.device.lifetime <= 1:
             yield "device.lifetime", cfg.device.lifetime, "0, or above 1, without pulses"
         yield from _io(cfg.forward, "forward.")
@@ -89,8 +85,3 @@ def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:
         yield prefix + "desired_bl", update.desired_bl, f"a whole number from 1 to {MAX_BL}"
     if update.d_sparsity:
         yield prefix + "d_sparsity", True, "False: nothing here uses it"
-
-
-def _device(device: Device, prefix: str) -> Iterator[Refusal]:
-    if isinstance(device, PulsedDevice | FloatingPointDevice) and device.drift.nu > 0:
-        yield prefix + "drift.nu", device.drift.nu, "0: weights do not drift in training"

@@ -208,7 +208,8 @@ class Tile(nn.Module):
         """
         counts = self.array.pulse_counts()
         if counts is None:
-            raise ConfigError("pulses are not counted here: set device.count_pulses before the tile is made", field="device.count_pulses")
+            field = "device.count_pulses"
+            raise ConfigError(f"pulses are not counted here: set {field} before the tile is made", field=field)
         shown = counts if self.replicated else counts[0]
         return {name: shown.select(-3, k).clone() for k, name in enumerate(("down", "up"))}
 
@@ -216,6 +217,20 @@ class Tile(nn.Module):
         """Reset columns ``start .. start + n - 1`` (wrapping; all for n < 0), each crosspoint with a probability."""
         with torch.no_grad():
             self.array.reset(start, n, probability)
+
+    def drift_weights(self, elapsed: float) -> None:
+        """Let the weights drift for ``elapsed`` seconds more, by the ``drift`` of the device; never done by itself."""
+        if not elapsed >= 0:
+            raise ConfigError(f"elapsed = {elapsed} is not allowed: give a time of at least 0 s", field="elapsed", value=elapsed)
+        with torch.no_grad():
+            self.array.drift(elapsed)
+
+    def clip_weights(self, bound: float) -> None:
+        """Clip the weights to +-bound and the bounds of the devices; a stuck device stays."""
+        if not bound >= 0:
+            raise ConfigError(f"bound = {bound} is not allowed: give a number of at least 0", field="bound", value=bound)
+        with torch.no_grad():
+            self.array.clip(bound)
 
     def extra_repr(self) -> str:
         device = self.configs[0].device  # type: ignore[attr-defined]

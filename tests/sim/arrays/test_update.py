@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from sim.arrays import IdealArray, PulsedArray
-from sim.configs import ConstantStepDevice, IdealDevice, LinearStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice, UpdateParameters
+from sim.configs import (
+    ConstantStepDevice,
+    IdealDevice,
+    LinearStepDevice,
+    SoftBoundsDevice,
+    SoftBoundsReferenceDevice,
+    UpdateParameters,
+)
 from sim.devices.base import PulsedDevice
 from sim.ops import key_tensor_of
 
@@ -29,7 +36,10 @@ def repeated(
     """Weight changes of ``repeats`` independent updates of one sample, (repeats, out, in); replicas are the repeats."""
     device = device or ConstantStepDevice(**COUNTER, dw_min=1.0)
     array = PulsedArray([device] * repeats, [update] * repeats, (len(d), len(x)), range(1, repeats + 1))
-    xs, ds = torch.tensor(x, dtype=torch.float32).expand(repeats, 1, -1).contiguous(), torch.tensor(d, dtype=torch.float32).expand(repeats, 1, -1).contiguous()
+    xs, ds = (
+        torch.tensor(x, dtype=torch.float32).expand(repeats, 1, -1).contiguous(),
+        torch.tensor(d, dtype=torch.float32).expand(repeats, 1, -1).contiguous(),
+    )
     array.update(xs, ds, torch.full((repeats,), lr))
     return array.read().double().numpy()
 
@@ -107,7 +117,9 @@ def test_a_probability_of_one_is_certain() -> None:
     assert abs(changes[:, 0].mean() - 2) < 4.5 * np.sqrt(1 / 5000)
 
 
-@pytest.mark.parametrize(("res", "sto_round", "expected"), [(0.0, False, 5e-4), (1 / 31, False, 4.895e-4), (1 / 31, True, 5e-4), (31, False, 4.895e-4)])
+@pytest.mark.parametrize(
+    ("res", "sto_round", "expected"), [(0.0, False, 5e-4), (1 / 31, False, 4.895e-4), (1 / 31, True, 5e-4), (31, False, 4.895e-4)]
+)
 def test_resolution_of_the_probabilities(res: float, sto_round: bool, expected: float) -> None:
     # update.md, section 11; a resolution above 1 is a number of bins (section 12, item 1)
     device = ConstantStepDevice(**COUNTER, dw_min=1e-4)
@@ -126,7 +138,15 @@ def test_the_mean_update_is_the_gradient_step() -> None:
     assert np.all(np.abs(changes.mean(0) + 0.1 * np.outer(d, x)) < 4.5 * changes.std(0) / np.sqrt(n) + 1e-8)
 
 
-@pytest.mark.parametrize("setting", [{"desired_bl": 5}, {"desired_bl": 32}, {"desired_bl": 64}, {"desired_bl": 100, "update_bl_management": False, "update_management": False}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"desired_bl": 5},
+        {"desired_bl": 32},
+        {"desired_bl": 64},
+        {"desired_bl": 100, "update_bl_management": False, "update_management": False},
+    ],
+)
 def test_trains_of_any_length(setting: dict[str, object]) -> None:
     n = 3000
     counts = -repeated([0.5, -1.0], [0.8], 1e3, n, UpdateParameters(**setting))  # type: ignore[arg-type]
@@ -203,14 +223,21 @@ DETERMINISTIC = [
     (5, "MEAN_COUNT", {"res": 0.1}, [[1, -3, 4, 0], [0, 1, -1, 0], [0, 0, 0, 0]]),
     (60, "MEAN_COUNT", {}, [[8, -18, 31, 1], [-4, 8, -14, 0], [0, -1, 1, 0]]),
     (60, "DETERMINISTIC_IMPLICIT", {}, [[8, -18, 31, 1], [-4, 8, -14, -1], [0, -1, 1, 0]]),
-    (60, "DETERMINISTIC_IMPLICIT", {"x_res_implicit": 0.1, "d_res_implicit": 0.1}, [[6, -19, 31, 0], [-3, 9, -16, 0], [0, 0, 0, 0]]),
+    (
+        60,
+        "DETERMINISTIC_IMPLICIT",
+        {"x_res_implicit": 0.1, "d_res_implicit": 0.1},
+        [[6, -19, 31, 0], [-3, 9, -16, 0], [0, 0, 0, 0]],
+    ),
     (60, "DETERMINISTIC_IMPLICIT", {"update_bl_management": False}, [[8, -18, 31, 1], [-4, 8, -14, -1], [0, -1, 1, 0]]),
 ]
 
 
 @pytest.mark.parametrize(("lr", "pulse_type", "setting", "expected"), DETERMINISTIC)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_deterministic_pulses(lr: float, pulse_type: str, setting: dict[str, object], expected: list[list[int]], sign: float) -> None:
+def test_deterministic_pulses(
+    lr: float, pulse_type: str, setting: dict[str, object], expected: list[list[int]], sign: float
+) -> None:
     # a negative rate, which compounds use, flips every pulse once (section 5.8)
     counts = -repeated(X, D, sign * lr, 2, UpdateParameters(pulse_type=pulse_type, **setting))[0]  # type: ignore[arg-type]
     np.testing.assert_array_equal(counts, sign * np.array(expected))

@@ -80,12 +80,8 @@ def test_defaults_are_supported():
         ("forward.r_series", 1.0, "0"),
         ("forward.w_read_asymmetry_dtod", 1.0, "0"),
         ("forward.slope_calibration", 0.5, "0"),
-        ("update.pulse_type", "MEAN_COUNT", "STOCHASTIC_COMPRESSED"),
-        ("update.pulse_type", "NONE_WITH_DEVICE", "STOCHASTIC_COMPRESSED"),
         ("update.desired_bl", 4097, "4096"),
         ("update.d_sparsity", True, "False"),
-        ("device.count_pulses", True, "False"),
-        ("device.drift.nu", 0.1, "0"),
         ("mapping.learn_out_scaling", True, "False"),
     ],
 )
@@ -105,10 +101,6 @@ def test_what_a_tile_without_pulses_would_lose_is_refused():
     cfg.update.pulse_type = "NONE"
     with pytest.raises(ConfigError, match=r"device\.lifetime"):
         check_supported(cfg)
-    digital = FloatingPointRPUConfig()
-    digital.device.drift.nu = 0.1
-    with pytest.raises(ConfigError, match=r"device\.drift\.nu"):
-        check_supported(digital)
 
 
 def test_what_plays_no_part_is_not_refused():
