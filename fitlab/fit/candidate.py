@@ -33,6 +33,8 @@ class Candidate:
     r2, nrmse : of that trajectory
     reasons : parameter to the reason why it has no standard error
     profiles : 95 % profile-likelihood intervals of parameters whose likelihood is not quadratic
+    effective_reads : number of independent reads, where the mean response was taken from least squares because the read
+        noise is coloured; then it is compared by AICc = n ln(residual mean square) + ...
     """
 
     model: Model
@@ -46,6 +48,7 @@ class Candidate:
     nrmse: float
     reasons: dict[str, str]
     profiles: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    effective_reads: float | None = None
 
     @property
     def name(self) -> str:
@@ -60,13 +63,20 @@ class Candidate:
     @property
     def aicc(self) -> float:
         """-2 ln L + 2k + 2k (k+1) / (n-k-1), with the likelihood of the one-step-ahead predictions."""
-        k, n = self.parameters, self.likelihood.reads
-        return -2 * self.likelihood.log_likelihood + 2 * k + 2 * k * (k + 1) / max(n - k - 1, 1)
+        k, n = self.parameters, self.effective_reads or self.likelihood.reads
+        return -2 * self.log_likelihood + 2 * k + 2 * k * (k + 1) / max(n - k - 1, 1)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Logarithm of the likelihood by which models are compared."""
+        if self.effective_reads is None:
+            return self.likelihood.log_likelihood
+        return -self.effective_reads * float(np.log(self.nrmse))
 
     @property
     def bic(self) -> float:
         """-2 ln L + k ln n."""
-        return -2 * self.likelihood.log_likelihood + self.parameters * float(np.log(self.likelihood.reads))
+        return -2 * self.log_likelihood + self.parameters * float(np.log(self.effective_reads or self.likelihood.reads))
 
     def fields(self) -> tuple[dict[str, float], list[str], Floats]:
         """Device fields, the names of those that have a standard error, and the covariance of those.
@@ -119,8 +129,10 @@ def _unbound(values: dict[str, float], name: str) -> dict[str, float]:
     return out
 
 
-def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noise: bool, adjust: Adjust | None) -> Candidate:
-    mean, fixed = dict(least_squares.values), set()
+def reachable(model: Model, least_squares: OutputError) -> tuple[dict[str, float], set[str]]:
+    """Mean parameters with hard bounds that the trajectory does not reach moved out of the way, and their names."""
+    mean: dict[str, float] = dict(least_squares.values)
+    fixed: set[str] = set()
     if not model.soft:
         reached = {
             "w_max": int(np.sum(least_squares.mean >= mean["w_max"] - 1e-9)),
@@ -130,6 +142,11 @@ def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noi
             if reads < 3:
                 mean = _unbound(mean, name)
                 fixed.add(name)
+    return mean, fixed
+
+
+def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noise: bool, adjust: Adjust | None) -> Candidate:
+    mean, fixed = reachable(model, least_squares)
     fit = fit_prediction_error(model, trace, mean, mult_noise=mult_noise, adjust=adjust, tries=2, fixed=frozenset(fixed))
     if not model.soft:
         vague = {n for n in ("w_max", "w_min") if n in fit.varied and (n in fit.reasons or fit.errors.get(n, np.inf) > 1.0)}
@@ -140,6 +157,13 @@ def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noi
             fixed |= vague
             mean = {n: values[n] for n in model.parameters}
             fit = fit_prediction_error(model, trace, mean, mult_noise=mult_noise, adjust=adjust, fixed=frozenset(fixed))
+    return store(model, trace, least_squares, fit, fixed, mult_noise)
+
+
+def store(
+    model: Model, trace: Trace, least_squares: OutputError, fit: PredictionError, fixed: set[str], mult_noise: bool
+) -> Candidate:
+    """Candidate of a fit: bounds that were held out of reach are put at the end of the states seen."""
     stored, reasons = dict(fit.values), dict(fit.reasons)
     starts = fit_starts(model, stored, trace)
     path = mean_response(model, stored, trace, starts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from .run import Fit
 
 _DTOD = ("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod")
 _GAMMA_DTOD = ("gamma_up_dtod", "gamma_down_dtod")
+
+
+def _rounded(x: Any) -> Any:
+    """The same with numbers to 8 significant digits: a person reads the file, and no error is that small."""
+    if isinstance(x, float):
+        return float(f"{x:.8g}")
+    if isinstance(x, dict):
+        return {k: _rounded(v) for k, v in x.items()}
+    return [_rounded(v) for v in x] if isinstance(x, list) else x
 
 
 def _number(x: float | None) -> float | None:
@@ -129,7 +139,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
         return float(np.mean(finite)) if finite else None
 
     best = fit.comparison[0]
-    return ps.ParameterSet(
+    document = ps.ParameterSet(
         name=name or Path(str(attrs["source"]).split(" + ")[0]).stem,
         device=ps.Device(model=model.device, fields=fields),
         weight=ps.Conductance(low=fit.window.low, high=fit.window.high, unit=fit.window.unit),
@@ -195,3 +205,4 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
         if len(pairs) > 1
         else [],
     )
+    return ps.ParameterSet.model_validate(_rounded(document.model_dump()))

@@ -17,6 +17,8 @@ import numpy as np
 from .response import Floats, Trace
 
 LAGS = (1, 2, 3, 5, 8, 12)
+COLOURED = 3.0
+"""Standard deviations of concavity from which read noise is called coloured."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class NoiseMoments:
     variogram: Floats
     curvature: float
     warnings: tuple[str, ...]
+
+    @property
+    def coloured(self) -> bool:
+        """Whether slow read noise mimics step noise."""
+        return self.curvature > COLOURED
 
 
 def residual_increments(trace: Trace, mean_steps: Floats, cycle: np.ndarray) -> tuple[Floats, np.ndarray]:
@@ -147,7 +154,7 @@ def noise_moments(
         white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), trace.segment) for row in rows])
         expected = _concavity(white)
         curvature = float((_concavity(d) - expected.mean()) / expected.std())
-        if curvature > 3:
+        if curvature > COLOURED:
             listed = ", ".join(f"{v:.3g}" for v in d)
             warnings.append(
                 f"read noise is coloured: the variogram ({listed} at lags "

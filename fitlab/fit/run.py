@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from fitlab.errors import FitError
 
 from .candidate import Adjust, Candidate
+from .coloured import from_least_squares
 from .device import Diagnosis, candidates, diagnose
 from .models import MODELS, Model, device_fields
 from .population import Spread, paule_mandel
@@ -22,6 +23,9 @@ from .profile import with_profiles
 
 if TYPE_CHECKING:
     import xarray as xr
+
+OPEN_BOUNDS = 4.0
+"""AICc within which a model with bounds near the data is preferred to one without."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,20 @@ def fit(
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         chosen = list(pool.map(lambda pair: with_profiles(pair[0][which], pair[1].trace), zip(live_fitted, live, strict=True)))
         diagnoses = list(pool.map(diagnose, chosen, live))
+        coloured = sum(d.moments.coloured for d in diagnoses) * 2 > len(diagnoses)
+        if coloured:
+            # the state-space model is wrong then; the best mean trajectory does not depend on the colour of the noise
+            live_fitted = list(pool.map(from_least_squares, live_fitted, live))
+            comparison, which = compare(live_fitted)
+            chosen = [row[which] for row in live_fitted]
+            diagnoses = list(pool.map(diagnose, chosen, live))
     spreads, notes = population(chosen)
     warnings = [*map(str, response.attrs["warnings"]), *_merge(live, diagnoses), *notes]
+    if coloured:
+        warnings.append(
+            "because the read noise is coloured, the mean response and the choice of the model are those of least squares, "
+            "with errors that allow for correlated residuals"
+        )
     if dead:
         warnings.append(f"{len(dead)} of {len(devices)} devices do not respond and were left out: {', '.join(dead[:8])}")
     return Fit(window, live, live_fitted, chosen, diagnoses, dead, comparison, spreads, warnings, dict(response.attrs))
@@ -156,10 +172,17 @@ def _merge(devices: list[DeviceTrace], diagnoses: list[Diagnosis]) -> list[str]:
     return out
 
 
+def _bounds_open(fitted: list[list[Candidate]], i: int) -> bool:
+    """Whether a soft bound lies so far beyond the data, in most devices, that simulated weights would leave them far behind."""
+    far = [any(abs(row[i].stored[b]) > 3.5 for b in ("w_max", "w_min")) for row in fitted]
+    return fitted[0][i].model.soft and float(np.mean(far)) > 0.5
+
+
 def compare(fitted: list[list[Candidate]]) -> tuple[list[ModelRow], int]:
     """Model comparison over devices and the index of the chosen candidate.
 
-    Akaike weights are exp(-delta/2), normalised. The simplest model within an AICc of 2 of the best is chosen.
+    Akaike weights are exp(-delta/2), normalised. The simplest model within an AICc of 2 of the best is chosen; a soft-bounds
+    model whose bounds lie far outside the data gives way to the best model with bounds inside an AICc of 4.
     """
     count = len(fitted[0])
     aicc = np.array([sum(row[i].aicc for row in fitted) for i in range(count)])
@@ -170,7 +193,7 @@ def compare(fitted: list[list[Candidate]]) -> tuple[list[ModelRow], int]:
         ModelRow(
             fitted[0][i].name,
             sum(row[i].parameters for row in fitted),
-            sum(row[i].likelihood.log_likelihood for row in fitted),
+            sum(row[i].log_likelihood for row in fitted),
             float(aicc[i]),
             float(delta[i]),
             sum(row[i].bic for row in fitted),
@@ -182,6 +205,9 @@ def compare(fitted: list[list[Candidate]]) -> tuple[list[ModelRow], int]:
     ]
     near = [i for i in range(count) if delta[i] < 2]
     which = min(near, key=lambda i: (rows[i].parameters, rows[i].aicc))
+    if _bounds_open(fitted, which):
+        closed = [i for i in range(count) if delta[i] < OPEN_BOUNDS and not _bounds_open(fitted, i)]
+        which = min(closed, key=lambda i: rows[i].aicc, default=which)
     return sorted(rows, key=lambda r: r.aicc), which
 
 

@@ -119,7 +119,8 @@ def test_help_imports_nothing_heavy():
         "import sys\nsys.argv = ['fitlab', '--help']\n"
         "import fitlab.cli\n"
         "try:\n    fitlab.cli.main()\nexcept SystemExit as done:\n    assert done.code in (0, None)\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'pandas', 'xarray', 'matplotlib', 'pint', 'lmfit', 'zarr', 'dask', 'distributed', 'pydantic'}\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'pandas', 'xarray', 'matplotlib', 'pint', 'lmfit', 'zarr', 'dask', "
+        "'distributed', 'pydantic'}\n"
         "found = heavy & set(sys.modules)\n"
         "assert not found, found\n"
     )

@@ -61,6 +61,36 @@ def test_every_model_reaches_the_peers_r2_on_gong(gong):
     assert best["SoftBoundsReference"] >= 0.9134 - 0.001
 
 
+def test_gong_is_best_described_by_linear_steps_at_the_noise_floor(gong):
+    assert gong.chosen[0].model.name == "LinearStep"
+    assert gong.chosen[0].r2 >= 0.925
+    document = parameter_set(gong)
+    assert document.goodness.r2 == pytest.approx(gong.chosen[0].r2, rel=1e-6)
+    for name in ("dw_min", "up_down", "gamma_down"):
+        estimate = document.parameters[name]
+        assert abs(estimate.value) > 3 * estimate.error, name
+
+
+def test_with_coloured_read_noise_the_mean_is_still_found_with_honest_errors():
+    """30 traces with slow read noise: flagged, and the intervals of the steps cover the truth (binomial error 4 %)."""
+    rng = np.random.default_rng(30)
+    truth = {"step_up": 0.004, "step_down": 0.003, "w_max": 9.0, "w_min": -9.0, "dw_min_std": 0.0, "read_noise": 0.08}
+    pulses = ramps(400, 500, 1)
+    hits, flags = [], []
+    for reads in traces("ConstantStep", truth, pulses, 30, rng, -0.8):
+        slow = np.zeros(len(reads))
+        for k in range(1, len(slow)):
+            slow[k] = 0.85 * slow[k - 1] + 0.05 * rng.standard_normal()
+        result = fit(response_of(reads + slow, pulses), "ConstantStep")
+        flags.append(any("coloured" in w for w in result.warnings))
+        chosen, scale = result.chosen[0], result.window.per_w
+        for name in ("step_up", "step_down"):
+            error = chosen.likelihood.errors[name] * scale
+            hits.append(abs(chosen.stored[name] * scale - truth[name]) < 1.96 * error)
+    assert np.mean(flags) > 0.9
+    assert np.mean(hits) > 0.95 - 4 * 0.04
+
+
 def test_gong_has_errors_and_its_coloured_noise_is_told(gong):
     document = parameter_set(gong)
     assert document.weight.unit == "norm"
@@ -297,7 +327,7 @@ def test_coloured_read_noise_is_flagged_and_white_is_not(colour, flagged):
 
 def test_what_cannot_be_fitted_is_refused():
     pulses = ramps(30, 30, 1)
-    with pytest.raises(FitError, match="constant at 0.5"):
+    with pytest.raises(FitError, match=r"constant at 0\.5"):
         fit(response_of(np.full(60, 0.5), pulses))
     with pytest.raises(FitError, match="directions are probably swapped"):
         fit(response_of(-np.concatenate([np.linspace(0, 1, 30), np.linspace(1, 0, 30)]), pulses))

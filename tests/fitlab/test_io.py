@@ -220,30 +220,48 @@ def test_quantities_are_in_words():
     assert quantity("0.2", "V", "--read-voltage") == 0.2
 
 
+def rows(count=9, direction="1"):
+    """Body of a good file: pulse, direction, value."""
+    return "".join(f"{k},{direction},{k}.5\n" for k in range(count))
+
+
+HEAD = "pulse,direction,G (uS)\n"
 BROKEN = {
     "empty": ("", r"cell.csv: the file is empty"),
     "only comments": ("# nothing\n# here\n", r"no table, only comments"),
     "no numbers": ("a,b\nc,d\ne,f\ng,h\ni,j\nk,l\n", r"no rows of numbers"),
-    "text in a number": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)) + "9,1,oops\n", r"cell.csv:11:3: 'oops' of column 'G \(uS\)' is not a number"),
+    "text in a number": (HEAD + rows() + "9,1,oops\n", r"cell.csv:11:3: 'oops' of column 'G \(uS\)' is not a number"),
     "one pulse": ("pulse,direction,G (uS)\n1,1,10.5\n", r"has 1 read\(s\), at least 5"),
-    "four reads": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{k}.5\n" for k in range(4)), r"cell.csv:2:3: the trace has 4 read"),
-    "all missing": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,NaN\n" for k in range(9)), r"no column of reads|0 read"),
-    "a third missing": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{'NaN' if k % 3 == 0 else 1.5 + k}\n" for k in range(30)), r"10 of 30 reads .* more than a fifth"),
-    "wrong unit": ("pulse,direction,G (kg)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)), r"unit 'kg'"),
-    "seconds": ("pulse,direction,G (s)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)), r"is in s, which is no response"),
-    "bad direction": ("pulse,direction,G (uS)\n" + "".join(f"{k},{'sideways' if k == 5 else 'up'},{k}.5\n" for k in range(9)), r"cell.csv:7:2: 'sideways' .* is not a direction"),
-    "too many fields": ("pulse,direction,G (uS)\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)) + "9,1,3.5,8,9\n", r"cell.csv:11:4: 5 fields"),
-    "header too long": ("a,b,c,d,e\n" + "".join(f"{k},1,{k}.5\n" for k in range(9)), r"cell.csv:2: 3 fields, but the header names 5"),
+    "four reads": (HEAD + rows(4), r"cell.csv:2:3: the trace has 4 read"),
+    "all missing": (HEAD + "".join(f"{k},1,NaN\n" for k in range(9)), r"no column of reads|0 read"),
+    "a third missing": (
+        HEAD + "".join(f"{k},1,{'NaN' if k % 3 == 0 else 1.5 + k}\n" for k in range(30)),
+        r"10 of 30 reads .* more than a fifth",
+    ),
+    "wrong unit": ("pulse,direction,G (kg)\n" + rows(), r"unit 'kg'"),
+    "seconds": ("pulse,direction,G (s)\n" + rows(), r"is in s, which is no response"),
+    "bad direction": (
+        HEAD + rows(5, "up") + "5,sideways,5.5\n" + rows(9, "up"),
+        r"cell.csv:7:2: 'sideways' .* is not a direction",
+    ),
+    "too many fields": (HEAD + rows() + "9,1,3.5,8,9\n", r"cell.csv:11:4: 5 fields"),
+    "header too long": ("a,b,c,d,e\n" + rows(), r"cell.csv:2: 3 fields, but the header names 5"),
     "wide, unsaid": ("d1,d2,d3\n" + "".join(f"{k}.1,{k}.2,{k}.3\n" for k in range(9)), r"--columns devices or --columns cycles"),
     "decimal commas between commas": ("".join(f"0,{k:03d},0,{k + 7:03d}\n" for k in range(20)), r"separator or the decimal sign"),
     "mixed decimal signs": ("".join(f"{k};1,5;2.5\n" for k in range(9)), r"cell.csv:1: .*mixed"),
     "different units": ("d1 (uS),d2 (A),d3 (uS)\n" + "".join(f"{k}.1,{k}.2,{k}.3\n" for k in range(9)), r"have different units"),
     "binary": ("PK\x03\x04 rubbish", r"binary file"),
     "text column of reads": ("device,value\n" + "a,high\n" * 9, r"no rows of numbers|holds text|no column of reads"),
-    "cycle not whole": ("cycle,G (uS)\n" + "".join(f"{1.5 if k == 3 else 1},{k}.5\n" for k in range(9)), r"cell.csv:5:1: '1.5' .* not a cycle number"),
-    "constant": ("pulse,direction,G (uS)\n" + "".join(f"{k},{1 if k < 10 else -1},7.5\n" for k in range(20)), r"constant|no column of reads"),
+    "cycle not whole": (
+        "cycle,G (uS)\n" + "".join(f"{1.5 if k == 3 else 1},{k}.5\n" for k in range(9)),
+        r"cell.csv:5:1: '1.5' .* not a cycle number",
+    ),
+    "constant": (HEAD + "".join(f"{k},{1 if k < 10 else -1},7.5\n" for k in range(20)), r"constant|no column of reads"),
     "swapped": ("up,down\n" + "".join(f"{20 - k}.5,{k}.5\n" for k in range(20)), r"directions are probably swapped"),
-    "too short a column": ("up,down\n" + "".join(f"{k}.5,{20 - k}.5\n" for k in range(3)) + "".join(f"{k}.5,\n" for k in range(3, 12)), r"the down ramp has 3 read"),
+    "too short a column": (
+        "up,down\n" + "".join(f"{k}.5,{20 - k}.5\n" for k in range(3)) + "".join(f"{k}.5,\n" for k in range(3, 12)),
+        r"the down ramp has 3 read",
+    ),
     "only zeros": ("0\n" * 30, r"constant"),
 }  # fmt: skip
 

@@ -115,7 +115,7 @@ def test_faults_are_named_with_their_key(path, old, new, message):
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path):
-    with pytest.raises(ParameterFileError, match="fitlab fit DATA.csv -o none.toml"):
+    with pytest.raises(ParameterFileError, match=r"fitlab fit DATA\.csv -o none\.toml"):
         load(tmp_path / "none.toml")
 
 

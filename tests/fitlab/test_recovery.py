@@ -55,7 +55,7 @@ def test_95_percent_intervals_cover_the_truth(name):
                 estimates[n].append(fit.values[n])
     cover = {n: float(np.mean(h)) for n, h in hits.items()}
     assert 0.90 <= np.mean(list(cover.values())) <= 0.98, cover
-    assert all(0.888 <= c for c in cover.values()), cover
+    assert all(c >= 0.888 for c in cover.values()), cover
     for n, value in truth.items():
         # bias below half a standard deviation of one estimate
         assert abs(np.mean(estimates[n]) - value) < 0.5 * np.std(estimates[n]), n

@@ -137,7 +137,12 @@ def numpy_kalman(name, truth, sigma, kappa, additive, trace):
             if min(high - m, m - low) < 8 * s:
                 spread = norm(m, s)
                 inside = [
-                    quad(lambda x, n=n: x**n * spread.pdf(x), max(low, m - 12 * s), min(high, m + 12 * s), epsabs=1e-14)[0]
+                    quad(
+                        lambda x, n=n, spread=spread: x**n * spread.pdf(x),
+                        max(low, m - 12 * s),
+                        min(high, m + 12 * s),
+                        epsabs=1e-14,
+                    )[0]
                     for n in (1, 2)
                 ]
                 first = inside[0] + low * spread.cdf(low) + high * spread.sf(high)
