@@ -27,9 +27,7 @@ def run(quick: bool = False) -> list[Table]:
     try:
         for isa in _core.supported_isas():
             _core.use_isa(isa)
-            times = race(
-                {"normals": lambda: normal_field(keys, (n,)), "uniforms": lambda: uniform_field(keys, (n,))}, seconds
-            )
+            times = race({"normals": lambda: normal_field(keys, (n,)), "uniforms": lambda: uniform_field(keys, (n,))}, seconds)
             for name, t in times.items():
                 ns = t.minimum / n * 1e9
                 bar = BAR_NS.get(isa) if name == "normals" else None

@@ -98,9 +98,9 @@ def _update(
     """An update with a mean number of pulses, and what brings the weights back to zero."""
     out, n_in = shape
     torch.manual_seed(7)
-    config = SingleRPUConfig(device=device(dw_min=0.001), update=UpdateParameters())
-    array = AnalogTile(out, n_in, rpu_config=config).array
+    one = device(dw_min=0.001)
+    array = AnalogTile(out, n_in, rpu_config=SingleRPUConfig(device=one, update=UpdateParameters())).array
     x, d = torch.rand(1, batch, n_in) * 2 - 1, torch.rand(1, batch, out) * 2 - 1
     # A crosspoint gets rate |x| |d| / granularity pulses on average, and the mean of |x| |d| is 1/4 here.
-    rate = torch.tensor([4.0 * pulses * config.device.granularity()])
+    rate = torch.tensor([4.0 * pulses * one.granularity()])
     return (lambda: array.update(x, d, rate)), (lambda: array.weight.zero_())

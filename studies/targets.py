@@ -143,8 +143,7 @@ def targets(data: xr.Dataset) -> list[Target]:
         )
     if not rows:
         raise StudyError(
-            f"{data.attrs['name']}: no point has both a result and a baseline yet; "
-            "continue with: fitlab study resume DIR"
+            f"{data.attrs['name']}: no point has both a result and a baseline yet; continue with: fitlab study resume DIR"
         )
     return rows
 

@@ -29,6 +29,15 @@ class Drift(nn.Module):
     shape : (out, in)
     """
 
+    t_0: Tensor
+    reset_tol: Tensor
+    nu_std: Tensor
+    wg_ratio: Tensor
+    g_offset: Tensor
+    w_offset: Tensor
+    nu_k: Tensor
+    log_g0: Tensor
+    w_noise_std: Tensor
     clock: Tensor
     written: Tensor
     written_at: Tensor

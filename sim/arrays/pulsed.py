@@ -45,6 +45,8 @@ class PulsedArray(Array):
     slow_values: Tensor
     settings: Tensor
     reset_std: Tensor
+    noise: Tensor
+    granularity: Tensor
     shared: Tensor
     train_keys: Tensor
     apparent: Tensor | None

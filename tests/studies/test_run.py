@@ -137,6 +137,8 @@ def test_failed_runs_run_again_on_request(run, study_file, client):
     _, folder = run(path, "a")
     resolved, folder = open_folder(folder.path)
     assert run_study(resolved, folder, client, quiet=True).outcome == "failed"
+    # A worker that an earlier test lost comes back on its own time, and would not know.
+    client.wait_for_workers(2)
     client.run(set_fault, "none")
     try:
         assert run_study(resolved, folder, client, again=True, quiet=True).outcome == "done"

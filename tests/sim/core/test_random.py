@@ -38,7 +38,9 @@ def test_normals_follow_the_normal_law(normals: np.ndarray) -> None:
     assert stats.kstest(normals, "norm").pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("order", "mean", "variance"), [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (5, 0, 945), (6, 15, 10170)])
+@pytest.mark.parametrize(
+    ("order", "mean", "variance"), [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (5, 0, 945), (6, 15, 10170)]
+)
 def test_moments(normals: np.ndarray, order: int, mean: float, variance: float) -> None:
     error = np.sqrt(variance / normals.size)  # of the mean of z^order
     assert abs((normals**order).mean() - mean) < 4.5 * error

@@ -39,7 +39,9 @@ def test_an_ideal_analog_model_trains_as_its_digital_twin() -> None:
 
 
 def test_the_gradient_of_the_input_stops_where_the_adc_clips() -> None:
-    io = IOParameters(noise_management="NONE", bound_management="NONE", inp_res=-1, out_res=-1, out_noise=0.0, inp_bound=10.0, out_bound=1.0)
+    io = IOParameters(
+        noise_management="NONE", bound_management="NONE", inp_res=-1, out_res=-1, out_noise=0.0, inp_bound=10.0, out_bound=1.0
+    )
     layer = AnalogLinear(2, 2, bias=False, rpu_config=SingleRPUConfig(device=IdealDevice(), forward=io, backward=PERFECT))
     layer.set_weights(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     x = torch.tensor([[0.5, 3.0]], requires_grad=True)
@@ -108,7 +110,10 @@ def test_a_copied_or_loaded_model_has_its_own_tiles() -> None:
     optimizer = AnalogSGD(twin.parameters(), lr=0.1)
     twin(torch.ones(2, 6)).sum().backward()
     optimizer.step()
-    assert all(torch.equal(a.get_weights()[0], b.get_weights()[0]) for a, b in zip(model.analog_layers(), convert_to_analog(digital(), IDEAL).analog_layers(), strict=True))
+    assert all(
+        torch.equal(a.get_weights()[0], b.get_weights()[0])
+        for a, b in zip(model.analog_layers(), convert_to_analog(digital(), IDEAL).analog_layers(), strict=True)
+    )
     assert not torch.equal(model[0].get_weights()[0], twin[0].get_weights()[0])
 
 
@@ -123,7 +128,9 @@ def test_a_learning_rate_schedule_reaches_the_tiles() -> None:
     assert layer.analog_module.get_learning_rate() == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("fields", [{"lr": -1.0}, {"lr": float("nan")}, {"momentum": -0.1}, {"weight_decay": -1.0}, {"nesterov": True}])
+@pytest.mark.parametrize(
+    "fields", [{"lr": -1.0}, {"lr": float("nan")}, {"momentum": -0.1}, {"weight_decay": -1.0}, {"nesterov": True}]
+)
 def test_bad_optimizer_settings(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         AnalogSGD(AnalogLinear(2, 2).parameters(), **fields)  # type: ignore[arg-type]

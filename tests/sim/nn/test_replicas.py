@@ -37,7 +37,9 @@ def _threads() -> Iterator[None]:
 
 def variant(kind: str, r: int) -> RPUConfig:
     """Configuration of replica r: every numeric field that can differs between the replicas."""
-    io = IOParameters(out_noise=0.02 * r, inp_noise=0.01 * (r % 3), w_noise=0.01 * r, w_noise_type="ADDITIVE_CONSTANT", out_bound=4.0 + r)
+    io = IOParameters(
+        out_noise=0.02 * r, inp_noise=0.01 * (r % 3), w_noise=0.01 * r, w_noise_type="ADDITIVE_CONSTANT", out_bound=4.0 + r
+    )
     update = UpdateParameters(desired_bl=4 + r, um_grad_scale=1.0 + 0.1 * r)
     common = {"dw_min": 0.002 * (r + 1), "dw_min_dtod": 0.1 * r, "dw_min_std": 0.1 * r, "diffusion": 1e-4 * (r % 2)}
     mapping = MappingParameter(weight_scaling_omega=0.3 * (r % 2))

@@ -38,7 +38,13 @@ VECTORS = {
     4: ({"noise_management": "MAX"}, [[0.575, -1.075, 0.0525], [0.45, -0.66, 1.57]]),
     5: ({"noise_management": "ABS_MAX", "nm_thres": 1.2}, [[0.575, -1.075, 0.0525], [0.375, -0.45, 1.27]]),
     7: (
-        {"noise_management": "ABS_MAX", "bound_management": "ITERATIVE", "out_bound": 0.4, "inp_res": 1 / 126, "out_res": 1 / 510},
+        {
+            "noise_management": "ABS_MAX",
+            "bound_management": "ITERATIVE",
+            "out_bound": 0.4,
+            "inp_res": 1 / 126,
+            "out_res": 1 / 510,
+        },
         [[0.589804, -1.08549, 0.062745], [-0.338824, -0.752941, 2.842353]],
     ),
     14: ({"inp_asymmetry": 0.1, "out_asymmetry": 0.2}, [[0.5575, -0.8096, 0.0805], [0.355, -0.2352, 1.003]]),
@@ -114,7 +120,10 @@ def test_cases_left_for_later_are_refused_by_a_tile() -> None:
 
 @pytest.mark.parametrize(
     ("resolution", "bound", "step"),
-    [(1 / 126, 1.0, 1 / 63), (126, 1.0, 1 / 63), (1 / 510, 12.0, 24 / 510), (1.0, 2.0, 4.0), (0.0, 1.0, 0.0), (-1.0, 1.0, 0.0), (0.1, np.inf, 0.0), (0.1, 0.0, 0.0)],
+    [
+        (1 / 126, 1.0, 1 / 63), (126, 1.0, 1 / 63), (1 / 510, 12.0, 24 / 510), (1.0, 2.0, 4.0), (0.0, 1.0, 0.0),
+        (-1.0, 1.0, 0.0), (0.1, np.inf, 0.0), (0.1, 0.0, 0.0),
+    ],
 )  # fmt: skip
 def test_quantiser_step(resolution: float, bound: float, step: float) -> None:
     assert quantiser_step(resolution, bound) == pytest.approx(step)

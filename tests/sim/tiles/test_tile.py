@@ -74,7 +74,9 @@ def test_construction_seed_fixes_the_devices_only() -> None:
 
 @pytest.mark.parametrize("digital", [True, False])
 def test_bias(digital: bool) -> None:
-    config = SingleRPUConfig(device=IdealDevice(), forward=PERFECT, backward=PERFECT, mapping=MappingParameter(digital_bias=digital))
+    config = SingleRPUConfig(
+        device=IdealDevice(), forward=PERFECT, backward=PERFECT, mapping=MappingParameter(digital_bias=digital)
+    )
     tile = AnalogTile(3, 4, config, bias=True)
     w, b = weights(3, 4), torch.tensor([0.1, -0.2, 0.3])
     tile.set_weights(w, b)
@@ -224,7 +226,10 @@ def test_a_continued_run_is_the_uninterrupted_one(how: str) -> None:
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-@pytest.mark.parametrize(("size", "limit", "parts"), [(600, 512, [300, 300]), (513, 512, [257, 256]), (1025, 512, [342, 342, 341]), (7, 3, [3, 2, 2]), (7, 0, [7])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "limit", "parts"),
+    [(600, 512, [300, 300]), (513, 512, [257, 256]), (1025, 512, [342, 342, 341]), (7, 3, [3, 2, 2]), (7, 0, [7])],
+)
 def test_split(size: int, limit: int, parts: list[int]) -> None:
     assert split(size, limit) == parts
 
