@@ -8,16 +8,6 @@ namespace {
 
 constexpr int QUEUE = 63;  // pulses that a column can queue
 
-struct RowScratch {
-    u64* queue;      // directions of queued pulses, bit 1 = up; the next pulse is bit 0
-    u64* count;      // their number
-    u32* done;       // pulses applied in this call
-    u32* column;     // columns that have pulses
-    u32* order;      // the same, longest queue first
-    const float** parameter;  // row of each parameter of the device
-    int active;      // number of columns that the last drain applied pulses to
-    bool drained;    // queues were drained before the end of the batch
-};
 
 // Adds the coincidences of a word of bits. `row_negative` is all ones where the row makes an up pulse of a column that is
 // not negative. With `ups_only` a coincidence that would be a down pulse is dropped.
@@ -72,40 +62,119 @@ SIM_HD u64 longest(int n, const u64* count) {
     return m;
 }
 
-// Columns with a pulse to apply, in order; returns their number. n is padded to a multiple of 64, columns as well.
-SIM_HD int active_columns(int n, const u64* count, u64 mask, u32* column) {
-    int active = 0;
+// Columns that have pulses to apply, with what their next pulses need, in arrays that a vector can be loaded from.
+struct Waiting {
+    u32 *column, *low, *high, *left, *done;  // directions (two halves), number, pulses applied before
+    int n;
+};
+
+// Takes queued pulses of LANES columns from j on: all of them, or (not at the end) a multiple of four of each, so that a
+// block of four normals is never split. Returns false where there are none.
+struct Taken {
+    vu low, high, left, done;
+    u32 columns;  // number of columns that have some
+};
+SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* done, Taken& t) {
+    const u64 mask = all ? ~u64(0) : ~u64(3);
 #if defined(__AVX512F__)
     const __m512i bits = _mm512_set1_epi64(static_cast<long long>(mask));
-    for (int j = 0; j < n; j += 16) {
-        const __mmask8 low = _mm512_test_epi64_mask(_mm512_load_si512(count + j), bits);
-        const __mmask8 high = _mm512_test_epi64_mask(_mm512_load_si512(count + j + 8), bits);
-        const __mmask16 hit = static_cast<__mmask16>(low | (static_cast<unsigned>(high) << 8));
-        if (!hit) continue;
-        const __m512i index = (__m512i)(lane_index() + static_cast<u32>(j));
-        _mm512_storeu_si512(column + active, _mm512_maskz_compress_epi32(hit, index));
-        active += __builtin_popcount(hit);
-    }
+    const __m512i c0 = _mm512_load_si512(count + j), c1 = _mm512_load_si512(count + j + 8);
+    const __m512i take0 = _mm512_and_si512(c0, bits), take1 = _mm512_and_si512(c1, bits);
+    const __mmask8 hit0 = _mm512_test_epi64_mask(take0, take0), hit1 = _mm512_test_epi64_mask(take1, take1);
+    if (!(hit0 | hit1)) return false;
+    t.columns = static_cast<u32>(__builtin_popcount(hit0) + __builtin_popcount(hit1));
+    const __m512i q0 = _mm512_load_si512(queue + j), q1 = _mm512_load_si512(queue + j + 8);
+    const auto join = [](__m256i x, __m256i y) { return (vu)_mm512_inserti64x4(_mm512_castsi256_si512(x), y, 1); };
+    t.low = join(_mm512_cvtepi64_epi32(q0), _mm512_cvtepi64_epi32(q1));
+    t.high = join(_mm512_cvtepi64_epi32(_mm512_srli_epi64(q0, 32)), _mm512_cvtepi64_epi32(_mm512_srli_epi64(q1, 32)));
+    t.left = join(_mm512_cvtepi64_epi32(take0), _mm512_cvtepi64_epi32(take1));
+    _mm512_store_si512(queue + j, _mm512_srlv_epi64(q0, take0));
+    _mm512_store_si512(queue + j + 8, _mm512_srlv_epi64(q1, take1));
+    _mm512_store_si512(count + j, _mm512_sub_epi64(c0, take0));
+    _mm512_store_si512(count + j + 8, _mm512_sub_epi64(c1, take1));
 #else
-    for (int j = 0; j < n; ++j) {
-        column[active] = static_cast<u32>(j);
-        active += (count[j] & mask) != 0;
+    t.columns = 0;
+    for (int k = 0; k < LANES; ++k) {
+        const u64 c = count[j + k] & mask, q = queue[j + k];
+        t.columns += c != 0;
+        t.low[k] = static_cast<u32>(q);
+        t.high[k] = static_cast<u32>(q >> 32);
+        t.left[k] = static_cast<u32>(c);
+        queue[j + k] = q >> c;
+        count[j + k] -= c;
     }
+    if (!t.columns) return false;
 #endif
-    return active;
+    t.done = drained ? load(done + j) : vu{};
+    if (!all) store(done + j, t.done + t.left);
+    return true;
 }
 
-// The same columns, longest queue first (counting sort).
-SIM_HD void sort_columns(int active, const u64* count, u64 mask, const u32* column, u32* order) {
+// The same from a single word of coincidences, where nothing is queued.
+SIM_HD bool take_word(int j, u32 row_bits, u32 row_negative, bool ups_only, const u32* bits, const u32* negative, Taken& t) {
+    const vu up = load(negative + j) ^ row_negative;
+    const vu hit = load(bits + j) & row_bits & (up | (ups_only ? 0u : ~0u));
+#if defined(__AVX512VPOPCNTDQ__)
+    const __mmask16 some = _mm512_test_epi32_mask((__m512i)hit, (__m512i)hit);
+    if (!some) return false;
+    t.columns = static_cast<u32>(__builtin_popcount(some));
+    const __m512i left = _mm512_popcnt_epi32((__m512i)hit), one = _mm512_set1_epi32(1);
+    t.left = (vu)left;
+    t.low = (vu)_mm512_sub_epi32(_mm512_sllv_epi32(one, left), one) & up;
+#else
+    t.columns = 0;
+    for (int k = 0; k < LANES; ++k) {
+        const u32 c = static_cast<u32>(__builtin_popcount(hit[k]));
+        t.columns += c != 0;
+        t.left[k] = c;
+        t.low[k] = static_cast<u32>((u64(1) << c) - 1) & up[k];
+    }
+    if (!t.columns) return false;
+#endif
+    t.high = t.done = vu{};
+    return true;
+}
+
+// Appends the columns of a vector that have pulses.
+SIM_HD void append(int j, const Taken& t, Waiting& w) {
+    const vu column = lane_index() + static_cast<u32>(j);
+#if defined(__AVX512F__)
+    const __mmask16 hit = _mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left);
+    const auto put = [&](u32* to, vu v) { _mm512_storeu_si512(to + w.n, _mm512_maskz_compress_epi32(hit, (__m512i)v)); };
+    put(w.column, column), put(w.low, t.low), put(w.high, t.high), put(w.left, t.left), put(w.done, t.done);
+    w.n += static_cast<int>(t.columns);
+#else
+    for (int k = 0; k < LANES; ++k) {
+        w.column[w.n] = column[k], w.low[w.n] = t.low[k], w.high[w.n] = t.high[k], w.left[w.n] = t.left[k], w.done[w.n] = t.done[k];
+        w.n += t.left[k] != 0;
+    }
+#endif
+}
+
+// Longest queue first (counting sort), so that the columns of a vector have about as many pulses.
+SIM_HD void sort(const Waiting& w, Waiting& sorted) {
     int start[QUEUE + 2] = {0};
-    for (int k = 0; k < active; ++k) ++start[QUEUE - (count[column[k]] & mask)];
+    for (int k = 0; k < w.n; ++k) ++start[QUEUE - w.left[k]];
     int total = 0;
     for (int k = 0; k <= QUEUE; ++k) {
         const int here = start[k];
         start[k] = total;
         total += here;
     }
-    for (int k = 0; k < active; ++k) order[start[QUEUE - (count[column[k]] & mask)]++] = column[k];
+    for (int k = 0; k < w.n; ++k) {
+        const int to = start[QUEUE - w.left[k]]++;
+        sorted.column[to] = w.column[k], sorted.low[to] = w.low[k], sorted.high[to] = w.high[k], sorted.left[to] = w.left[k], sorted.done[to] = w.done[k];
+    }
+    sorted.n = w.n;
+}
+
+SIM_HD u32 most(vu left) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_epu32((__m512i)left);
+#endif
+    u32 m = 0;
+    for (int k = 0; k < LANES; ++k) m = left[k] > m ? left[k] : m;
+    return m;
 }
 
 }  // namespace

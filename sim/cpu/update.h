@@ -13,118 +13,180 @@
 namespace sim {
 namespace {
 
-// Applies queued pulses of a row: all of them, or (not at the end) a multiple of four a column, so that a block of four
-// normals is never split.
-template <class Device>
-void drain(const UpdateArgs& a, int r, int row, bool all, RowScratch& s) {
-    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    const float* settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
-    const Stream cycle = stream_of(static_cast<u64>(a.keys[r]), PURPOSE_CYCLE);
-    float* weight = a.weight + r * cells + at;
-    long long* down = a.counts ? a.counts + 2 * r * cells + at : nullptr;
-    const u64 mask = all ? ~u64(0) : ~u64(3);
-    const int active = active_columns(padded(a.in), s.count, mask, s.column);
-    s.active = active;
-    const u32* order = s.column;
-    if (active > LANES) {
-        sort_columns(active, s.count, mask, s.column, s.order);
-        order = s.order;
+struct RowScratch {
+    u64* queue;               // directions of queued pulses, bit 1 = up; the next pulse is bit 0
+    u64* count;               // their number
+    u32* done;                // pulses applied before the end of the batch
+    Waiting waiting, sorted;
+    u32* touched;             // columns that had a pulse
+    int n_touched;
+    bool drained;             // queues were drained before the end of the batch
+    const float** parameter;  // row of each parameter of the device
+};
+
+// One row of one replica.
+struct Row {
+    const UpdateArgs& a;
+    const float* settings;
+    const float* data;
+    Stream cycle, write;
+    float *weight, *apparent;
+    long long *down, *up;     // pulse counts, or null
+    u32 first;                // element of the first column
+    Row(const UpdateArgs& args, int r, int row) : a(args) {
+        const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+        const u64 key = static_cast<u64>(a.keys[r]);
+        settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+        data = a.data + static_cast<size_t>(r) * a.n_data;
+        cycle = stream_of(key, PURPOSE_CYCLE), write = stream_of(key, PURPOSE_WRITE);
+        weight = a.weight + r * cells + at;
+        apparent = a.apparent ? a.apparent + r * cells + at : nullptr;
+        down = a.counts ? a.counts + 2 * r * cells + at : nullptr;
+        up = a.counts ? down + cells : nullptr;
+        first = static_cast<u32>(at);
     }
-    const float sigma = settings[DW_MIN_STD];
-    for (int first = 0; first < active; first += LANES) {
-        const int n = active - first < LANES ? active - first : LANES;
-        vu column, applied, remaining, direction_low, direction_high;
-        alignas(64) u32 low[LANES], high[LANES], left[LANES], done[LANES], index[LANES];
-        for (int k = 0; k < LANES; ++k) {
-            const u32 j = order[first + (k < n ? k : 0)];
-            const u64 c = s.count[j] & mask;
-            index[k] = j;
-            low[k] = static_cast<u32>(s.queue[j]);
-            high[k] = static_cast<u32>(s.queue[j] >> 32);
-            left[k] = k < n ? static_cast<u32>(c) : 0u;
-            done[k] = s.done[j];
+};
+
+// The pulses of LANES crosspoints, one after the other; returns their weights.
+template <class Device, class Lookup>
+SIM_HD vf apply_pulses(const Row& row, Lookup lookup, vf weight, vu column, const Taken& t, u32 rounds) {
+    const auto cell = Device::template load<vf>(parameters(lookup, row.data, row.a.n_data));
+    const vf reference = Device::reference(cell);
+    const float sigma = row.settings[DW_MIN_STD];
+    const vu element = column + row.first;
+    vf g = weight + reference;
+    for (u32 n = 0; n < rounds; n += 4) {
+        Normals4<vf> xi{};
+        if (sigma > 0.0f) {
+            const Words4<vu> w =
+                philox(Words4<vu>{element, vu{}, (t.done + n) >> 2, broadcast(row.a.step)}, row.cycle.key0, row.cycle.key1);
+            box_muller<vf>(w.x, w.y, xi.z[0], xi.z[1]);
+            if (rounds - n > 2) box_muller<vf>(w.z, w.w, xi.z[2], xi.z[3]);
         }
-        column = load(index), applied = load(done), remaining = load(left), direction_low = load(low), direction_high = load(high);
-        const auto cell = Device::template load<vf>(
-            parameters([&](int k) { return gather(s.parameter[k], column); }, a.data + static_cast<size_t>(r) * a.n_data, a.n_data));
-        const vf reference = Device::reference(cell);
-        vf g = gather(weight, column) + reference;
-        const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
-        u32 rounds = left[0];  // sorted: the first lane has the most
-        if (order == s.column)
-            for (int k = 1; k < n; ++k) rounds = left[k] > rounds ? left[k] : rounds;
-        for (u32 t = 0; t < rounds; t += 4) {
-            Normals4<vf> xi{};
-            if (sigma > 0.0f) {
-                const Words4<vu> w = philox(Words4<vu>{element, vu{}, (applied + t) >> 2, broadcast(a.step)}, cycle.key0, cycle.key1);
-                box_muller<vf>(w.x, w.y, xi.z[0], xi.z[1]);
-                if (rounds - t > 2) box_muller<vf>(w.z, w.w, xi.z[2], xi.z[3]);
-            }
-            const vu direction = t < 32 ? direction_low >> t : direction_high >> (t - 32);
-            for (u32 k = 0; k < 4 && t + k < rounds; ++k) {
-                const vi up = to_signed((direction >> k) & 1u) != 0;
-                const vf next = pulse<Device, vf>(cell, g, up, xi.z[k] * sigma);
-                g = select(to_signed(remaining) > static_cast<int>(t + k), next, g);
+        const vu direction = n < 32 ? t.low >> n : t.high >> (n - 32);
+        for (u32 k = 0; k < 4 && n + k < rounds; ++k) {
+            const vi up = to_signed((direction >> k) & 1u) != 0;
+            const vf next = pulse<Device, vf>(cell, g, up, xi.z[k] * sigma);
+            g = select(to_signed(t.left) > static_cast<int>(n + k), next, g);
+        }
+    }
+    return select(t.left != 0u, g - reference, weight);  // what had no pulse keeps its bits
+}
+
+SIM_HD void count_pulses(const Row& row, const u32* column, int n, const Taken& t) {
+    for (int k = 0; k < n; ++k) {
+        const u64 taken = (u64(1) << t.left[k]) - 1, bits = static_cast<u64>(t.low[k]) | (static_cast<u64>(t.high[k]) << 32);
+        const long long ups = __builtin_popcountll(bits & taken);
+        row.up[column[k]] += ups;
+        row.down[column[k]] += static_cast<long long>(t.left[k]) - ups;
+    }
+}
+
+// Applies pulses of a row; source(j, t) takes those of LANES columns from j on. Neighbours that nearly all have a few are
+// worked in place, other columns gathered.
+template <class Device, class Source> void drain(const Row& row, RowScratch& s, Source source) {
+    const int width = padded(row.a.in);
+    s.waiting.n = 0;
+    u32 most_waiting = 0;
+    for (int j = 0; j < width; j += LANES) {
+        Taken t;
+        if (!source(j, t)) continue;
+        const vu column = lane_index() + static_cast<u32>(j);
+        const u32 m = most(t.left);
+        if (row.apparent) {
+            for (int k = 0; k < LANES; ++k) {
+                s.touched[s.n_touched] = static_cast<u32>(j + k);
+                s.n_touched += t.left[k] != 0;
             }
         }
-        const vf w = g - reference;
-        for (int k = 0; k < n; ++k) {
-            const u32 j = index[k];
-            weight[j] = w[k];
-            if (down) {
-                const u64 ups = static_cast<u64>(__builtin_popcountll(s.queue[j] & ((u64(1) << left[k]) - 1)));
-                down[j] += static_cast<long long>(left[k] - ups);
-                down[j + cells] += static_cast<long long>(ups);
-            }
-            s.queue[j] >>= left[k];
-            s.count[j] -= left[k];
-            s.done[j] += left[k];
+        if (t.columns * 4 >= 3 * LANES && m <= 4) {
+            const int n = row.a.in - j < LANES ? row.a.in - j : LANES;
+            const vf w = apply_pulses<Device>(
+                row, [&](int k) { return load_padded(s.parameter[k], j, row.a.in); }, load_padded(row.weight, j, row.a.in), column, t, m);
+            store_first(row.weight + j, w, n);
+            alignas(64) u32 index[LANES];
+            store(index, column);
+            if (row.down) count_pulses(row, index, n, t);
+        } else {
+            append(j, t, s.waiting);
+            most_waiting = m > most_waiting ? m : most_waiting;
         }
+    }
+    Waiting* list = &s.waiting;
+    if (most_waiting > 4 && list->n > LANES) {
+        sort(s.waiting, s.sorted);
+        list = &s.sorted;
+    }
+    for (int first = 0; first < list->n; first += LANES) {
+        const int n = list->n - first < LANES ? list->n - first : LANES;
+        for (int k = n; k < LANES; ++k) list->column[first + k] = list->column[first], list->left[first + k] = 0;
+        const Taken t{load(list->low + first), load(list->high + first), load(list->left + first), load(list->done + first), 0};
+        const vu column = load(list->column + first);
+        const vf w = apply_pulses<Device>(
+            row, [&](int k) { return gather(s.parameter[k], column); }, gather(row.weight, column), column, t, most(t.left));
+        for (int k = 0; k < n; ++k) row.weight[list->column[first + k]] = w[k];
+        if (row.down) count_pulses(row, list->column + first, n, t);
+    }
+}
+
+template <class Device> void drain_queues(const Row& row, bool all, RowScratch& s) {
+    drain<Device>(row, s, [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); });
+    if (!all) {
+        s.drained = true;
+        s.n_touched = 0;  // found again by what is done
     }
 }
 
 // Write noise: every crosspoint that had a pulse shows a new apparent weight (devices.md, 4.2).
-SIM_HD void write_noise(const UpdateArgs& a, float kappa, Stream write, const float* weight, float* apparent, int row, RowScratch& s) {
-    int active = s.active;
-    if (s.drained) {  // some of the columns were done before the last drain
-        active = 0;
-        for (int j = 0; j < a.in; ++j) {
-            s.column[active] = static_cast<u32>(j);
-            active += s.done[j] > 0;
-        }
-    }
-    for (int first = 0; first < active; first += LANES) {
-        alignas(64) u32 index[LANES];
-        for (int k = 0; k < LANES; ++k) index[k] = s.column[first + k < active ? first + k : first];
-        const vu column = load(index);
-        const vu element = column + static_cast<u32>(row) * static_cast<u32>(a.in);
-        const Words4<vu> w = philox(Words4<vu>{element, vu{}, vu{}, broadcast(a.step)}, write.key0, write.key1);
+SIM_HD void write_noise(const Row& row, RowScratch& s) {
+    const float kappa = row.settings[WRITE_NOISE];
+    for (int first = 0; first < s.n_touched; first += LANES) {
+        for (int k = s.n_touched; k < first + LANES; ++k) s.touched[k] = s.touched[first];
+        const vu column = load(s.touched + first);
+        const Words4<vu> w = philox(Words4<vu>{column + row.first, vu{}, vu{}, broadcast(row.a.step)}, row.write.key0, row.write.key1);
         vf z, unused;
         box_muller<vf>(w.x, w.y, z, unused);
-        const vf shown = gather(weight, column) + z * kappa;
-        for (int k = 0; k < LANES && first + k < active; ++k) apparent[index[k]] = shown[k];
+        const vf shown = gather(row.weight, column) + z * kappa;
+        for (int k = 0; k < LANES && first + k < s.n_touched; ++k) row.apparent[s.touched[first + k]] = shown[k];
     }
 }
 
-// Makes room for `most` more pulses in every queue; `bound` is the length that no queue exceeds.
-template <class Device> void make_room(const UpdateArgs& a, int r, int row, u64 most, u64& bound, RowScratch& s) {
-    if (bound + most > QUEUE) {
-        bound = longest(a.in, s.count);
-        if (bound + most > QUEUE) {
-            drain<Device>(a, r, row, false, s);
-            s.drained = true;
+// Makes room for `more` pulses in every queue; `bound` is the length that no queue exceeds.
+template <class Device> void make_room(const Row& row, u64 more, u64& bound, RowScratch& s) {
+    if (bound + more > QUEUE) {
+        bound = longest(row.a.in, s.count);
+        if (bound + more > QUEUE) {
+            if (!s.drained) memset(s.done, 0, sizeof(u32) * padded(row.a.in));
+            drain_queues<Device>(row, false, s);
             bound = 3;
         }
     }
-    bound += most;
+    bound += more;
 }
 
-// Queues what sample b brings to a row; a pulse lowers the weight where lr x d > 0: up where one of x, d is negative.
-template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, int b, Lines& columns, Lines& rows, u64& bound, RowScratch& s) {
+// All ones where a column that is not negative gets up pulses: a pulse lowers the weight where lr x d > 0. One side of a
+// cell takes one direction only, as up pulses.
+SIM_HD u32 up_mask(const Row& work, int row, int b, Lines& rows) {
+    return rows.sample_negative(b)[row] ^ (work.settings[LEARNING_RATE] < 0.0f ? ~0u : 0u) ^ (work.a.side < 0 ? ~0u : 0u);
+}
+
+// Whether at most one word of a row has bits, and where it is (b < 0: none has).
+SIM_HD bool single_word(const UpdateArgs& a, int row, Lines& rows, int& where_b, int& where_word) {
+    where_b = -1;
+    for (int b = 0; b < a.batch; ++b)
+        for (int word = 0; word < rows.words; ++word)
+            if (rows.sample_bits(b)[static_cast<size_t>(word) * padded(a.out) + row]) {
+                if (where_b >= 0) return false;
+                where_b = b, where_word = word;
+            }
+    return true;
+}
+
+// Queues what sample b brings to a row.
+template <class Device> bool queue_sample(const Row& work, int row, int b, Lines& columns, Lines& rows, u64& bound, RowScratch& s) {
+    const UpdateArgs& a = work.a;
     const int width = padded(a.in), row_width = padded(a.out);
-    const u32 flip = a.settings[static_cast<size_t>(r) * N_UPDATE_SETTINGS + LEARNING_RATE] < 0.0f ? ~0u : 0u;
-    // one-sided: only coincidences of that direction, as up pulses
-    const u32 row_negative = rows.sample_negative(b)[row] ^ flip ^ (a.side < 0 ? ~0u : 0u);
+    const u32 row_negative = up_mask(work, row, b, rows);
     const bool ups_only = a.side != 0;
     bool any_pulse = false;
     if (a.pulse_type != PULSES_STOCHASTIC) {
@@ -132,7 +194,7 @@ template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, i
         float most = 0.0f;
         for (int j = 0; j < width; ++j) most = maximum(most, round_even(number * columns.sample_numbers(b)[j]));
         for (float skip = 0.0f; skip < most; skip += 31.0f) {
-            make_room<Device>(a, r, row, 31, bound, s);
+            make_room<Device>(work, 31, bound, s);
             enqueue_numbers(width, number, row_negative, ups_only, columns.sample_numbers(b), columns.sample_negative(b), skip, s.queue, s.count);
             any_pulse = true;
         }
@@ -141,7 +203,7 @@ template <class Device> bool queue_sample(const UpdateArgs& a, int r, int row, i
     for (int word = 0; word < rows.words; ++word) {
         const u32 row_bits = rows.sample_bits(b)[static_cast<size_t>(word) * row_width + row];
         if (!row_bits) continue;
-        make_room<Device>(a, r, row, static_cast<u64>(__builtin_popcount(row_bits)), bound, s);
+        make_room<Device>(work, static_cast<u64>(__builtin_popcount(row_bits)), bound, s);
         enqueue(width, row_bits, row_negative, ups_only, columns.sample_bits(b) + static_cast<size_t>(word) * width, columns.sample_negative(b),
                 s.queue, s.count);
         any_pulse = true;
@@ -155,46 +217,61 @@ SIM_HD void point_to_fields(const UpdateArgs& a, int r, int row, RowScratch& s) 
         if (a.field_of[k] >= 0) s.parameter[k] = a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
 }
 
-template <class Device> void update_row(const UpdateArgs& a, int r, int row, Lines& columns, Lines& rows, RowScratch& s) {
-    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    point_to_fields(a, r, row, s);
-    bool touched = false;
+template <class Device> void update_row(const UpdateArgs& a, int r, int index, Lines& columns, Lines& rows, RowScratch& s) {
+    const Row row(a, r, index);
+    point_to_fields(a, r, index, s);
+    bool any_pulse = false;
     u64 bound = 0;
-    for (int b = 0; b < a.batch; ++b) touched |= queue_sample<Device>(a, r, row, b, columns, rows, bound, s);
-    if (!touched) return;
-    drain<Device>(a, r, row, true, s);
-    if (a.apparent)
-        write_noise(a, a.settings[static_cast<size_t>(r) * N_UPDATE_SETTINGS + WRITE_NOISE],
-                    stream_of(static_cast<u64>(a.keys[r]), PURPOSE_WRITE), a.weight + r * cells + at, a.apparent + r * cells + at, row, s);
-    if (s.drained) memset(s.done, 0, sizeof(u32) * padded(a.in));
-    else
-        for (int k = 0; k < s.active; ++k) s.done[s.column[k]] = 0;
-    s.drained = false;  // all queues are empty again, as the next row expects them
+    s.drained = false;
+    s.n_touched = 0;
+    int b = 0, word = 0;
+    if (a.pulse_type == PULSES_STOCHASTIC && single_word(a, index, rows, b, word)) {
+        if (b < 0) return;
+        const int width = padded(a.in);
+        const u32 bits = rows.sample_bits(b)[static_cast<size_t>(word) * padded(a.out) + index];
+        const u32 negative = up_mask(row, index, b, rows);
+        const u32* column_bits = columns.sample_bits(b) + static_cast<size_t>(word) * width;
+        drain<Device>(row, s, [&](int j, Taken& t) {
+            return take_word(j, bits, negative, a.side != 0, column_bits, columns.sample_negative(b), t);
+        });
+        if (row.apparent) write_noise(row, s);
+        return;
+    }
+    for (b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
+    if (!any_pulse) return;
+    drain_queues<Device>(row, true, s);  // all queues are empty again, as the next row expects them
+    if (!row.apparent) return;
+    if (s.drained) {  // some columns had their last pulse before the last drain
+        u32 n = 0;
+        for (int k = 0; k < s.n_touched; ++k) s.done[s.touched[k]] = 1;
+        for (int j = 0; j < a.in; ++j) {
+            s.touched[n] = static_cast<u32>(j);
+            n += s.done[j] > 0;
+        }
+        s.n_touched = static_cast<int>(n);
+    }
+    write_noise(row, s);
 }
 
 // No pulses: the exact step of each sample, then the bounds of the device (update.md, 5.5), on the persistent weight.
-template <class Device> void clip_row(const UpdateArgs& a, int r, int row, RowScratch& s) {
-    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    const float* settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
-    float* weight = a.weight + r * cells + at;
-    point_to_fields(a, r, row, s);
+template <class Device> void clip_row(const UpdateArgs& a, int r, int index, RowScratch& s) {
+    const Row row(a, r, index);
+    point_to_fields(a, r, index, s);
     for (int j = 0; j < a.in; j += LANES) {
-        const int n = a.in - j < LANES ? a.in - j : LANES;
         const auto cell = Device::template load<vf>(
-            parameters([&](int k) { return load_padded(s.parameter[k], j, a.in); }, a.data + static_cast<size_t>(r) * a.n_data, a.n_data));
+            parameters([&](int k) { return load_padded(s.parameter[k], j, a.in); }, row.data, a.n_data));
         const vf reference = Device::reference(cell), low = Device::lower(cell), high = Device::upper(cell);
-        vf g = load_first(weight + j, n) + reference;
+        vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
             const size_t sample = static_cast<size_t>(r) * a.batch + b;
-            const float f = settings[LEARNING_RATE] * a.d[sample * a.out + row];
+            const float f = row.settings[LEARNING_RATE] * a.d[sample * a.out + index];
             if (f != 0.0f) g = clamp(g - load_padded(a.x + sample * a.in, j, a.in) * f, low, high);
         }
-        store_first(weight + j, g - reference, n);
+        store_first(row.weight + j, g - reference, a.in - j < LANES ? a.in - j : LANES);
     }
-    for (int j = 0; j < a.in; ++j) s.column[j] = static_cast<u32>(j);
-    s.active = a.in;
-    if (a.apparent)
-        write_noise(a, settings[WRITE_NOISE], stream_of(static_cast<u64>(a.keys[r]), PURPOSE_WRITE), weight, a.apparent + r * cells + at, row, s);
+    s.n_touched = a.in;
+    for (int j = 0; j < a.in; ++j) s.touched[j] = static_cast<u32>(j);
+    if (row.apparent) write_noise(row, s);
 }
 
 template <class Device> void update_device(const UpdateArgs& a) {
@@ -222,12 +299,13 @@ template <class Device> void update_device(const UpdateArgs& a) {
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
-        Scratch<u32> done(width), column(width + 16), order(width + 16);
+        Scratch<u32> done(width), touched(width + LANES), lists(10 * (width + LANES));
         Scratch<const float*> parameter(a.n_parameters);
-        RowScratch scratch{queue.get(), count.get(), done.get(), column.get(), order.get(), parameter.get(), 0, false};
+        const auto list = [&](size_t k) { return lists.get() + k * (width + LANES); };
+        RowScratch scratch{queue.get(), count.get(), done.get(), {list(0), list(1), list(2), list(3), list(4), 0},
+                           {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get()};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
-        memset(done.get(), 0, sizeof(u32) * width);
 #pragma omp for schedule(static)
         for (int k = 0; k < a.replicas * a.n_parameters; ++k)
             for (size_t j = 0; j < width; ++j) constants[k * width + j] = a.values[k];
