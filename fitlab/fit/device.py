@@ -10,7 +10,7 @@ import numpy as np
 from .candidate import Adjust, Candidate, fit_candidate
 from .free import NOISE
 from .models import Model
-from .noise import NoiseMoments, innovation_test, noise_moments
+from .noise import Law, NoiseMoments, innovation_test, noise_moments
 from .prediction_error import fit_prediction_error
 from .prepare import DeviceTrace
 from .response import Floats, Trace, innovations
@@ -51,13 +51,21 @@ def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
     return np.where(trace.pulses > 0, up, -down) * np.abs(trace.pulses)
 
 
-def _kept(fit: Candidate, trace: Trace) -> Floats:
-    """What the pulses before each read leave of a small deviation of the state: (1 + d s'(w)) a pulse."""
-    state = np.clip(fit.mean, fit.stored["w_min"] + 2e-3, fit.stored["w_max"] - 2e-3)
-    ahead, behind = (fit.model.mean_steps(fit.stored, state + h) for h in (1e-3, -1e-3))
-    slope_up, slope_down = ((a - b) / 2e-3 for a, b in zip(ahead, behind, strict=True))
-    one = np.where(trace.pulses > 0, 1 + slope_up, 1 - slope_down)
-    return np.clip(one, 0.0, 1.2) ** np.abs(trace.pulses)
+def _law(fit: Candidate, trace: Trace) -> Law:
+    """Mean response as straight lines, through two states in the middle of the bounds (all models here are linear in w)."""
+    low, high = fit.stored["w_min"], fit.stored["w_max"]
+    at = (low + high) / 2 + np.array([-0.05, 0.05]) * (high - low)
+    up, down = fit.model.mean_steps(fit.stored, at)
+    slope_up, slope_down = (float(s[1] - s[0]) / float(at[1] - at[0]) for s in (up, down))
+    keep = np.where(trace.pulses > 0, 1 + slope_up, 1 - slope_down)
+    shift = np.where(trace.pulses > 0, up[0] - slope_up * at[0], -(down[0] - slope_down * at[0]))
+    # n pulses of w -> shift + keep w: a geometric series
+    n = np.abs(trace.pulses)
+    offset = np.zeros(len(n))
+    for k in range(int(n.max(initial=0))):
+        offset = np.where(n > k, shift + keep * offset, offset)
+    size = np.abs(shift) if fit.model.noise == (False,) or not fit.mult_noise else np.abs(shift + (keep - 1) * fit.mean)
+    return Law(offset, keep**n, low, high, fit.stored["dw_min_std"] * size * np.sqrt(n), fit.stored["read_noise"])
 
 
 def local_mean(trace: Trace, half: int = 4) -> Floats:
@@ -80,7 +88,7 @@ def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
     """Noise moments and whiteness, symmetry point, limits of noises that vanish, disagreements of the estimators."""
     trace = device.trace
     mean_steps = mean_step_of_reads(fit, trace)
-    moments = noise_moments(trace, mean_steps, fit.mean, device.cycle, _kept(fit, trace))
+    moments = noise_moments(trace, mean_steps, fit.mean, device.cycle, _law(fit, trace))
     kernel, _ = fit.model.kernel_values(fit.likelihood.values, fit.mult_noise)
     sigma, kappa = (fit.likelihood.values[n] for n in NOISE)
     _, error, variance = innovations(fit.model.kernel, kernel, sigma, kappa, trace)

@@ -16,7 +16,9 @@ import numpy as np
 
 from .response import Floats, Trace
 
-LAGS = (1, 2, 3, 5, 8, 12)
+LAGS = (1, 2, 3, 5, 8, 12, 20, 32)
+SIMULATED = 200
+"""Traces of white noise that say what is normal."""
 COLOURED = 3.0
 """Standard deviations of concavity from which read noise is called coloured."""
 
@@ -88,17 +90,38 @@ def _variogram(residual: Floats, segment: np.ndarray) -> Floats:
     return np.array(out)
 
 
-def _concavity(d: Floats) -> Floats:
-    """Coefficient c of the least-squares fit D(m) = a + c ln m + q m."""
+def _concavity(d: Floats, white: Floats) -> float:
+    """Coefficient c of D(m) = a + c ln m + q m, in standard deviations of what white noise shows.
+
+    Generalised least squares: values at neighbouring lags share their reads, so the covariance of `white`, variograms of
+    simulated white noise (rows), weighs them.
+    """
     m = np.array(LAGS, dtype=float)
     design = np.stack([np.ones_like(m), np.log(m), m], axis=1)
-    weight = 1 / np.sqrt(m)
-    return np.asarray((np.linalg.pinv(design * weight[:, None]) @ (d * weight).T)[1])
+    scale = white.std(axis=0)
+    root = np.linalg.cholesky(np.cov(white / scale, rowvar=False) + 1e-6 * np.eye(len(m)))
+    fit = np.linalg.pinv(np.linalg.solve(root, design / scale[:, None]))[1]
+    found, expected = fit @ np.linalg.solve(root, d / scale), np.linalg.solve(root, (white / scale).T).T @ fit
+    return float((found - expected.mean()) / expected.std())
 
 
-def noise_moments(
-    trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndarray, keep: Floats, *, seed: int = 0
-) -> NoiseMoments:
+@dataclass(frozen=True)
+class Law:
+    """Fitted response, linear in the state: the pulses before read k take w to clip(offset_k + keep_k w + noise).
+
+    `step_noise` (n,) and `read_noise` are standard deviations in w, from the likelihood: moments are too uncertain to say
+    what white noise would look like.
+    """
+
+    offset: Floats
+    keep: Floats
+    low: float
+    high: float
+    step_noise: Floats
+    read_noise: float
+
+
+def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndarray, law: Law, *, seed: int = 0) -> NoiseMoments:
     """Separate the two noises by moments and test their whiteness.
 
     Parameters
@@ -106,7 +129,7 @@ def noise_moments(
     mean_steps : (n,) mean change of w before each read (signed)
     mean : (n,) mean trajectory of the segments
     cycle : (n,) cycle numbers
-    keep : (n,) factor that the pulses before each read leave of a deviation of the state (1 + d s'(w))
+    law : mean response, by which white noise is simulated for comparison
     """
     e, _ = residual_increments(trace, mean_steps, cycle)
     ok = np.isfinite(e)
@@ -146,14 +169,17 @@ def noise_moments(
     curvature = np.nan
     if np.isfinite(d).all() and c0 > 0:
         rng = np.random.default_rng(seed)
-        rows = np.sqrt(max(kappa2, 0)) * rng.standard_normal((100, len(residual)))
-        state, step = np.zeros(100), np.sqrt(max(q, 0)) * rng.standard_normal((len(residual), 100))
-        for k, factor in enumerate(keep):
-            state = factor * state + step[k]
-            rows[:, k] += state
+        rows = law.read_noise * rng.standard_normal((SIMULATED, len(residual)))
+        state, step = np.zeros(SIMULATED), law.step_noise[:, None] * rng.standard_normal((len(residual), SIMULATED))
+        begins = np.concatenate(([True], np.diff(trace.segment) != 0))
+        for k in range(len(residual)):
+            if begins[k]:
+                state = np.full(SIMULATED, mean[k])
+            else:
+                state = np.clip(law.offset[k] + law.keep[k] * state + step[k], law.low, law.high)
+            rows[:, k] += state - mean[k]
         white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), trace.segment) for row in rows])
-        expected = _concavity(white)
-        curvature = float((_concavity(d) - expected.mean()) / expected.std())
+        curvature = _concavity(d, white)
         if curvature > COLOURED:
             listed = ", ".join(f"{v:.3g}" for v in d)
             warnings.append(

@@ -7,7 +7,7 @@ import pytest
 
 from fitlab.errors import FitError
 from fitlab.fit import fit, parameter_set
-from fitlab.fit.noise import noise_moments
+from fitlab.fit.noise import Law, noise_moments
 from fitlab.fit.population import paule_mandel
 from fitlab.fit.response import Trace
 from fitlab.io import Options, read
@@ -74,13 +74,13 @@ def test_gong_is_best_described_by_linear_steps_at_the_noise_floor(gong):
 def test_with_coloured_read_noise_the_mean_is_still_found_with_honest_errors():
     """30 traces with slow read noise: flagged, and the intervals of the steps cover the truth (binomial error 4 %)."""
     rng = np.random.default_rng(30)
-    truth = {"step_up": 0.004, "step_down": 0.003, "w_max": 9.0, "w_min": -9.0, "dw_min_std": 0.0, "read_noise": 0.08}
-    pulses = ramps(400, 500, 1)
+    truth = {"step_up": 0.002, "step_down": 0.0016, "w_max": 9.0, "w_min": -9.0, "dw_min_std": 0.0, "read_noise": 0.05}
+    pulses = ramps(700, 900, 1)
     hits, flags = [], []
     for reads in traces("ConstantStep", truth, pulses, 30, rng, -0.8):
         slow = np.zeros(len(reads))
         for k in range(1, len(slow)):
-            slow[k] = 0.85 * slow[k - 1] + 0.05 * rng.standard_normal()
+            slow[k] = 0.8 * slow[k - 1] + 0.06 * rng.standard_normal()
         result = fit(response_of(reads + slow, pulses), "ConstantStep")
         flags.append(any("coloured" in w for w in result.warnings))
         chosen, scale = result.chosen[0], result.window.per_w
@@ -319,7 +319,13 @@ def test_coloured_read_noise_is_flagged_and_white_is_not(colour, flagged):
         noise = 0.05 * white + slow
     else:
         noise = 0.05 * np.where(np.arange(n) % 2, 1, -1) * (1 + 0.1 * white)
-    moments = noise_moments(Trace(mean + noise, pulses, np.zeros(n)), steps, mean, np.zeros(n, int), np.ones(n))
+    moments = noise_moments(
+        Trace(mean + noise, pulses, np.zeros(n)),
+        steps,
+        mean,
+        np.zeros(n, int),
+        Law(steps, np.ones(n), -9, 9, np.full(n, 0.01), 0.05),
+    )
     assert bool(moments.warnings) is flagged
     if colour == "white":
         assert moments.read_noise == pytest.approx(0.05, rel=0.1)
