@@ -143,6 +143,7 @@ def fit_prediction_error(
     tries: int = 1,
     fixed: frozenset[str] = frozenset(),
     noise: dict[str, float] | None = None,
+    refine: bool = True,
 ) -> PredictionError:
     """Maximum likelihood from the mean parameters of an output-error fit, and from given noises or the best of a grid."""
     best: tuple[Minimum, Space] | None = None
@@ -152,7 +153,7 @@ def fit_prediction_error(
         if adjust is not None:
             adjust(parameters)
         space = Space(parameters, log=_LOG)
-        found = minimise(_Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high)
+        found = minimise(_Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high, refine=refine)
         evaluations += found.evaluations
         if best is None or found.value < best[0].value:
             best = (found, space)

@@ -61,7 +61,9 @@ def interval(c: Candidate, trace: Trace, name: str) -> tuple[float | None, float
 
         mean = {n: start[n] for n in c.model.parameters}
         noise = {n: start[n] for n in NOISE}
-        found = fit_prediction_error(c.model, trace, mean, mult_noise=c.mult_noise, adjust=hold, fixed=held, noise=noise)
+        found = fit_prediction_error(
+            c.model, trace, mean, mult_noise=c.mult_noise, adjust=hold, fixed=held, noise=noise, refine=False
+        )
         return -found.log_likelihood - best
 
     ends: list[float | None] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .models import MODELS, Model, device_fields
 from .population import Spread, paule_mandel
 from .prepare import DeviceTrace, Window, prepare
 from .profile import with_profiles
+from .symmetry import symmetry_point
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,7 +128,7 @@ def fit(
     live, live_fitted = [devices[i] for i in alive], [fitted[i] for i in alive]
     comparison, which = compare(live_fitted)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        chosen = list(pool.map(lambda pair: with_profiles(pair[0][which], pair[1].trace), zip(live_fitted, live, strict=True)))
+        chosen = [row[which] for row in live_fitted]
         diagnoses = list(pool.map(diagnose, chosen, live))
         coloured = sum(d.moments.coloured for d in diagnoses) * 2 > len(diagnoses)
         if coloured:
@@ -135,7 +136,15 @@ def fit(
             live_fitted = list(pool.map(from_least_squares, live_fitted, live))
             comparison, which = compare(live_fitted)
             chosen = [row[which] for row in live_fitted]
-            diagnoses = list(pool.map(diagnose, chosen, live))
+            diagnoses = [
+                replace(new, moments=old.moments) for old, new in zip(diagnoses, pool.map(diagnose, chosen, live), strict=True)
+            ]
+        else:
+            chosen = list(pool.map(lambda c, d: with_profiles(c, d.trace), chosen, live))
+            diagnoses = [
+                replace(old, symmetry=symmetry_point(c.likelihood, d.trace))
+                for old, c, d in zip(diagnoses, chosen, live, strict=True)
+            ]
     spreads, notes = population(chosen)
     warnings = [*map(str, response.attrs["warnings"]), *_merge(live, diagnoses), *notes]
     if coloured:
