@@ -78,11 +78,15 @@ def plan(file: Annotated[Path, _FILE]) -> None:
     )
 
 
-@app.command(epilog="Examples: fitlab study run noise.toml -o noise.study   |   fitlab study run noise.toml --workers 8")
+@app.command(
+    epilog="Examples: fitlab study run noise.toml -o noise.study   |   fitlab study run noise.toml --workers 8"
+)
 @_command
 def run(
     file: Annotated[Path, _FILE],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the study (FILE with .study if not given).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the study (FILE with .study if not given).")
+    ] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     scheduler: Annotated[str | None, _SCHEDULER] = None,
     group: Annotated[int | None, _GROUP] = None,
@@ -223,7 +227,9 @@ def _print_rows(rows: Any) -> None:
 @_command
 def plot(
     directory: Annotated[Path, _DIR],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the figures (DIR/figures if not given).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the figures (DIR/figures if not given).")
+    ] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help="svg, png or pdf; may be repeated.")] = None,
 ) -> None:
     """Draw the target's curve and, with two factors, the map."""

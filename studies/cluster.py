@@ -57,12 +57,14 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
     with dask.config.set(_SETTINGS):
         if scheduler is not None:
             try:
-                client = Client(scheduler, timeout="10 s")
+                client = Client(scheduler, timeout="5 s")
             except (OSError, ValueError, TypeError) as error:
                 raise StudyError(f"--scheduler: no dask scheduler answers at {scheduler!r} ({error})") from None
             with client:
                 if not client.scheduler_info()["workers"]:
-                    raise StudyError(f"--scheduler: {scheduler} has no workers; start some with: dask worker {scheduler}")
+                    raise StudyError(
+                        f"--scheduler: {scheduler} has no workers; start some with: dask worker {scheduler}"
+                    )
                 yield client
             return
         count = workers or max(1, processors() // threads)

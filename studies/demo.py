@@ -30,14 +30,14 @@ task   = "digits-mlp"
 train  = {{ epochs = 15, batch = 10, lr = 0.2 }}
 
 [base.set]
-# The largest starting weight uses 4 % of the measured window, so that weights can grow.
-"mapping.weight_scaling_omega" = 0.04
+# The largest starting weight uses 2 % of the measured window, so that weights can grow.
+"mapping.weight_scaling_omega" = 0.02
 # Ideal converters and products: the answer is about the device alone.
 "forward.is_perfect"  = true
 "backward.is_perfect" = true
 
 [factors]
-"device.dw_min" = {{ multiply = [0.03125, 0.0625, 0.125, 0.25, 0.5, 1], label = "step size" }}
+"device.dw_min" = {{ multiply = [0.0625, 0.125, 0.25, 0.5, 1, 2], label = "step size" }}
 {noise}
 [replicates]
 count = {replicates}
@@ -62,7 +62,9 @@ def study_text(parameters: ParameterSet, replicates: int = 8) -> str:
 
 
 def demo(
-    csv: Annotated[Path | None, typer.Option(help="Measured pulse response (the example of the project if not given).")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Measured pulse response (the example of the project if not given).")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("demo-output"),
     columns: Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (one a processor if not given).")] = None,

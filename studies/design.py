@@ -257,7 +257,9 @@ def _faults(study: Study) -> list[tuple[str, str]]:
     elif not study.target_factor.numeric:
         faults.append(("target.factor", f"{study.target_factor.name!r} has text as levels; name a numeric factor"))
     elif len(study.target_factor.levels) < 2:
-        faults.append((f"factors.{_key(study.target_factor.name)}", "the factor of the target needs two levels or more"))
+        faults.append(
+            (f"factors.{_key(study.target_factor.name)}", "the factor of the target needs two levels or more")
+        )
     if isinstance(target.baseline, dict):
         for name in target.baseline:
             if name not in names:

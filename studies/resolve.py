@@ -257,7 +257,9 @@ def _input(study: Study, name: str, inputs: Path | None) -> Path:
     places.append(study.source.parent / name)
     found = next((p for p in places if p.is_file()), None)
     if found is None:
-        raise FitlabError(f"{name!r} is not there (looked for {places[-1]}); make it with: fitlab fit FILE.csv -o {name}")
+        raise FitlabError(
+            f"{name!r} is not there (looked for {places[-1]}); make it with: fitlab fit FILE.csv -o {name}"
+        )
     return found
 
 

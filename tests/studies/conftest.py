@@ -39,7 +39,8 @@ def client() -> Iterator[Any]:
 def study_file(tmp_path: Path) -> Callable[..., Path]:
     """Write a study file; pairs of text are replaced in it."""
 
-    def write(text: str = SMOOTH, *changes: tuple[str, str], name: str = "test.toml") -> Path:
+    def write(text: str | None = None, *changes: tuple[str, str], name: str = "test.toml") -> Path:
+        text = SMOOTH if text is None else text
         for old, new in changes:
             assert old in text, f"{old!r} is not in the study"
             text = text.replace(old, new)

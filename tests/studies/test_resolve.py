@@ -1,0 +1,86 @@
+"""Names in a study against the simulator: devices, fields, levels."""
+
+from __future__ import annotations
+
+import pytest
+
+from sim.configs import get_path
+from studies.design import load_study
+from studies.errors import StudyFileError
+from studies.resolve import configured, resolve
+
+DEVICE = """
+schema = "studies.study/1"
+name = "x"
+[base]
+device = "ReRamSBPresetDevice"
+set = { "forward.out_noise" = 0.02 }
+[factors]
+"device.dw_min" = { multiply = [0.5, 1] }
+spread = { fields = ["device.*_dtod"], multiply = [0, 1] }
+[target]
+factor = "device.dw_min"
+"""
+
+
+def test_multipliers_act_on_the_devices_own_values(study_file):
+    resolved = resolve(load_study(study_file(DEVICE)))
+    point = next(p for p in resolved.study.grid_points() if p.values == {"device.dw_min": 0.5, "spread": 0.0})
+    settings = resolved.settings(point)
+    own = get_path(resolved.config, "device.dw_min")
+    assert settings["device.dw_min"] == 0.5 * own
+    assert settings["device.w_max_dtod"] == 0.0
+    assert len(settings) > 4
+    changed = configured(resolved.config, settings)
+    assert changed.device.dw_min == 0.5 * own
+    assert resolved.config.device.dw_min == own
+    assert changed.forward.out_noise == 0.02
+
+
+def test_numbers_share_a_task_and_switches_do_not(study_file):
+    text = DEVICE + "[run]\ngroup = 2\n"
+    numbers = resolve(load_study(study_file(text)))
+    assert len({numbers.structure(p) for p in numbers.study.grid_points()}) == 1
+    assert len({numbers.structure(p) for p in numbers.study.points()}) == 2
+    switch = text.replace("[target]", '"forward.is_perfect" = { values = [true, false] }\n[target]')
+    switched = resolve(load_study(study_file(switch)))
+    assert len({switched.structure(p) for p in switched.study.grid_points()}) == 2
+    longer = text.replace("[target]", '"train.epochs" = { values = [1, 2] }\n[target]')
+    lengths = resolve(load_study(study_file(longer)))
+    assert len({lengths.structure(p) for p in lengths.study.grid_points()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        (("ReRamSBPresetDevice", "ReRamSPPresetDevice"), "base.device", "did you mean ReRamSBPresetDevice"),
+        (("ReRamSBPresetDevice", "cell.toml"), "base.device", "fitlab fit"),
+        (('device = "ReRamSBPresetDevice"', ""), "base.device", "is missing"),
+        (('device = "ReR', 'task = "mnist-mlp4"\ndevice = "ReR'), "base.task", "is not known"),
+        (('device = "ReR', 'task = "mnist-mlp3"\ndevice = "ReR'), "base.data", "no folder given"),
+        (('device = "ReR', 'task = "no_module:f"\ndevice = "ReR'), "base.task", "cannot be imported"),
+        (('device = "ReR', 'algorithm = "adam"\ndevice = "ReR'), "base", "sgd"),
+        (("forward.out_noise", "forward.out_nose"), 'base.set."forward.out_nose"', "did you mean"),
+        (('"forward.out_noise" = 0.02', '"forward.out_noise" = -1'), 'base.set."forward.out_noise"', "at least 0"),
+        (('"device.dw_min" = {', '"device.dw_mni" = {'), 'factors."device.dw_mni"', "did you mean"),
+        (("device.*_dtod", "device.*_dtodo"), "factors.spread", "no number of the configuration matches"),
+        (("device.*_dtod", "device.dw_min"), "factors.spread", "already varied by the factor"),
+        (("device.*_dtod", "train.lrr"), "factors.spread", "did you mean train.lr"),
+        (("device.*_dtod", "device.lifetime"), "factors.spread", "is 0 in the base"),
+        (("device.*_dtod", "forward.is_perfect"), "factors.spread", "only numbers can be"),
+        (("{ multiply = [0.5, 1] }", "{ values = [-0.1, 1] }"), 'factors."device.dw_min"', "level -0.1"),
+        (('"device.*_dtod"], multiply', '"train.batch"], values'), "factors.spread", "level 0"),
+        (("[target]", '[target]\nmetric = "acuracy"'), "target.metric", "did you mean accuracy"),
+    ],
+)
+def test_faults_name_file_key_and_remedy(study_file, change, key, words):
+    text = DEVICE
+    if '"device.dw_mni"' in change[1]:
+        text = text.replace('factor = "device.dw_min"', 'factor = "device.dw_mni"')
+    path = study_file(text, change)
+    with pytest.raises(StudyFileError) as caught:
+        resolve(load_study(path))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: {key}"), message
+    assert words in message
+    assert message.count("\n") == 0
