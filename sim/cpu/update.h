@@ -21,13 +21,14 @@ struct RowScratch {
     u32* touched;             // columns that had a pulse
     int n_touched;
     bool drained;             // queues were drained before the end of the batch
-    const float** parameter;  // row of each parameter of the device
+    const float** parameter;  // row of each parameter of the device; null: without spread
 };
 
 // One row of one replica.
 struct Row {
     const UpdateArgs& a;
     const float* settings;
+    const float* values;      // parameters without spread
     const float* data;
     Stream cycle, write;
     float *weight, *apparent;
@@ -37,6 +38,7 @@ struct Row {
         const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
         const u64 key = static_cast<u64>(a.keys[r]);
         settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+        values = a.values + static_cast<size_t>(r) * a.n_parameters;
         data = a.data + static_cast<size_t>(r) * a.n_data;
         cycle = stream_of(key, PURPOSE_CYCLE), write = stream_of(key, PURPOSE_WRITE);
         weight = a.weight + r * cells + at;
@@ -102,7 +104,7 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
         if (t.columns * 4 >= 3 * LANES && m <= 4) {
             const int n = row.a.in - j < LANES ? row.a.in - j : LANES;
             const vf w = apply_pulses<Device>(
-                row, [&](int k) { return load_padded(s.parameter[k], j, row.a.in); }, load_padded(row.weight, j, row.a.in), column, t, m);
+                row, [&](int k) { return s.parameter[k] ? load_padded(s.parameter[k], j, row.a.in) : broadcast(row.values[k]); }, load_padded(row.weight, j, row.a.in), column, t, m);
             store_first(row.weight + j, w, n);
             alignas(64) u32 index[LANES];
             store(index, column);
@@ -123,7 +125,7 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
         const Taken t{load(list->low + first), load(list->high + first), load(list->left + first), load(list->done + first), 0};
         const vu column = load(list->column + first);
         const vf w = apply_pulses<Device>(
-            row, [&](int k) { return gather(s.parameter[k], column); }, gather(row.weight, column), column, t, most(t.left));
+            row, [&](int k) { return s.parameter[k] ? gather(s.parameter[k], column) : broadcast(row.values[k]); }, gather(row.weight, column), column, t, most(t.left));
         for (int k = 0; k < n; ++k) row.weight[list->column[first + k]] = w[k];
         if (row.down) count_pulses(row, list->column + first, n, t);
     }
@@ -214,7 +216,7 @@ template <class Device> bool queue_sample(const Row& work, int row, int b, Lines
 SIM_HD void point_to_fields(const UpdateArgs& a, int r, int row, RowScratch& s) {
     const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
     for (int k = 0; k < a.n_parameters; ++k)
-        if (a.field_of[k] >= 0) s.parameter[k] = a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
+        s.parameter[k] = a.field_of[k] < 0 ? nullptr : a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
 }
 
 template <class Device> void update_row(const UpdateArgs& a, int r, int index, Lines& columns, Lines& rows, RowScratch& s) {
@@ -259,7 +261,7 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, Row
     point_to_fields(a, r, index, s);
     for (int j = 0; j < a.in; j += LANES) {
         const auto cell = Device::template load<vf>(
-            parameters([&](int k) { return load_padded(s.parameter[k], j, a.in); }, row.data, a.n_data));
+            parameters([&](int k) { return s.parameter[k] ? load_padded(s.parameter[k], j, a.in) : broadcast(row.values[k]); }, row.data, a.n_data));
         const vf reference = Device::reference(cell), low = Device::lower(cell), high = Device::upper(cell);
         vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
@@ -286,7 +288,6 @@ template <class Device> void update_device(const UpdateArgs& a) {
     const int words = a.pulse_type == PULSES_STOCHASTIC ? (static_cast<int>(longest_train) + 31) / 32 : 1;
     const size_t width = padded(a.in), row_width = padded(a.out), samples = static_cast<size_t>(a.replicas) * a.batch;
     Scratch<u32> bits(samples * words * (width + row_width)), negative(samples * (width + row_width));
-    Scratch<float> constants(static_cast<size_t>(a.replicas) * a.n_parameters * width);
     auto lines = [&](int r) {
         u32* b = bits.get() + static_cast<size_t>(r) * a.batch * words * (width + row_width);
         u32* s = negative.get() + static_cast<size_t>(r) * a.batch * (width + row_width);
@@ -306,9 +307,6 @@ template <class Device> void update_device(const UpdateArgs& a) {
                            {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get()};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
-#pragma omp for schedule(static)
-        for (int k = 0; k < a.replicas * a.n_parameters; ++k)
-            for (size_t j = 0; j < width; ++j) constants[k * width + j] = a.values[k];
 #pragma omp for collapse(2) schedule(dynamic)
         for (int r = 0; r < a.replicas; ++r)
             for (int b = 0; b < a.batch; ++b) {
@@ -319,8 +317,6 @@ template <class Device> void update_device(const UpdateArgs& a) {
         for (int r = 0; r < a.replicas; ++r)
             for (int q = 0; q < blocks; ++q) {
                 auto l = lines(r);
-                for (int k = 0; k < a.n_parameters; ++k)
-                    scratch.parameter[k] = constants.get() + (static_cast<size_t>(r) * a.n_parameters + k) * width;
                 for (int row = q * block; row < a.out && row < (q + 1) * block; ++row) {
                     if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, row, scratch);
                     else update_row<Device>(a, r, row, l.columns, l.rows, scratch);
