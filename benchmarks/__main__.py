@@ -32,6 +32,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     machine = about()
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), soft_wrap=True)
+    if machine["load"] > 0.5:
+        console.print("Other work is running: take these times as upper limits, and those on several threads as nothing.")
     console.print()
     reached, bars = 0, 0
     for name in options.names or NAMES:

@@ -12,12 +12,13 @@ __all__ = ["about"]
 
 
 def about() -> dict[str, Any]:
-    """Processor, cores, instruction set of the kernels, versions."""
+    """Processor, cores, load before the start, instruction set of the kernels, versions."""
     from sim import _core
 
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
         "kernels": _core.isa(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
