@@ -5,7 +5,7 @@
 #pragma once
 #include <type_traits>
 
-#include "portable.h"
+#include "elementary.h"
 
 namespace sim {
 
@@ -62,9 +62,21 @@ template <class T, int N> SIM_HD Dual<T, N> root(const Dual<T, N>& x) {
     return chain(x, f, T(0.5) / f);
 }
 
-SIM_HD double logarithm(double x) { return std::log(x); }
+template <class T, int N> SIM_HD Dual<T, N> absolute(const Dual<T, N>& x) { return x.v < T(0.0) ? -x : x; }
 template <class T, int N> SIM_HD Dual<T, N> logarithm(const Dual<T, N>& x) {
     return chain(x, logarithm(x.v), T(1.0) / x.v);
+}
+template <class T, int N> SIM_HD Dual<T, N> exponential(const Dual<T, N>& x) {
+    const T f = exponential(x.v);
+    return chain(x, f, f);
+}
+// d(b^e) = e b^(e - 1) db + b^e ln(b) de
+template <class T, int N> SIM_HD Dual<T, N> power(const Dual<T, N>& base, const Dual<T, N>& exponent) {
+    const T f = power(base.v, exponent.v), by_base = exponent.v * power(base.v, exponent.v - T(1.0));
+    const T by_exponent = base.v > T(0.0) ? f * logarithm(base.v) : T(0.0);
+    Dual<T, N> r(f);
+    for (int i = 0; i < N; ++i) r.d[i] = by_base * base.d[i] + by_exponent * exponent.d[i];
+    return r;
 }
 
 // Density and distribution function of the standard normal.
@@ -80,5 +92,13 @@ template <class T, int N> SIM_HD Dual<T, N> normal_below(const Dual<T, N>& x) {
 
 SIM_HD double value_of(double x) { return x; }
 template <class T, int N> SIM_HD double value_of(const Dual<T, N>& x) { return value_of(x.v); }
+
+template <class T, int N> struct number<Dual<T, N>> {
+    using mask = bool;
+    using index = u32;
+    static SIM_HD u32 truncated(const Dual<T, N>& x) { return static_cast<u32>(value_of(x)); }
+    static SIM_HD Dual<T, N> from(u32 k) { return Dual<T, N>(static_cast<int>(k)); }
+    static SIM_HD Dual<T, N> gathered(const float* p, u32 k) { return Dual<T, N>(p[k]); }
+};
 
 }  // namespace sim

@@ -22,11 +22,16 @@ namespace sim {
 using u32 = unsigned int;
 using u64 = unsigned long long;
 
-// Scalar arithmetic of a number type: the type of its comparisons and of its integers.
+// What goes with a number type: its comparisons, its indices, and what they pick from data that is shared.
 template <class F> struct number {
     using mask = bool;
+    using index = u32;
+    static SIM_HD index truncated(F x) { return static_cast<u32>(x); }  // x >= 0
+    static SIM_HD F from(index k) { return F(static_cast<int>(k)); }
+    static SIM_HD F gathered(const float* p, index k) { return F(p[k]); }
 };
 template <class F> using mask_t = typename number<F>::mask;
+template <class F> using index_t = typename number<F>::index;
 
 SIM_HD float select(bool m, float a, float b) { return m ? a : b; }
 SIM_HD double select(bool m, double a, double b) { return m ? a : b; }
@@ -34,6 +39,10 @@ SIM_HD float root(float x) { return sqrtf(x); }
 SIM_HD double root(double x) { return sqrt(x); }
 SIM_HD float round_even(float x) { return rintf(x); }
 SIM_HD double round_even(double x) { return rint(x); }
+
+SIM_HD float absolute(float x) { return x < 0.0f ? -x : x; }
+SIM_HD double absolute(double x) { return x < 0.0 ? -x : x; }
+SIM_HD bool any(bool m) { return m; }
 
 SIM_HD int to_signed(u32 x) { return static_cast<int>(x); }
 SIM_HD u32 to_unsigned(int x) { return static_cast<u32>(x); }

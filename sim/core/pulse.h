@@ -9,7 +9,7 @@
 //
 // A model is a struct named as its file, with: names[] of its per-crosspoint parameters; Cell<F>, those parameters in
 // registers; load(p), p(k) being parameter k and p.data what the whole array shares (nodes, tables); step(),
-// noise_scale(); lower(), upper(), reference() of a cell.
+// noise_scale(); lower(), upper(), reference() of a cell. A model whose step is not normal has drawn() besides.
 #pragma once
 #include "portable.h"
 
@@ -26,10 +26,21 @@ template <class Lookup> SIM_HD Parameters<Lookup> parameters(Lookup lookup, cons
     return {lookup, data, n_data};
 }
 
+// Floats that a model needs to be shared, at least (`minimum_data`), and whether it draws a step by itself (`drawn`).
+template <class Device> constexpr auto minimum_data(int) -> decltype(Device::minimum_data) { return Device::minimum_data; }
+template <class Device> constexpr int minimum_data(long) { return 0; }
+template <class Device> constexpr auto draws_itself(int) -> decltype(&Device::template drawn<float>, true) { return true; }
+template <class Device> constexpr bool draws_itself(long) { return false; }
+
 template <class Device, class F>
 SIM_HD F pulse(const typename Device::template Cell<F>& cell, F g, mask_t<F> up, F sigma_xi) {
-    const F mean = Device::step(cell, g, up);
-    const F step = mean + Device::noise_scale(cell, g, up, mean) * sigma_xi;
+    F step;
+    if constexpr (draws_itself<Device>(0)) {
+        step = Device::drawn(cell, g, up, sigma_xi);
+    } else {
+        const F mean = Device::step(cell, g, up);
+        step = mean + Device::noise_scale(cell, g, up, mean) * sigma_xi;
+    }
     return clamp(g + select(up, step, -step), Device::lower(cell), Device::upper(cell));
 }
 

@@ -73,10 +73,11 @@ SIM_HD void pulse_moments(const typename Device::template Cell<Dual<F, 1>>& cell
 // -ln L of the reads: y_k = w_k + kappa eta_k, each pulse with step noise sigma (a Kalman filter; fitting.md, "PE").
 // Each segment starts from its first read with variance kappa^2, which that read therefore does not contribute to. A
 // read that is NaN is skipped. observe(k, v, S) is given the innovation and its variance of every read that counts.
+// load: parameters() of a device.
 template <class Device, class F, class Load, class Observe>
 F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace& trace, const double* reads, Observe observe) {
     using H = Dual<F, 1>;
-    const auto cell = Device::template load<H>([&](int k) { return H(load(k)); });
+    const auto cell = Device::template load<H>(parameters([&](int k) { return H(load(k)); }, load.data, load.n_data));
     const F reference = Device::reference(cell).v, read_variance = kappa * kappa;
     F mean{}, variance{}, total{};
     bool known = false;

@@ -1,9 +1,11 @@
 // Mean response of devices under pulses and the likelihood of noisy reads, with derivatives, batched over devices.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -18,6 +20,18 @@ namespace {
 template <class T> using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T> using Cube = nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 template <class T> using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// What the kernel shares over an array, the same for all devices here; absent where it needs none.
+using Shared = std::optional<Vector<const float>>;
+struct Data {
+    const float* values;
+    int size;
+    explicit Data(const Shared& shared) : values(shared ? shared->data() : nullptr), size(shared ? static_cast<int>(shared->shape(0)) : 0) {}
+    template <class Device> void check() const {
+        if (size < sim::minimum_data<Device>(0)) throw std::invalid_argument("the kernel needs shared data");
+    }
+    template <class Lookup> auto parameters(Lookup lookup) const { return sim::parameters(lookup, values, size); }
+};
 
 // The reads of all devices one after the other: device d has reads [offsets[d], offsets[d + 1]).
 struct Batch {
@@ -66,8 +80,9 @@ template <class F> F variable(double value, int i) {
 
 void trajectory(const std::string& kernel, Matrix<const double> parameters, Vector<const int> pulses,
                 Vector<const int> segment, Vector<const long long> offsets, Vector<const double> starts,
-                Vector<double> out, int threads) {
+                Vector<double> out, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
+    const Data data(shared);
     if (static_cast<long>(starts.shape(0)) != batch.reads() || static_cast<long>(out.shape(0)) != batch.reads())
         throw std::invalid_argument("starts and out must have one entry a read");
     const double* w0 = starts.data();
@@ -75,12 +90,13 @@ void trajectory(const std::string& kernel, Matrix<const double> parameters, Vect
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
         batch.check<Device>();
+        data.check<Device>();
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
             const double* p = batch.parameters + d * batch.width;
             const long first = static_cast<long>(batch.offsets[d]);
-            const auto cell = Device::template load<double>([&](int k) { return p[k]; });
+            const auto cell = Device::template load<double>(data.parameters([&](int k) { return p[k]; }));
             sim::mean_trajectory<Device, double>(
                 cell, batch.trace(d), [&](long k) { return w0[first + k]; }, [&](long k, double x) { w[first + k] = x; });
         }
@@ -89,8 +105,9 @@ void trajectory(const std::string& kernel, Matrix<const double> parameters, Vect
 
 void trajectory_jacobian(const std::string& kernel, Matrix<const double> parameters, Vector<const int> pulses,
                          Vector<const int> segment, Vector<const long long> offsets, Vector<const double> starts,
-                         Vector<double> out, Matrix<double> jacobian, int threads) {
+                         Vector<double> out, Matrix<double> jacobian, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
+    const Data data(shared);
     if (static_cast<long>(starts.shape(0)) != batch.reads() || static_cast<long>(out.shape(0)) != batch.reads())
         throw std::invalid_argument("starts and out must have one entry a read");
     if (static_cast<long>(jacobian.shape(0)) != batch.reads() || static_cast<long>(jacobian.shape(1)) != batch.width + 1)
@@ -102,12 +119,13 @@ void trajectory_jacobian(const std::string& kernel, Matrix<const double> paramet
         constexpr int count = sim::parameter_count<Device>();
         using F = sim::Dual<double, count + 1>;
         batch.check<Device>();
+        data.check<Device>();
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
             const double* p = batch.parameters + d * batch.width;
             const long first = static_cast<long>(batch.offsets[d]);
-            const auto cell = Device::template load<F>([&](int k) { return variable<F>(p[k], k); });
+            const auto cell = Device::template load<F>(data.parameters([&](int k) { return variable<F>(p[k], k); }));
             sim::mean_trajectory<Device, F>(
                 cell, batch.trace(d), [&](long k) { return variable<F>(w0[first + k], count); },
                 [&](long k, const F& x) {
@@ -121,8 +139,9 @@ void trajectory_jacobian(const std::string& kernel, Matrix<const double> paramet
 void likelihood(const std::string& kernel, Matrix<const double> parameters, Vector<const double> sigma,
                 Vector<const double> kappa, Vector<const int> pulses, Vector<const int> segment,
                 Vector<const long long> offsets, Vector<const double> reads, Vector<double> nll,
-                Vector<double> innovation, Vector<double> innovation_variance, int threads) {
+                Vector<double> innovation, Vector<double> innovation_variance, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
+    const Data data(shared);
     const long n = batch.reads();
     for (const long length : {static_cast<long>(reads.shape(0)), static_cast<long>(innovation.shape(0)), static_cast<long>(innovation_variance.shape(0))})
         if (length != n) throw std::invalid_argument("reads, innovation and innovation_variance must have one entry a read");
@@ -133,6 +152,7 @@ void likelihood(const std::string& kernel, Matrix<const double> parameters, Vect
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
         batch.check<Device>();
+        data.check<Device>();
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
@@ -141,7 +161,7 @@ void likelihood(const std::string& kernel, Matrix<const double> parameters, Vect
             const sim::Trace trace = batch.trace(d);
             for (long k = first; k < first + trace.reads; ++k) v[k] = variance[k] = std::nan("");
             out[d] = sim::negative_log_likelihood<Device, double>(
-                [&](int k) { return p[k]; }, s[d], c[d], trace, y + first, [&](long k, double error, double its_variance) {
+                data.parameters([&](int k) { return p[k]; }), s[d], c[d], trace, y + first, [&](long k, double error, double its_variance) {
                     v[first + k] = error;
                     variance[first + k] = its_variance;
                 });
@@ -158,7 +178,7 @@ struct Derivatives {
 };
 
 // Derivatives by the active kernel parameters, sigma and kappa (N at most, so that no time goes into the others).
-template <class Device, int N> void gradient_of_device(const Batch& batch, const Derivatives& a, long d) {
+template <class Device, int N> void gradient_of_device(const Batch& batch, const Data& data, const Derivatives& a, long d) {
     using F = sim::Dual<double, N>;
     const double* p = a.parameters + d * batch.width;
     int slot[sim::parameter_count<Device>()];
@@ -167,8 +187,8 @@ template <class Device, int N> void gradient_of_device(const Batch& batch, const
     const int size = static_cast<int>(a.count) + 2;
     double sum[N][N] = {};
     const F total = sim::negative_log_likelihood<Device, F>(
-        [&](int k) { return slot[k] < 0 ? F(p[k]) : variable<F>(p[k], slot[k]); }, variable<F>(a.sigma[d], size - 2),
-        variable<F>(a.kappa[d], size - 1), batch.trace(d), a.reads + batch.offsets[d],
+        data.parameters([&](int k) { return slot[k] < 0 ? F(p[k]) : variable<F>(p[k], slot[k]); }),
+        variable<F>(a.sigma[d], size - 2), variable<F>(a.kappa[d], size - 1), batch.trace(d), a.reads + batch.offsets[d],
         [&](long, const F& error, const F& its_variance) {
             if (!a.wants_information) return;
             // Fisher information: sum of v'v'^T / S + S'S'^T / (2 S^2), v' and S' the derivatives
@@ -187,8 +207,9 @@ template <class Device, int N> void gradient_of_device(const Batch& batch, const
 void likelihood_gradient(const std::string& kernel, Matrix<const double> parameters, Vector<const int> active,
                          Vector<const double> sigma, Vector<const double> kappa, Vector<const int> pulses,
                          Vector<const int> segment, Vector<const long long> offsets, Vector<const double> reads,
-                         Vector<double> nll, Matrix<double> gradient, Cube<double> information, int threads) {
+                         Vector<double> nll, Matrix<double> gradient, Cube<double> information, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
+    const Data data(shared);
     const long count = static_cast<long>(active.shape(0)), size = count + 2;
     if (static_cast<long>(reads.shape(0)) != batch.reads()) throw std::invalid_argument("reads must have one entry a read");
     for (const long length : {static_cast<long>(sigma.shape(0)), static_cast<long>(kappa.shape(0)), static_cast<long>(nll.shape(0)), static_cast<long>(gradient.shape(0))})
@@ -205,13 +226,14 @@ void likelihood_gradient(const std::string& kernel, Matrix<const double> paramet
         using Device = std::remove_pointer_t<decltype(tag)>;
         constexpr int most = sim::parameter_count<Device>() + 2;
         batch.check<Device>();
+        data.check<Device>();
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
             if (size <= 6)
-                gradient_of_device<Device, 6>(batch, a, d);
+                gradient_of_device<Device, 6>(batch, data, a, d);
             else
-                gradient_of_device<Device, (most > 6 ? most : 6)>(batch, a, d);
+                gradient_of_device<Device, (most > 6 ? most : 6)>(batch, data, a, d);
         }
     });
 }
@@ -229,15 +251,15 @@ nb::list parameter_names(const std::string& kernel) {
 void bind_response(nb::module_& m) {
     m.def("response_parameters", &parameter_names, "kernel"_a, "Names of the parameters of a device kernel, in order.");
     m.def("response_trajectory", &trajectory, "kernel"_a, "parameters"_a, "pulses"_a, "segment"_a, "offsets"_a,
-          "starts"_a, "out"_a.noconvert(), "threads"_a, "Mean state after each read's pulses.");
+          "starts"_a, "out"_a.noconvert(), "threads"_a, "shared"_a = nb::none(), "Mean state after each read's pulses.");
     m.def("response_trajectory_jacobian", &trajectory_jacobian, "kernel"_a, "parameters"_a, "pulses"_a, "segment"_a,
-          "offsets"_a, "starts"_a, "out"_a.noconvert(), "jacobian"_a.noconvert(), "threads"_a,
+          "offsets"_a, "starts"_a, "out"_a.noconvert(), "jacobian"_a.noconvert(), "threads"_a, "shared"_a = nb::none(),
           "The same with derivatives by each parameter and by the segment's start value.");
     m.def("response_likelihood", &likelihood, "kernel"_a, "parameters"_a, "sigma"_a, "kappa"_a, "pulses"_a, "segment"_a,
           "offsets"_a, "reads"_a, "nll"_a.noconvert(), "innovation"_a.noconvert(), "innovation_variance"_a.noconvert(),
-          "threads"_a, "-ln L of the reads, innovations and their variances.");
+          "threads"_a, "shared"_a = nb::none(), "-ln L of the reads, innovations and their variances.");
     m.def("response_likelihood_gradient", &likelihood_gradient, "kernel"_a, "parameters"_a, "active"_a, "sigma"_a, "kappa"_a,
           "pulses"_a, "segment"_a, "offsets"_a, "reads"_a, "nll"_a.noconvert(), "gradient"_a.noconvert(),
-          "information"_a.noconvert(), "threads"_a,
+          "information"_a.noconvert(), "threads"_a, "shared"_a = nb::none(),
           "-ln L of the reads, its derivatives by the active parameters, sigma and kappa, and the Fisher information.");
 }

@@ -22,9 +22,6 @@ typedef u32 vu __attribute__((vector_size(4 * LANES)));
 typedef float vf_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef u32 vu_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-template <> struct number<vf> {
-    using mask = vi;
-};
 
 SIM_HD vf select(vi m, vf a, vf b) { return m ? a : b; }
 SIM_HD vf to_float(vi x) { return __builtin_convertvector(x, vf); }
@@ -115,6 +112,14 @@ SIM_HD void store_first(float* p, vf x, int n) {
 #endif
 
 SIM_HD vf absolute(vf x) { return float_of(bits_of(x) & 0x7FFFFFFFu); }
+
+template <> struct number<vf> {
+    using mask = vi;
+    using index = vu;
+    static SIM_HD vu truncated(vf x) { return to_unsigned(to_int(x)); }
+    static SIM_HD vf from(vu k) { return to_float(to_signed(k)); }
+    static SIM_HD vf gathered(const float* p, vu k) { return gather(p, k); }
+};
 
 // Sum and maximum over the lanes, always in the same tree.
 SIM_HD float sum_lanes(vf x) {

@@ -187,11 +187,15 @@ class PulsedDevice(AnalogDevice):
         out = {name: values[name] for name in HIDDEN}
         if persistent is not None:
             out["persistent_weights"] = persistent
-        return out | {name: value for name, value in self.hidden_model(values).items() if name in self.own_hidden}
+        return out | self.hidden_model(values)
 
     def hidden_model(self, values: dict[str, Value]) -> dict[str, Value]:
         """The hidden parameters of this model, computed from what was drawn where the kernel derives them itself."""
         return {name: values[name] for name in self.own_hidden}
+
+    def mean_steps(self) -> tuple[float, float]:
+        """Step sizes up and down at w = 0 of a device without spread, before the model scales them."""
+        return (1.0 + min(self.up_down, 0.0)) * self.dw_min, (1.0 - max(self.up_down, 0.0)) * self.dw_min
 
     def _draw_common(self, shape: tuple[int, int], draws: Draws) -> dict[str, Value]:
         """Bounds, steps, consistency, stuck devices, perfect bias, then the slow operators (in this order)."""

@@ -4,7 +4,8 @@
     device = ReRamArrayOMPresetDevice(dw_min=0.05)
 
 A preset is called as a class is and gives a fresh configuration of the class that it is a preset of; keyword arguments
-change fields. The numbers are data in ``presets.toml``.
+change fields. The numbers are data in ``presets.toml``, which also lists the presets that need what is not simulated yet
+(``names(available=False)``).
 """
 
 from __future__ import annotations
@@ -59,11 +60,16 @@ class Preset:
         return f"<preset {self.__name__} of {self.cls.__name__}>"
 
 
-def names(kind: str | None = None) -> list[str]:
-    """Names of all presets, or of one kind: ``device``, ``periphery`` or ``config``."""
+def names(kind: str | None = None, available: bool = True) -> list[str]:
+    """Names of all presets, or of one kind: ``device``, ``periphery`` or ``config``.
+
+    With ``available=False`` the names of those that need what is not simulated yet; :func:`get` tells what.
+    """
     if kind is not None and kind not in KINDS:
         allowed = "one of " + ", ".join(KINDS)
         raise ConfigError(f"kind = {kind!r} is not known: give {allowed}", field="kind", value=kind, allowed=allowed)
+    if not available:
+        return [] if kind else list(_unavailable())
     return [name for name, preset in _presets().items() if kind in (None, preset.kind)]
 
 
@@ -73,9 +79,17 @@ def get(name: str) -> Preset:
     Raises
     ------
     ConfigError
-        If there is none; close matches are offered.
+        If there is none (close matches are offered), or if it needs what is not simulated yet.
     """
     found = _presets().get(name)
+    if name in _unavailable():
+        raise ConfigError(
+            f"The preset {name!r} is not available yet: it needs {_unavailable()[name]}; use one of "
+            + ", ".join(names("config")),
+            field="preset",
+            value=name,
+            allowed=", ".join(_presets()),
+        )
     if found is None:
         known = _presets()
         raise ConfigError(
@@ -94,6 +108,8 @@ def citation(name: str) -> str:
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or name not in _presets():
+        if name in _unavailable():
+            raise AttributeError(f"sim.presets.{name} is not available yet: it needs {_unavailable()[name]}")
         raise AttributeError(f"sim.presets has no {name!r}{close(name, _presets()) if name[:1] != '_' else ''}")
     return _presets()[name]
 
@@ -103,7 +119,18 @@ def __dir__() -> list[str]:
 
 
 @functools.cache
-def _presets() -> dict[str, Preset]:
+def _data() -> dict[str, Any]:
     with Path(__file__).with_name("presets.toml").open("rb") as file:
-        data = tomllib.load(file)
+        return tomllib.load(file)
+
+
+@functools.cache
+def _unavailable() -> dict[str, str]:
+    """What each preset needs that is not simulated yet."""
+    return {name: need for need, needing in _data()["unavailable"].items() for name in needing}
+
+
+@functools.cache
+def _presets() -> dict[str, Preset]:
+    data = _data()
     return {n: Preset(n, kind, entry, data["citation"]) for kind in KINDS for n, entry in data[kind].items()}

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from sim.errors import ConfigError
-from sim.settings.fields import Setting, close, settings_of
+from sim.settings.fields import NamedNumbers, Setting, close, settings_of
 
 __all__ = ["Config", "config"]
 
@@ -31,6 +31,8 @@ class Config:
     """
 
     abstract: ClassVar[bool] = True
+    derived: ClassVar[Mapping[str, str]] = {}
+    """Fields of a base class that this one computes, and from what: they cannot be given."""
 
     def __new__(cls, *_args: Any, **given: Any) -> Self:
         for name in given:
@@ -90,7 +92,7 @@ class Config:
                     part = {"class": type(value).__name__, **part}
                 out[name] = part
             else:
-                out[name] = value.name if isinstance(value, Enum) else value
+                out[name] = _written(value)
         return out
 
     @classmethod
@@ -165,16 +167,30 @@ class Config:
         return f"{type(self).__name__}({', '.join(f'{n}={_plain(v)}' for n, v in self._changes())})"
 
     def __str__(self) -> str:
-        line = repr(self)
+        line = f"{type(self).__name__}({', '.join(f'{n}={_short(v)}' for n, v in self._changes())})"
         if len(line) <= 100:
             return line
-        parts = (f"{n}={v if isinstance(v, Config) else _plain(v)}" for n, v in self._changes())
+        parts = (f"{n}={v if isinstance(v, Config) else _short(v)}" for n, v in self._changes())
         body = ",\n".join(parts).replace("\n", "\n    ")
         return f"{type(self).__name__}(\n    {body},\n)"
 
 
+def _written(value: Any) -> Any:
+    """A value as plain text formats take it."""
+    if isinstance(value, Enum):
+        return value.name
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, NamedNumbers) else value
+
+
 def _plain(value: Any) -> str:
     return str(value) if isinstance(value, Enum) else repr(value)
+
+
+def _short(value: Any) -> str:
+    """The same for a reader: of a long list only how it starts."""
+    if isinstance(value, tuple) and len(value) > 8:
+        return f"({', '.join(map(repr, value[:4]))}, ... {len(value)} numbers)"
+    return _plain(value)
 
 
 def _parse(setting: Setting, value: Any, where: str, now: Any) -> Any:
@@ -187,8 +203,14 @@ def _parse(setting: Setting, value: Any, where: str, now: Any) -> Any:
     return value
 
 
-def _unknown(cls: type, name: str, path: str | None = None) -> ConfigError:
+def _unknown(cls: type[Config], name: str, path: str | None = None) -> ConfigError:
     known = settings_of(cls)
+    if name in cls.derived:
+        raise ConfigError(
+            f"{path or f'{cls.__name__}.{name}'} cannot be given: it follows from {cls.derived[name]}, give those",
+            field=path or name,
+            allowed=cls.derived[name],
+        )
     hint = close(name, known) or ": it has " + ", ".join(known)
     place = f"{path}: " if path else ""
     return ConfigError(f"{place}{cls.__name__} has no field {name!r}{hint}", field=path or name, allowed=", ".join(known))

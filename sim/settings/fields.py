@@ -2,7 +2,9 @@
 
     dw_min: Annotated[Positive, "mean step size over devices and directions"] = 0.001
 
-The annotation carries at most one :class:`Range`, a sentence, and :class:`Structural` where replicas must agree.
+The annotation carries at most one :class:`Range`, a sentence, and :class:`Structural` where replicas must agree. Besides
+numbers, switches, enums, texts and parts, a setting may hold a list of numbers (``Sequence[float]``, stored as a tuple) or
+numbers by name (``Mapping[str, float]``, stored as :class:`NamedNumbers`); the interval then holds for each of them.
 """
 
 from __future__ import annotations
@@ -12,13 +14,24 @@ import difflib
 import math
 import numbers
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from sim.errors import ConfigError
 
-__all__ = ["NonNegative", "Positive", "Probability", "Range", "Real", "Setting", "Structural", "close", "settings_of"]
+__all__ = [
+    "NamedNumbers",
+    "NonNegative",
+    "Positive",
+    "Probability",
+    "Range",
+    "Real",
+    "Setting",
+    "Structural",
+    "close",
+    "settings_of",
+]
 
 FLOAT32_MAX = 3.4028234663852886e38  # states are float32: a finite number must stay finite there
 
@@ -60,6 +73,22 @@ class Structural:
     """Marks a number that shapes the arrays, so that all replicas must share it."""
 
 
+class NamedNumbers(dict[str, float]):
+    """Numbers by name. It cannot be changed in place, because a change there would not be checked."""
+
+    def _fixed(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise TypeError("these numbers cannot be changed in place: assign the field anew, or use set_path")
+
+    __setitem__ = __delitem__ = __ior__ = _fixed  # type: ignore[assignment]
+    update = setdefault = pop = popitem = clear = _fixed  # type: ignore[assignment]
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NamedNumbers, (dict(self),)
+
+
 _declared: dict[type, dict[str, Setting]] = {}
 
 Real = float
@@ -91,10 +120,31 @@ class Setting:
             return "a whole number" + self.range.words()
         if self.kind is bool:
             return "true or false"
+        if self.kind is str:
+            return "a text"
+        if self.kind is tuple:
+            return f"a list of numbers{', each' if self.range.words() else ''}{self.range.words()}"
+        if self.kind is NamedNumbers:
+            return f"numbers by name{', each' if self.range.words() else ''}{self.range.words()}"
         if issubclass(self.kind, Enum):
             return "one of " + ", ".join(self.kind.__members__)
         article = "an" if self.kind.__name__[0] in "AEIOU" else "a"
         return f"{article} {self.kind.__name__}"
+
+    def items(self, value: Any) -> dict[str, float]:
+        """The numbers that a list or table of numbers holds, by position or name; nothing for other kinds."""
+        if self.kind is tuple:
+            return {str(k): number for k, number in enumerate(value)}
+        return dict(value) if self.kind is NamedNumbers else {}
+
+    def replaced(self, value: Any, item: str, number: Any) -> Any:
+        """A list or table of numbers with one of them replaced."""
+        numbers = self.items(value) | {item: number}
+        return list(numbers.values()) if self.kind is tuple else numbers
+
+    def shape(self, value: Any) -> tuple[str, ...]:
+        """What of a list or table of numbers is structure: its length, its names."""
+        return tuple(sorted(self.items(value)))
 
     def coerce(self, value: Any, where: str, field: str) -> Any:
         """The value as it is stored.
@@ -131,11 +181,27 @@ class Setting:
         if self.kind is bool:
             # NumPy's own truth values compare equal to Python's and are turned into them.
             return bool(value) if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool") else None
+        if self.kind is tuple:
+            # A NumPy array or a torch tensor of one axis is a sequence of numbers too.
+            items = value.tolist() if hasattr(value, "tolist") else value
+            if not isinstance(items, Sequence) or isinstance(items, str):
+                return None
+            listed = [self._item(item) for item in items]
+            return None if None in listed else tuple(listed)
+        if self.kind is NamedNumbers:
+            if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+                return None
+            named = {k: self._item(item) for k, item in value.items()}
+            return None if None in named.values() else NamedNumbers(named)
         if issubclass(self.kind, Enum):
             if isinstance(value, str):
                 return self.kind.__members__.get(value)
             return value if isinstance(value, self.kind) else None
         return value if isinstance(value, self.kind) else None
+
+    def _item(self, value: Any) -> float | None:
+        number = _number(value)
+        return float(number) if number is not None and self.range.holds(number) else None
 
 
 def close(name: str, known: Iterable[str]) -> str:
@@ -159,6 +225,11 @@ def settings_of(cls: type) -> dict[str, Setting]:
 
 def _setting(cls: type, name: str, hint: Any) -> Setting:
     kind, extras = (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
+    container = {Sequence: tuple, Mapping: NamedNumbers}.get(typing.get_origin(kind))
+    if container is not None:
+        item = typing.get_args(kind)[-1]
+        extras = (*extras, *getattr(item, "__metadata__", ()))
+        kind = container
     ranges = [e for e in extras if isinstance(e, Range)]
     docs = [e for e in extras if isinstance(e, str)]
     if not isinstance(kind, type) or len(ranges) > 1 or len(docs) != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Iterator
 from enum import Enum
 from typing import Any
@@ -21,8 +22,9 @@ def get_path(cfg: Config, path: str) -> Any:
     ConfigError
         If there is nothing of that name; close matches are offered.
     """
-    owner, name = _owner(cfg, path)
-    return getattr(owner, name)
+    owner, name, item = _found(cfg, path)
+    value = getattr(owner, name)
+    return value if item is None else settings_of(type(owner))[name].items(value)[item]
 
 
 def set_path(cfg: Config, path: str, value: Any) -> None:
@@ -33,19 +35,28 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     ConfigError
         If there is nothing of that name or the value is not allowed; it names the whole path.
     """
-    owner, name = _owner(cfg, path)
+    owner, name, item = _found(cfg, path)
+    if item is not None:
+        value = settings_of(type(owner))[name].replaced(getattr(owner, name), item, value)
     owner.assign(name, value, path)
 
 
 def setting_at(cfg: Config, path: str) -> Setting:
     """The declaration (type, interval, meaning) of the setting at a dotted path; ConfigError if there is none."""
-    owner, name = _owner(cfg, path)
-    return settings_of(type(owner))[name]
+    owner, name, item = _found(cfg, path)
+    setting = settings_of(type(owner))[name]
+    return setting if item is None else dataclasses.replace(setting, name=item, kind=float)
 
 
 def numeric_paths(cfg: Config) -> dict[str, float | int]:
     """Every number of a configuration by its dotted path, in order of declaration (switches are not numbers)."""
-    return {p: getattr(owner, s.name) for p, owner, s in _walk(cfg) if s.numeric}
+    numbers: dict[str, float | int] = {}
+    for path, owner, setting in _walk(cfg):
+        value = getattr(owner, setting.name)
+        if setting.numeric:
+            numbers[path] = value
+        numbers |= {f"{path}.{item}": number for item, number in setting.items(value).items()}
+    return numbers
 
 
 def structure(cfg: Config) -> Hashable:
@@ -57,6 +68,8 @@ def structure(cfg: Config) -> Hashable:
             parts.append((name, structure(value)))
         elif isinstance(value, Enum):
             parts.append((name, value.name))
+        elif setting.items(value):
+            parts.append((name, setting.shape(value)))
         elif setting.structural or not setting.numeric:
             parts.append((name, value))
     return tuple(parts)
@@ -71,6 +84,20 @@ def _walk(cfg: Config, prefix: str = "") -> Iterator[tuple[str, Config, Setting]
             yield from _walk(value, f"{path}.")
 
 
+def _found(cfg: Config, path: str) -> tuple[Config, str, str | None]:
+    """The object that holds what the path names, its field, and which of the field's numbers if it holds several."""
+    parent, _, item = path.rpartition(".")
+    if parent:
+        try:
+            owner, name = _owner(cfg, parent)
+        except ConfigError:
+            pass
+        else:
+            if item in settings_of(type(owner))[name].items(getattr(owner, name)):
+                return owner, name, item
+    return (*_owner(cfg, path), None)
+
+
 def _owner(cfg: Config, path: str) -> tuple[Config, str]:
     """The object that holds the last name of the path."""
     *parents, name = path.split(".")
@@ -78,7 +105,7 @@ def _owner(cfg: Config, path: str) -> tuple[Config, str]:
     for parent in parents:
         owner = getattr(owner, parent) if isinstance(owner, Config) and parent in settings_of(type(owner)) else None
     if not isinstance(owner, Config) or name not in settings_of(type(owner)):
-        known = [p for p, _, _ in _walk(cfg)]
+        known = [*dict.fromkeys([*(p for p, _, _ in _walk(cfg)), *numeric_paths(cfg)])]
         same_name = [p for p in known if p.split(".")[-1] == name][:3]
         hint = f" (did you mean {' or '.join(map(repr, same_name))}?)" if same_name else close(path, known)
         raise ConfigError(

@@ -23,7 +23,7 @@ from sim.configs import (
     to_toml,
 )
 from sim.errors import ConfigError
-from sim.settings import Range, settings_of
+from sim.settings import NamedNumbers, Range, settings_of
 from sim.settings.text import SCHEMA
 
 
@@ -43,6 +43,12 @@ def values_of(setting):
             low, high, exclude_min=r.above is not None, exclude_max=r.below is not None, allow_nan=False, width=32
         )
         return numbers.filter(r.holds)
+    if setting.kind is str:
+        return st.sampled_from(["dw_min", "dw_min*(1 - w)", "0.5*abs(w)"])
+    if setting.kind is tuple:
+        return st.lists(st.floats(-2.0, 2.0, width=32), min_size=1, max_size=4)
+    if setting.kind is NamedNumbers:
+        return st.dictionaries(st.sampled_from(["alpha", "beta", "c_1"]), st.floats(0.0, 2.0, width=32))
     if issubclass(setting.kind, Config):
         kinds = list(setting.kind.kinds().values())
         return st.one_of([configs(kind) for kind in kinds])

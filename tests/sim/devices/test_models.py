@@ -12,10 +12,17 @@ from sim import ops
 from sim.configs import from_toml, to_toml
 from sim.devices import (
     ConstantStepDevice,
+    ExpressionDevice,
+    ExpStepDevice,
     IdealDevice,
     LinearStepDevice,
+    PiecewiseStepDevice,
+    PowStepDevice,
+    PowStepReferenceDevice,
     SoftBoundsDevice,
+    SoftBoundsPmaxDevice,
     SoftBoundsReferenceDevice,
+    TableDevice,
     models,
 )
 from sim.devices.base import HIDDEN
@@ -25,8 +32,23 @@ from sim.settings import settings_of
 MODELS = list(models().values())
 
 
-def test_the_four_models_are_found():
-    assert set(MODELS) == {ConstantStepDevice, LinearStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice}
+OWN_HIDDEN = {
+    ConstantStepDevice: [],
+    LinearStepDevice: ["slope_up", "slope_down"],
+    SoftBoundsDevice: ["slope_up", "slope_down"],
+    SoftBoundsPmaxDevice: ["slope_up", "slope_down"],
+    SoftBoundsReferenceDevice: ["reference"],
+    ExpStepDevice: [],
+    PowStepDevice: ["gamma_up", "gamma_down"],
+    PowStepReferenceDevice: ["gamma_up", "gamma_down", "reference"],
+    PiecewiseStepDevice: [],
+    ExpressionDevice: [],
+    TableDevice: [],
+}
+
+
+def test_all_models_are_found():
+    assert set(MODELS) == set(OWN_HIDDEN)
 
 
 @pytest.mark.parametrize("cls", MODELS)
@@ -84,12 +106,7 @@ def test_bounds_enclose_zero_by_default(cls):
 def test_hidden_names_in_standard_order(cls):
     device = cls()
     values = device.draw((3, 4), Draws(1, (3, 4)))
-    own = {
-        ConstantStepDevice: [],
-        LinearStepDevice: ["slope_up", "slope_down"],
-        SoftBoundsDevice: ["slope_up", "slope_down"],
-        SoftBoundsReferenceDevice: ["reference"],
-    }[cls]
+    own = OWN_HIDDEN[cls]
     assert list(device.hidden(values)) == [*HIDDEN, *own]
     persistent = torch.zeros(3, 4)
     assert list(device.hidden(values, persistent)) == [*HIDDEN, "persistent_weights", *own]
@@ -98,12 +115,12 @@ def test_hidden_names_in_standard_order(cls):
 
 @pytest.mark.parametrize("cls", MODELS)
 def test_copies_and_text(cls):
-    device = cls(dw_min=0.01, up_down=-0.2)
+    device = cls(w_max_dtod=0.01, up_down_dtod=0.2)
     assert pickle.loads(pickle.dumps(device)) == device
     assert from_toml(to_toml(device)) == device
 
 
-@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("cls", [ConstantStepDevice, LinearStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice])
 def test_granularity_and_states(cls):
     device = cls(dw_min=0.02, w_max=0.5, w_min=-0.3, up_down=0.5)
     assert device.granularity() == 0.02
@@ -112,7 +129,9 @@ def test_granularity_and_states(cls):
 
 @pytest.mark.parametrize("cls", MODELS)
 def test_write_noise_is_in_units_of_dw_min(cls):
-    if cls is ConstantStepDevice:
+    if cls is SoftBoundsPmaxDevice:
+        assert cls(write_noise_std=2.0).write_noise == pytest.approx(2.0 * cls().dw_min)
+    elif cls in (ConstantStepDevice, PowStepReferenceDevice):
         assert cls().write_noise == 0.0
         assert "write_noise_std" not in settings_of(cls)
     else:

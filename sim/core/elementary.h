@@ -1,0 +1,40 @@
+// exp, log and power of every number type: polynomials in + - * / for float and SIMD vectors (a library's functions
+// differ in bits between the vectorised body and the tail of an array, so that a replica's result would depend on its
+// neighbours), the library's for double. Derivatives are in dual.h.
+#pragma once
+#include "normal.h"
+
+namespace sim {
+
+// exp(x), relative error below 2e-7; x is clamped to +-87. x = k ln 2 + r, |r| <= ln(2)/2, Taylor series in r.
+template <class F> SIM_HD F exponential(F x) {
+    x = clamp(x, F{} - 87.0f, F{} + 87.0f);
+    const F k = round_even(x * 1.44269504089f);
+    const F r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+    F p = F{} + 1.9841270e-4f;
+    p = p * r + 1.3888889e-3f;
+    p = p * r + 8.3333333e-3f;
+    p = p * r + 4.1666667e-2f;
+    p = p * r + 1.6666667e-1f;
+    p = p * r + 0.5f;
+    p = p * r * r + r + 1.0f;
+    return p * float_of(to_unsigned(to_int(k) + 127) << 23);
+}
+SIM_HD double exponential(double x) { return exp(clamp(x, -87.0, 87.0)); }
+
+// ln(x) for positive normal numbers, relative error below 2e-7 (absolute below 1e-7 near x = 1).
+template <class F> SIM_HD F logarithm(F x) { return log_unit(x); }
+SIM_HD double logarithm(double x) { return log(x); }
+
+// base^exponent for base >= 0, relative error below 2e-7 (1 + |exponent ln base|). A base of 0 (or below the smallest
+// normal number) gives 0, whatever the exponent but 0: a step that vanishes at a bound stays there.
+template <class F> SIM_HD F power(F base, F exponent) {
+    const F zero = F{} + 0, smallest = F{} + 1.17549435e-38f;
+    const F inside = exponential(exponent * logarithm(maximum(base, smallest)));
+    return select(base < smallest, select(exponent == zero, zero + 1, zero), inside);
+}
+SIM_HD double power(double base, double exponent) {
+    return base < 1.17549435e-38 ? (exponent == 0.0 ? 1.0 : 0.0) : pow(base, exponent);
+}
+
+}  // namespace sim
