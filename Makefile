@@ -8,7 +8,6 @@
 # PYTHON=/path/to/python chooses the Python of .venv; TORCH_INDEX and WERROR are explained in tools/setup.
 
 SHELL := bash
-TORCH_INDEX ?=
 export PYTHON TORCH_INDEX WERROR
 
 BIN := .venv/bin
