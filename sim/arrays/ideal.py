@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sim.arrays.array import Array, Event
 from sim.arrays.drift import Drift
-from sim.devices.base import Device, SimpleDriftParameter
+from sim.devices.base import SimpleDriftParameter
 from sim.ops import exact_update_
+from sim.settings import Config
 
 __all__ = ["IdealArray"]
 
@@ -30,7 +31,7 @@ class IdealArray(Array):
     reset_std: Tensor
     drift_nu: Tensor
 
-    def __init__(self, devices: Sequence[Device], shape: tuple[int, int], keys: Tensor) -> None:
+    def __init__(self, devices: Sequence[Config], shape: tuple[int, int], keys: Tensor) -> None:
         super().__init__(shape, keys)
         for name in ("lifetime", "diffusion", "reset_std"):
             values = torch.tensor([float(getattr(device, name, 0.0)) for device in devices])

@@ -4,11 +4,19 @@ from typing import Any
 
 from sim import devices as _devices
 from sim.configs.build import build_config
-from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
+from sim.configs.enums import (
+    AnalogMVType,
+    BoundManagementType,
+    NoiseManagementType,
+    PulseType,
+    VectorUnitCellUpdatePolicy,
+    WeightNoiseType,
+)
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
-from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig
+from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.configs.supported import check_supported
+from sim.configs.unit_cells import OneSidedUnitCell, ReferenceUnitCell, UnitCell, VectorUnitCell
 from sim.configs.update import UpdateParameters
 from sim.settings import (
     Config,
@@ -31,10 +39,16 @@ __all__ = [
     "IOParameters",
     "MappingParameter",
     "NoiseManagementType",
+    "OneSidedUnitCell",
     "PulseType",
     "RPUConfig",
+    "ReferenceUnitCell",
     "SingleRPUConfig",
+    "UnitCell",
+    "UnitCellRPUConfig",
     "UpdateParameters",
+    "VectorUnitCell",
+    "VectorUnitCellUpdatePolicy",
     "WeightNoiseType",
     "build_config",
     "check_supported",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["AnalogMVType", "BoundManagementType", "NoiseManagementType", "PulseType", "WeightNoiseType"]
+__all__ = [
+    "AnalogMVType",
+    "BoundManagementType",
+    "NoiseManagementType",
+    "PulseType",
+    "VectorUnitCellUpdatePolicy",
+    "WeightNoiseType",
+]
 
 
 class PulseType(Enum):
@@ -61,3 +68,16 @@ class WeightNoiseType(Enum):
     NONE = "None"
     ADDITIVE_CONSTANT = "AdditiveConstant"
     PCM_READ = "PCMRead"
+
+
+class VectorUnitCellUpdatePolicy(Enum):
+    """Which devices of a cell get the pulses of a mini-batch."""
+
+    ALL = "All"
+    """Every device, each with its own steps and noise."""
+    SINGLE_FIXED = "SingleFixed"
+    """The device that was chosen by its index."""
+    SINGLE_SEQUENTIAL = "SingleSequential"
+    """One after the other."""
+    SINGLE_RANDOM = "SingleRandom"
+    """One drawn at random."""

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
+from sim.configs.unit_cells import UnitCell, VectorUnitCell
 from sim.configs.update import UpdateParameters
 from sim.devices.base import AnalogDevice
 from sim.devices.constant_step import ConstantStepDevice
 from sim.devices.ideal import FloatingPointDevice
 from sim.settings import Config, config
 
-__all__ = ["FloatingPointRPUConfig", "RPUConfig", "SingleRPUConfig"]
+__all__ = ["FloatingPointRPUConfig", "RPUConfig", "SingleRPUConfig", "UnitCellRPUConfig"]
 
 
 @config
@@ -30,6 +31,16 @@ class SingleRPUConfig(RPUConfig):
     """An analog tile with one device at each crosspoint."""
 
     device: Annotated[AnalogDevice, "the device at each crosspoint"] = field(default_factory=ConstantStepDevice)
+    forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParameters)
+    backward: Annotated[IOParameters, "product of the errors, W^T d"] = field(default_factory=IOParameters)
+    update: Annotated[UpdateParameters, "pulses of the update"] = field(default_factory=UpdateParameters)
+
+
+@config
+class UnitCellRPUConfig(RPUConfig):
+    """An analog tile with several devices at each crosspoint."""
+
+    device: Annotated[UnitCell, "the cell at each crosspoint"] = field(default_factory=VectorUnitCell)
     forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParameters)
     backward: Annotated[IOParameters, "product of the errors, W^T d"] = field(default_factory=IOParameters)
     update: Annotated[UpdateParameters, "pulses of the update"] = field(default_factory=UpdateParameters)

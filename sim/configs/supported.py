@@ -8,7 +8,8 @@ from typing import Any
 
 from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
 from sim.configs.io import IOParameters
-from sim.configs.rpu import RPUConfig, SingleRPUConfig
+from sim.configs.rpu import RPUConfig, SingleRPUConfig, UnitCellRPUConfig
+from sim.configs.unit_cells import OneSidedUnitCell
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.errors import ConfigError
@@ -46,6 +47,15 @@ def check_supported(cfg: RPUConfig) -> None:
 
 
 def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
+    if isinstance(cfg, UnitCellRPUConfig):
+        if isinstance(cfg.device, OneSidedUnitCell) and cfg.update.pulse_type is PulseType.NONE_WITH_DEVICE:
+            yield "update.pulse_type", cfg.update.pulse_type, "another type: one side cannot take an exact step"
+        yield from _io(cfg.forward, "forward.")
+        yield from _io(cfg.backward, "backward.")
+        yield from _update(cfg.update, "update.")
+        if isinstance(cfg.device, OneSidedUnitCell):
+            yield from _io(cfg.device.refresh_forward, "device.refresh_forward.")
+            yield from _update(cfg.device.refresh_update, "device.refresh_update.")
     if isinstance(cfg, SingleRPUConfig):
         if cfg.update.pulse_type is PulseType.NONE and isinstance(cfg.device, PulsedDevice) and 0 < cfg.device.lifetime <= 1:
             yield "device.lifetime", cfg.device.lifetime, "0, or above 1, without pulses"

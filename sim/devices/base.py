@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from sim.devices.spread import Value, decay_scale, idealise_last_column, magnitude, normal_spread, where
+from sim.errors import ConfigError
 from sim.random import Draws, derive_key
 from sim.settings import Config, NonNegative, Positive, Probability, Range, Real, config
 
@@ -149,6 +150,27 @@ class PulsedDevice(AnalogDevice):
     def construction_key(self, tile_key: int) -> int:
         """Key of the hidden parameters: the tile's, or one that depends on ``construction_seed`` only."""
         return derive_key(self.construction_seed, "construction") if self.construction_seed else tile_key
+
+    def mirrored(self, values: dict[str, Value]) -> dict[str, Value]:
+        """Hidden parameters of the mirror image, whose up pulses are the down pulses of this one and w its -w.
+
+        Raises
+        ------
+        ConfigError
+            If the model shares data over the array (nodes, tables, a formula), which cannot be mirrored for one replica.
+        """
+        if self.shared():
+            raise ConfigError(f"{type(self).__name__} cannot be mirrored: set copy_inverted to false", field="copy_inverted")
+        out = dict(values)
+        for name in values:
+            if name.endswith("_up"):
+                down = name.removesuffix("_up") + "_down"
+                out[name], out[down] = values[down], values[name]
+        out["max_bound"], out["min_bound"] = -values["min_bound"], -values["max_bound"]
+        for name in ("slope_up", "slope_down", "reference", "reset_bias", "b"):
+            if name in out:
+                out[name] = -out[name]
+        return out
 
     def draw(self, shape: tuple[int, int], draws: Draws) -> dict[str, Value]:
         """Hidden parameters of one replica, and the kernel's scalars.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from sim.errors import ConfigError
-from sim.settings.fields import NamedNumbers, Setting, close, settings_of
+from sim.settings.fields import NamedNumbers, Parts, Setting, close, settings_of
 
 __all__ = ["Config", "config"]
 
@@ -78,9 +78,8 @@ class Config:
             field = f"{path}.{error.field}" if path else error.field
             place = f"{path}." if path else ""
             raise ConfigError(f"{place}{error}", field=field, value=error.value, allowed=error.allowed) from None
-        for name, value in self._items():
-            if isinstance(value, Config):
-                value.check(f"{path}.{name}" if path else name)
+        for name, part in self.parts():
+            part.check(f"{path}.{name}" if path else name)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, enums by name. A part whose class is not the declared one names it under ``class``."""
@@ -91,6 +90,8 @@ class Config:
                 if type(value) is not settings_of(type(self))[name].kind:
                     part = {"class": type(value).__name__, **part}
                 out[name] = part
+            elif isinstance(value, Parts):
+                out[name] = [{"class": type(part).__name__, **part.to_dict()} for part in value]
             else:
                 out[name] = _written(value)
         return out
@@ -129,6 +130,16 @@ class Config:
             made.assign(name, _parse(setting, value, where, getattr(made, name)), where)
         made.check(path)
         return made
+
+    def parts(self) -> list[tuple[str, Config]]:
+        """The configurations inside this one by their path, those of a row by name and position."""
+        found: list[tuple[str, Config]] = []
+        for name, value in self._items():
+            if isinstance(value, Config):
+                found.append((name, value))
+            elif isinstance(value, Parts):
+                found += [(f"{name}.{k}", part) for k, part in enumerate(value)]
+        return found
 
     @classmethod
     def _abstract(cls) -> bool:
@@ -188,7 +199,7 @@ def _plain(value: Any) -> str:
 
 def _short(value: Any) -> str:
     """The same for a reader: of a long list only how it starts."""
-    if isinstance(value, tuple) and len(value) > 8:
+    if isinstance(value, tuple) and not isinstance(value, Parts) and len(value) > 8:
         return f"({', '.join(map(repr, value[:4]))}, ... {len(value)} numbers)"
     return _plain(value)
 
@@ -198,6 +209,9 @@ def _parse(setting: Setting, value: Any, where: str, now: Any) -> Any:
     if issubclass(setting.kind, Config) and not isinstance(value, Config):
         kind = setting.kind if isinstance(value, Mapping) and "class" in value else type(now)
         return kind.from_dict(value, where)
+    if setting.part is not None and isinstance(value, Sequence) and not isinstance(value, str):
+        row: type[Config] = setting.part
+        return [v if isinstance(v, Config) else row.from_dict(v, f"{where}.{k}") for k, v in enumerate(value)]
     if setting.kind is float and value in ("inf", "-inf"):
         return float(value)
     return value

@@ -4,7 +4,8 @@
 
 The annotation carries at most one :class:`Range`, a sentence, and :class:`Structural` where replicas must agree. Besides
 numbers, switches, enums, texts and parts, a setting may hold a list of numbers (``Sequence[float]``, stored as a tuple) or
-numbers by name (``Mapping[str, float]``, stored as :class:`NamedNumbers`); the interval then holds for each of them.
+numbers by name (``Mapping[str, float]``, stored as :class:`NamedNumbers`); the interval then holds for each of them. A
+sequence of configurations (``Sequence[Device]``) is stored as :class:`Parts`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sim.errors import ConfigError
 __all__ = [
     "NamedNumbers",
     "NonNegative",
+    "Parts",
     "Positive",
     "Probability",
     "Range",
@@ -89,6 +91,10 @@ class NamedNumbers(dict[str, float]):
         return NamedNumbers, (dict(self),)
 
 
+class Parts(tuple[Any, ...]):
+    """Configurations in a row; their paths have the position as a name: ``unit_cell_devices.0.dw_min``."""
+
+
 _declared: dict[type, dict[str, Setting]] = {}
 
 Real = float
@@ -106,6 +112,8 @@ class Setting:
     range: Range
     doc: str
     structural: bool
+    part: type | None = None
+    """Class of the configurations that a row of parts holds."""
 
     @property
     def numeric(self) -> bool:
@@ -122,6 +130,8 @@ class Setting:
             return "true or false"
         if self.kind is str:
             return "a text"
+        if self.part is not None:
+            return f"a list of {self.part.__name__}"
         if self.kind is tuple:
             return f"a list of numbers{', each' if self.range.words() else ''}{self.range.words()}"
         if self.kind is NamedNumbers:
@@ -181,6 +191,9 @@ class Setting:
         if self.kind is bool:
             # NumPy's own truth values compare equal to Python's and are turned into them.
             return bool(value) if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool") else None
+        if self.part is not None:
+            row = isinstance(value, Sequence) and not isinstance(value, str)
+            return Parts(value) if row and all(isinstance(item, self.part) for item in value) else None
         if self.kind is tuple:
             # A NumPy array or a torch tensor of one axis is a sequence of numbers too.
             items = value.tolist() if hasattr(value, "tolist") else value
@@ -226,15 +239,18 @@ def settings_of(cls: type) -> dict[str, Setting]:
 def _setting(cls: type, name: str, hint: Any) -> Setting:
     kind, extras = (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
     container = {Sequence: tuple, Mapping: NamedNumbers}.get(typing.get_origin(kind))
+    part = None
     if container is not None:
         item = typing.get_args(kind)[-1]
+        if isinstance(item, type) and item not in (int, float):
+            part, container = item, Parts
         extras = (*extras, *getattr(item, "__metadata__", ()))
         kind = container
     ranges = [e for e in extras if isinstance(e, Range)]
     docs = [e for e in extras if isinstance(e, str)]
     if not isinstance(kind, type) or len(ranges) > 1 or len(docs) != 1:
         raise TypeError(f"{cls.__name__}.{name} needs a plain type, at most one Range and one sentence")
-    return Setting(name, kind, ranges[0] if ranges else Range(), docs[0], any(isinstance(e, Structural) for e in extras))
+    return Setting(name, kind, ranges[0] if ranges else Range(), docs[0], any(isinstance(e, Structural) for e in extras), part)
 
 
 def _number(value: Any) -> float | int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sim.errors import ConfigError
 from sim.settings.base import Config
-from sim.settings.fields import Setting, close, settings_of
+from sim.settings.fields import Parts, Setting, close, settings_of
 
 __all__ = ["get_path", "numeric_paths", "set_path", "setting_at", "structure"]
 
@@ -66,6 +66,8 @@ def structure(cfg: Config) -> Hashable:
         value = getattr(cfg, name)
         if isinstance(value, Config):
             parts.append((name, structure(value)))
+        elif isinstance(value, Parts):
+            parts.append((name, tuple(structure(part) for part in value)))
         elif isinstance(value, Enum):
             parts.append((name, value.name))
         elif setting.items(value):
@@ -77,11 +79,10 @@ def structure(cfg: Config) -> Hashable:
 
 def _walk(cfg: Config, prefix: str = "") -> Iterator[tuple[str, Config, Setting]]:
     for name, setting in settings_of(type(cfg)).items():
-        path = f"{prefix}{name}"
-        yield path, cfg, setting
-        value = getattr(cfg, name)
-        if isinstance(value, Config):
-            yield from _walk(value, f"{path}.")
+        yield f"{prefix}{name}", cfg, setting
+        for path, part in cfg.parts():
+            if path.split(".")[0] == name:
+                yield from _walk(part, f"{prefix}{path}.")
 
 
 def _found(cfg: Config, path: str) -> tuple[Config, str, str | None]:
@@ -103,7 +104,10 @@ def _owner(cfg: Config, path: str) -> tuple[Config, str]:
     *parents, name = path.split(".")
     owner: Any = cfg
     for parent in parents:
-        owner = getattr(owner, parent) if isinstance(owner, Config) and parent in settings_of(type(owner)) else None
+        if isinstance(owner, Parts):
+            owner = owner[int(parent)] if parent.isdigit() and int(parent) < len(owner) else None
+        else:
+            owner = getattr(owner, parent) if isinstance(owner, Config) and parent in settings_of(type(owner)) else None
     if not isinstance(owner, Config) or name not in settings_of(type(owner)):
         known = [*dict.fromkeys([*(p for p, _, _ in _walk(cfg)), *numeric_paths(cfg)])]
         same_name = [p for p in known if p.split(".")[-1] == name][:3]

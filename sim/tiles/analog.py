@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 
-from sim.arrays import Array, IdealArray, PulsedArray
+from sim.arrays import Array, IdealArray, OneSidedArray, PulsedArray, VectorArray
+from sim.arrays.product import Product
 from sim.configs.enums import PulseType
-from sim.configs.rpu import SingleRPUConfig
+from sim.configs.rpu import SingleRPUConfig, UnitCellRPUConfig
+from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.devices.base import PulsedDevice
 from sim.ops import key_tensor_of, uniform_field
 from sim.random import derive_key
 from sim.tiles.common import replica_configs, replica_keys
-from sim.tiles.product import Product
 from sim.tiles.tile import Tile
 
 __all__ = ["AnalogTile"]
 
+AnalogConfig: TypeAlias = SingleRPUConfig | UnitCellRPUConfig
+
 
 class AnalogTile(Tile):
-    """A crossbar of pulsed devices behind converters.
+    """A crossbar of pulsed devices, or cells of several, behind converters.
 
     Parameters
     ----------
@@ -42,7 +46,7 @@ class AnalogTile(Tile):
     """
 
     def __init__(
-        self, out_size: int, in_size: int, rpu_config: SingleRPUConfig | Sequence[SingleRPUConfig] | None = None,
+        self, out_size: int, in_size: int, rpu_config: AnalogConfig | Sequence[AnalogConfig] | None = None,
         bias: bool = False, replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "",
     ) -> None:  # fmt: skip
         configs, replicated = replica_configs(SingleRPUConfig() if rpu_config is None else rpu_config, replicas)
@@ -58,9 +62,14 @@ class AnalogTile(Tile):
             self.array.set(start * 0.2 - 0.1)
 
 
-def _array(configs: Sequence[SingleRPUConfig], shape: tuple[int, int], keys: Sequence[int]) -> Array:
+def _array(configs: Sequence[AnalogConfig], shape: tuple[int, int], keys: Sequence[int]) -> Array:
     devices = [c.device for c in configs]
+    updates = [c.update for c in configs]
+    cells = [d for d in devices if isinstance(d, UnitCell)]
+    if cells and updates[0].pulse_type is not PulseType.NONE:
+        kind = OneSidedArray if isinstance(cells[0], OneSidedUnitCell) else VectorArray
+        return kind(cells, updates, shape, keys)  # type: ignore[arg-type]
     pulsed = [d for d in devices if isinstance(d, PulsedDevice)]
-    if pulsed and configs[0].update.pulse_type is not PulseType.NONE:
-        return PulsedArray(pulsed, [c.update for c in configs], shape, keys)
+    if pulsed and updates[0].pulse_type is not PulseType.NONE:
+        return PulsedArray(pulsed, updates, shape, keys)
     return IdealArray(devices, shape, key_tensor_of([derive_key(key, "ideal") for key in keys]))

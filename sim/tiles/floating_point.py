@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sim.arrays import IdealArray
+from sim.arrays.product import Product
 from sim.configs.rpu import FloatingPointRPUConfig
 from sim.ops import key_tensor_of
 from sim.random import derive_key
 from sim.tiles.common import replica_configs, replica_keys
-from sim.tiles.product import Product
 from sim.tiles.tile import Tile
 
 __all__ = ["FloatingPointTile"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig
+from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.errors import ConfigError
 from sim.random import fresh_seeds
 from sim.tiles.analog import AnalogTile
@@ -18,7 +18,7 @@ from sim.tiles.tile import Tile
 
 __all__ = ["TileGrid", "make_tile", "split"]
 
-TILE_OF = {SingleRPUConfig: AnalogTile, FloatingPointRPUConfig: FloatingPointTile}
+TILE_OF = {SingleRPUConfig: AnalogTile, UnitCellRPUConfig: AnalogTile, FloatingPointRPUConfig: FloatingPointTile}
 
 
 def split(size: int, limit: int) -> list[int]:

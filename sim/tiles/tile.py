@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from sim.arrays.array import Array
+from sim.arrays.cells import VectorArray
+from sim.arrays.product import Product
 from sim.configs.mapping import MappingParameter
 from sim.configs.rpu import RPUConfig
 from sim.errors import ConfigError
 from sim.ops import ShapeError
-from sim.tiles.product import Product
 
 __all__ = ["Tile", "tile_of"]
 
@@ -195,6 +196,22 @@ class Tile(nn.Module):
     def hidden_parameters(self) -> dict[str, Tensor]:
         """Hidden parameters of the devices by their standard names, each (out, in), or (R, out, in)."""
         return {name: (v if self.replicated else v[0]).clone() for name, v in self.array.hidden().items()}
+
+    def set_hidden_update_index(self, index: int) -> None:
+        """Choose the device of a unit cell that the next update (and, where one is fixed, the next set) goes to.
+
+        Raises
+        ------
+        ConfigError
+            If there is no device to choose, or not that one.
+        """
+        array = self.array
+        if not isinstance(array, VectorArray):
+            raise ConfigError("there is no device to choose here: only vector and reference unit cells have an update index")
+        n = len(array.arrays)
+        if not 0 <= index < n:
+            raise ConfigError(f"update index = {index} is not allowed: give a number from 0 to {n - 1}", value=index)
+        array.set_index(index)
 
     def pulse_counts(self) -> dict[str, Tensor]:
         """Pulses that each device got, ``down`` and ``up``: (out, in), or (devices, out, in) in a cell, after R if replicated.

@@ -7,9 +7,9 @@ import torch
 
 from sim import ops
 from sim.arrays import PulsedArray
+from sim.arrays.product import Product
 from sim.configs import IOParameters, SoftBoundsDevice, UpdateParameters
 from sim.ops import MvmFlags, ShapeError, TrainFlags
-from sim.tiles.product import Product
 
 
 def mvm_args(transposed: bool = False) -> tuple[torch.Tensor, ...]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from sim import _core
+from sim.arrays.product import Product, quantiser_step
 from sim.configs import IOParameters
 from sim.errors import ConfigError
-from sim.tiles.product import Product, quantiser_step
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "mvm.json").read_text())
 W = torch.tensor([[[0.5, -0.25, 0.75, -1.0], [0.1, 0.9, -0.6, 0.3], [-0.8, 0.4, 0.2, 0.65]]])
