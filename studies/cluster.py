@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +87,16 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
 
 def end_worker(client: Client, address: str) -> None:
     """Kill the process of a worker that no longer listens; its nanny starts another."""
-    # A worker that is gone, or has no nanny, cannot be ended; the run goes on without it.
-    client.run(_kill, workers=[address], nanny=True, on_error="ignore")
+
+    def ask() -> None:
+        # A worker that is gone, or has no nanny, cannot be ended; the run goes on without it.
+        with contextlib.suppress(Exception):
+            client.run(_kill, workers=[address], nanny=True, on_error="ignore")
+
+    # dask waits without limit for an answer that may never come.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
 
 
 def _kill(dask_worker: Any) -> None:

@@ -71,11 +71,16 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
             curve = PchipInterpolator(bend(found.levels), found.isotonic)(fine)
             ax.plot(np.exp(fine) if scale == "log" else fine, curve, color=colour, label=label or None)
         if found.value is not None:
-            ax.axvline(found.value, color=colour, linewidth=0.8, linestyle=":")
+            if len(rows) == 1:
+                ax.axvline(found.value, color=colour, linewidth=0.8, linestyle=":")
+            else:
+                ax.plot([found.value], [row.level], "o", color=colour, markersize=3.5)
             low = found.levels[0] if found.low is None else found.low
             high = found.levels[-1] if found.high is None else found.high
-            if found.replicates >= 2:
+            if found.replicates >= 2 and len(rows) == 1:
                 ax.axvspan(low, high, color=colour, alpha=0.12, linewidth=0)
+            elif found.replicates >= 2:
+                ax.plot([low, high], [row.level] * 2, color=colour, linewidth=3.5, alpha=0.35, solid_capstyle="butt")
     ax.axhline(rows[0].level, color="0.35", linewidth=0.8, linestyle="--")
     ax.annotate(f"{100 * rows[0].level:.3g} %", (1.0, rows[0].level), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=7, color="0.35")  # fmt: skip
@@ -84,7 +89,8 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
         _plain_ticks(ax.xaxis, data[name].values)
     ax.set_xlabel(_label(data, name))
     ax.set_ylabel(_what(data))
-    ax.set_title(f"{rows[0].threshold.replicates} replicates; shaded: 95 % interval of the crossing")
+    mark = "shaded" if len(rows) == 1 else "bars"
+    ax.set_title(f"{rows[0].threshold.replicates} replicates; {mark}: 95 % interval of the crossing")
     if any(row.others for row in rows):
         ax.legend(title=None)
     return ax

@@ -42,8 +42,9 @@ def faulty(job: Job, control: Control) -> list[dict[str, float]]:
     for pair in job.pairs:
         if pair.digital or pair.settings["noise"] != 2 or pair.replicate != 0:
             continue
-        mode = os.environ.get("STUDY_TEST_FAULT") or pair.settings["mode"]
-        if mode == "error":
+        mode, _, flag = pair.settings["mode"].partition(":")
+        # With a file named, only while the file is there.
+        if mode == "error" and (not flag or os.path.exists(flag)):
             raise ValueError("a bad point")
         if mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -57,20 +58,13 @@ def faulty(job: Job, control: Control) -> list[dict[str, float]]:
             results = smooth(job, control)
             results[job.pairs.index(pair)] = {"accuracy": math.nan}
             return results
-        if mode.startswith("transient"):
-            flag = mode.partition(":")[2]
-            if not os.path.exists(flag):
-                with open(flag, "w"):
-                    pass
-                raise OSError("the disk is away for a moment")
+        if mode == "transient" and not os.path.exists(flag):
+            with open(flag, "w"):
+                pass
+            raise OSError("the disk is away for a moment")
     return smooth(job, control)
 
 
 def broken(job: Job, control: Control) -> list[dict[str, float]]:
     """Always fails the same way."""
     raise RuntimeError("nothing works")
-
-
-def set_fault(mode: str) -> None:
-    """On a worker: go wrong in this way whatever the study says; empty for as the study says."""
-    os.environ["STUDY_TEST_FAULT"] = mode
