@@ -1,4 +1,4 @@
-"""The command line `fitlab`: fit, show, doctor, and the studies.
+"""The command line `fitlab`: fit, show, presets, doctor, and the studies.
 
 Exit codes: 0 done; 1 fault of the program, or (doctor) something is missing; 2 input or usage. Heavy modules are imported
 inside the commands, so that help answers at once.
@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from sim.errors import FitlabError
 from studies.cli import app as study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_Figure = Annotated[Path | None, typer.Option("-o", "--figure", help="Figure to write: .svg, .png or .pdf.", show_default=False)]
 
 app = typer.Typer(
     name="fitlab",
@@ -100,15 +107,21 @@ def fit_command(
 
 
 @app.command(
-    epilog="Examples: fitlab show cell.toml  |  fitlab show ReRamSBPresetDevice "
-    "--figure device.svg  |  fitlab show data.csv --figure data.png"
+    epilog="Examples: fitlab show cell.toml -o cell.svg  |  fitlab show ReRamSBPresetDevice --set dw_min=0.001 -o device.svg  |  "
+    "fitlab show SoftBoundsDevice --set w_max=1 --set w_min=-1  |  fitlab show data.csv -o data.png"
 )
 def show(
     what: Annotated[
         str,
-        typer.Argument(help="A parameter set (.toml), the name of a device preset, or a measurement file.", show_default=False),
+        typer.Argument(
+            help="A parameter set (.toml), a device preset, a device model, or a measurement file.", show_default=False
+        ),
     ],
-    figure: Annotated[Path | None, typer.Option(help="Figure to write: .svg, .png or .pdf.", show_default=False)] = None,
+    figure: _Figure = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE: a field of the device to change; repeatable.", show_default=False),
+    ] = None,
     columns: Annotated[
         str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)
     ] = None,
@@ -120,27 +133,69 @@ def show(
     style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
     force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
 ) -> None:
-    """Print, and draw, a parameter set, a device preset or a measurement."""
+    """Print, and draw, how a device answers to pulses, or a measurement."""
     from fitlab import terminal
 
     path = Path(what)
     _check_targets([path], None, figure)
-    if path.suffix.lower() == ".toml":
-        from fitlab.parameters import load
-
-        document = load(path)
-        terminal.print_set(document)
-        _draw(figure, style, lambda plot: plot.figure_of_device(document.to_device(), document.name, document))
-    elif path.exists() or path.suffix:
+    if path.suffix.lower() != ".toml" and (path.exists() or path.suffix):
+        if set_:
+            raise FitlabError(f"--set: {what} is a measurement, which has no fields; name a device or a parameter set")
         from fitlab.io import read
 
         response = read(path, _options(columns, read_voltage, map_, format_, force))
         terminal.print_response(response)
-        _draw(figure, style, lambda plot: plot.figure_of_response(response))
-    else:
-        device = _preset(what)
-        terminal.say(str(device))
-        _draw(figure, style, lambda plot: plot.figure_of_device(device, what))
+        _draw(figure, style, lambda: _plot().figure_of_response(response))
+        return
+    from fitlab.overview.named import device_named, settings_of
+
+    named = device_named(what, settings_of(set_ or []))
+    from fitlab.overview.simulate import overview
+
+    found = overview(named.device, named.name)
+    if named.document is not None:
+        terminal.print_set(named.document)
+    terminal.print_overview(named.name, found, named.citation)
+
+    def make() -> Figure:
+        from fitlab.overview.figure import figure_of_overview
+
+        return figure_of_overview(found, named.name, named.document)
+
+    _draw(figure, style, make)
+
+
+@app.command(
+    epilog="Examples: fitlab presets  |  fitlab presets ReRamESPresetDevice ReRamSBPresetDevice -o reram.svg  |  "
+    "fitlab presets --all --figure presets.svg"
+)
+def presets(
+    names: Annotated[list[str] | None, typer.Argument(help="Presets (default: list all).", show_default=False)] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All device presets.")] = False,
+    figure: _Figure = None,
+    style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
+) -> None:
+    """List the calibrated devices with their source, and draw how they answer to pulses."""
+    from fitlab import terminal
+
+    _check_targets([], None, figure)
+    if names and all_:
+        raise FitlabError("--all: names are given too; give names, or --all")
+    if figure is not None and not names and not all_:
+        raise FitlabError(f"--figure {figure}: say which presets to draw; give names, or --all")
+    import sim.presets
+    from fitlab.overview.named import device_named
+
+    chosen = [device_named(name) for name in names or sim.presets.names("device")]
+    terminal.print_presets(chosen)
+
+    def make() -> Figure:
+        from fitlab.overview.figure import figure_of_several
+        from fitlab.overview.simulate import overview
+
+        return figure_of_several([(c.name, overview(c.device, c.name)) for c in chosen])
+
+    _draw(figure, style, make)
 
 
 @app.command(epilog="Example: fitlab doctor")
@@ -188,31 +243,21 @@ def _check_targets(files: list[Path], output: Path | None, figure: Path | None) 
         raise FitlabError(f"{output}: exists and is no parameter set; choose another name with -o")
 
 
-def _draw(figure: Path | None, style: str, make) -> None:  # type: ignore[no-untyped-def]  # types would import matplotlib
+def _plot() -> ModuleType:
+    from fitlab import plot
+
+    return plot
+
+
+def _draw(figure: Path | None, style: str, make: Callable[[], Figure]) -> None:
     if figure is None:
         return
     from fitlab import plot
     from fitlab.terminal import say
 
     with plot.style(style):
-        plot.save(make(plot), figure)
+        plot.save(make(), figure)
     say(f"written: {figure}")
-
-
-def _preset(name: str):  # type: ignore[no-untyped-def]  # a device; the class costs an import
-    import sim.presets
-    from sim.devices.base import PulsedDevice
-
-    if name not in sim.presets.names():
-        raise FitlabError(
-            f"{name}: is neither a file nor a preset; device presets are "
-            f"{', '.join(n for n in sim.presets.names() if n.endswith('Device'))}"
-        )
-    device = sim.presets.get(name)()
-    device = getattr(device, "device", device)
-    if not isinstance(device, PulsedDevice):
-        raise FitlabError(f"{name}: is no preset of a device")
-    return device
 
 
 def main() -> NoReturn:

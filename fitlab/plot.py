@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from fitlab.fit import Fit
     from fitlab.fit.candidate import Candidate
     from fitlab.fit.prepare import DeviceTrace, Window
-    from fitlab.parameters import ParameterSet
-    from sim.devices.base import PulsedDevice
 
 STYLES = Path(__file__).parent / "styles"
 _GREY = "0.65"
@@ -219,53 +217,4 @@ def figure_of_response(response: xr.Dataset) -> Figure:
     ax.set(xlabel="read (pulse number)", ylabel=label, title=str(response.attrs["source"]))
     if response.sizes["device"] <= 8:
         ax.legend(loc="best")
-    return figure
-
-
-def figure_of_device(device: PulsedDevice, title: str, weight: ParameterSet | None = None) -> Figure:
-    """Mean steps of a device configuration and its response to up and down ramps.
-
-    Raises
-    ------
-    FitError
-        A device without pulses of its own (ideal, floating point).
-    """
-    from fitlab.fit.models import MODELS
-    from fitlab.fit.response import Trace, trajectory
-
-    model = next((m for m in MODELS.values() if m.device in {k.__name__ for k in type(device).__mro__}), None)
-    if model is None:
-        raise FitError(
-            f"{title}: {type(device).__name__} has no step model that can be drawn; it "
-            f"is one of {', '.join(m.device for m in MODELS.values())} that can"
-        )
-    up = device.dw_min * (1 + min(device.up_down, 0))
-    down = device.dw_min * (1 - max(device.up_down, 0))
-    values = {"step_up": up, "step_down": down, "w_max": device.w_max, "w_min": device.w_min}
-    values |= {g: getattr(device, g) for g in ("gamma_up", "gamma_down") if g in model.parameters}
-    figure = new_figure()
-    left, right = figure.subplots(1, 2)
-    w = np.linspace(max(device.w_min, -3), min(device.w_max, 3), 200)
-    s_up, s_down = model.mean_steps(values, w)
-    left.plot(w, s_up, label="up")
-    left.plot(w, s_down, label="down")
-    left.set(xlabel="weight", ylabel="mean step per pulse (weight)")
-    left.legend(loc="best")
-    pulses = int(np.clip(2.5 * (w[-1] - w[0]) / min(up, down), 20, 20000))
-    sequence = np.repeat(np.array([1, -1], np.int32), pulses)
-    kernel, _ = model.kernel_values(values, bool(getattr(device, "mult_noise", True)))
-    trace = Trace(np.zeros(2 * pulses), sequence, np.zeros(2 * pulses, np.int32))
-    right.plot(trajectory(model.kernel, kernel, trace, np.array([w[0]])))
-    right.set(xlabel="pulse", ylabel="weight")
-    if weight is not None:
-        unit = weight.weight
-        second = right.secondary_yaxis(
-            "right",
-            functions=(
-                lambda x: unit.low + (x + 1) / 2 * (unit.high - unit.low),
-                lambda v: 2 * (v - unit.low) / (unit.high - unit.low) - 1,
-            ),
-        )
-        second.set_ylabel(f"measured ({unit.unit})")
-    figure.suptitle(title)
     return figure

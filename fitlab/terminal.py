@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
+    from fitlab.overview.named import Named
+    from fitlab.overview.simulate import Overview
     from fitlab.parameters import Estimate, ParameterSet
 
 
@@ -114,3 +116,35 @@ def print_response(response: xr.Dataset) -> None:
         say(f"assumed: {text}")
     for text in a["warnings"]:
         _warn(text)
+
+
+def print_overview(name: str, found: Overview, citation: str | None) -> None:
+    """A device: its fields that are not the default, and how it answers to pulses."""
+    from fitlab.overview.text import lines
+
+    say(str(found.device))
+    _table(f"{name}: response to single pulses, simulated (weight units; +- over devices)", ("", "value"), lines(found))
+    if citation:
+        say(f"source: {citation}")
+
+
+def print_presets(chosen: Sequence[Named]) -> None:
+    """Device presets: model, step, states, bounds, spreads and source."""
+    rows = [
+        (
+            p.name,
+            type(p.device).__name__,
+            f"{p.device.dw_min:.4g}",
+            f"{p.device.num_states():.4g}",
+            f"{p.device.w_min:.4g} to {p.device.w_max:.4g}",
+            f"{p.device.dw_min_std:.3g}",
+            f"{p.device.dw_min_dtod:.3g}",
+            p.citation or "",
+        )
+        for p in chosen
+    ]
+    _table(
+        "device presets (weight units; noise and spread relative to dw_min)",
+        ("name", "model", "dw_min", "states", "bounds", "noise", "spread", "source"),
+        rows,
+    )

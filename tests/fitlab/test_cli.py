@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import sim.presets
 from fitlab.parameters import load
 
 ROOT = Path(__file__).parents[2]
@@ -47,14 +48,31 @@ def test_fit_writes_a_set_and_a_figure_and_show_reads_them(small, tmp_path):
     assert (tmp_path / "device.png").stat().st_size > 1000
 
 
-def test_show_prints_presets_and_measurements(small, tmp_path):
-    preset = run("show", "ReRamSBPresetDevice", cwd=tmp_path)
+def test_show_prints_devices_and_measurements(small, tmp_path):
+    preset = run("show", "ReRamSBPresetDevice", "--set", "dw_min=0.01", "-o", "a.svg", cwd=tmp_path)
     assert preset.returncode == 0, preset.stderr
     assert "SoftBoundsReferenceDevice" in preset.stdout
+    assert "200 (range over the step" in preset.stdout
+    assert "source: N. Gong" in preset.stdout
+    assert "symmetry point" in (tmp_path / "a.svg").read_text(encoding="utf-8")
     data = run("show", small / "two.csv", cwd=tmp_path)
     assert data.returncode == 0, data.stderr
     assert "2 device(s)" in data.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_presets_are_listed_and_drawn(tmp_path):
+    listed = run("presets", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    for name in sim.presets.names("device"):
+        (line,) = [x for x in listed.stdout.splitlines() if x.split()[:1] == [name]]
+        preset = sim.presets.get(name)
+        assert preset.citation in line
+        assert preset.cls.__name__ in line
+        assert f"{preset().dw_min:.4g}" in line
+    drawn = run("presets", "PCMPresetDevice", "ReRamArrayOMPresetDevice", "-o", "two.svg", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "PCMPresetDevice" in (tmp_path / "two.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +89,18 @@ def test_show_prints_presets_and_measurements(small, tmp_path):
         (["fit", "{data}", "--map", "value"], "write ROLE=COLUMN"),
         (["fit", "{data}", "--map", "value=nope"], "there is no column 'nope'"),
         (["fit", "{data}", "--format", "tape"], "there is no such format"),
-        (["show", "NoSuchDevice"], "is neither a file nor a preset"),
+        (["show", "SoftBoundDevice"], "is neither a file nor a device (did you mean 'SoftBoundsDevice'"),
+        (["show", "IdealDevice"], "takes no pulses, so there is no response to show; device models are ConstantStepDevice"),
+        (["show", "PresetIOParameters"], "is a preset of periphery, not of a device; device presets are ReRam"),
+        (["show", "ReRamSBPresetDevice", "--set", "dw_min"], "write FIELD=VALUE, for example --set dw_min=0.001"),
+        (["show", "ReRamSBPresetDevice", "--set", "dw_min=a"], "dw_min = 'a' is not allowed: give a number above 0"),
+        (["show", "ReRamSBPresetDevice", "--set", "dw=1"], "SoftBoundsReferenceDevice has no field 'dw'"),
+        (["show", "ReRamSBPresetDevice", "--set", "w_max=1", "--set", "w_max=2"], "w_max is set twice; give it once"),
+        (["show", "ConstantStepDevice", "--set", "dw_min=1e-12", "-o", "a.png"], "one pulse does not change its weight"),
+        (["show", "{data}", "--set", "w_max=1"], "is a measurement, which has no fields"),
+        (["presets", "--all", "PCMPresetDevice"], "give names, or --all"),
+        (["presets", "-o", "a.svg"], "say which presets to draw; give names, or --all"),
+        (["presets", "--all", "-o", "a.gif"], "figures are written as .svg, .png or .pdf"),
         (["show", "none.toml"], "there is no such file"),
         (["fit"], "Missing argument"),
         (["fitt"], "No such command"),
@@ -126,7 +155,7 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "show", "doctor", "study"):
+    for command in ("fit", "show", "presets", "doctor", "study"):
         assert command in done.stdout
 
 

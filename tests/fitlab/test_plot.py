@@ -7,7 +7,7 @@ import pytest
 
 from fitlab import plot
 from fitlab.errors import FitError
-from fitlab.fit import fit, parameter_set
+from fitlab.fit import fit
 from fitlab.io import read
 
 EXAMPLE = Path(__file__).parents[2] / "data" / "reram_8cells.csv"
@@ -64,16 +64,6 @@ def test_text_stays_text(result, response, tmp_path):
     with plot.style("paper"):
         plot.save(plot.figure_of_response(response), tmp_path / "data.svg")
     assert "conductance (µS)" in (tmp_path / "data.svg").read_text(encoding="utf-8")
-
-
-def test_a_device_is_drawn_with_its_steps(result):
-    document = parameter_set(result)
-    with plot.style("paper"):
-        figure = plot.figure_of_device(document.to_device(), "cell", document)
-    left = figure.axes[0]
-    up = left.lines[0].get_ydata()
-    assert up[0] > up[-1] >= 0
-    assert "weight" in left.get_xlabel()
 
 
 def test_style_is_left_behind():
