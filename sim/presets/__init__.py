@@ -23,7 +23,7 @@ from sim.settings.fields import close
 
 __all__ = ["Preset", "citation", "get", "names"]
 
-KINDS = ("device", "periphery", "config")
+KINDS = ("device", "cell", "periphery", "config")
 
 
 class Preset:
@@ -34,9 +34,9 @@ class Preset:
     name : str
         Name of the preset.
     kind : str
-        ``device``, ``periphery`` or ``config``.
+        ``device``, ``cell``, ``periphery`` or ``config``.
     entry : mapping
-        Its class, note, keys of its sources, and ``fields`` or ``parts`` (names of other presets).
+        Its class, note, keys of its sources, and ``fields`` and ``parts`` (names of other presets).
     sources : mapping
         Texts of all sources by key.
     """
@@ -48,12 +48,16 @@ class Preset:
         self.note: str = entry["note"]
         self.citation = "; ".join(sources[key] for key in entry["citation"])
         self.fields: dict[str, Any] = dict(entry.get("fields", {}))
-        self.parts: dict[str, str] = dict(entry.get("parts", {}))
+        self.parts: dict[str, str | list[str]] = dict(entry.get("parts", {}))
         self.__doc__ = f"{self.note}. Source: {self.citation}."
 
     def __call__(self, **changes: Any) -> Any:
         """A fresh configuration, with the given fields changed; ConfigError for what the class refuses."""
-        parts = {field: get(name)() for field, name in self.parts.items() if field not in changes}
+        parts = {
+            field: get(name)() if isinstance(name, str) else [get(one)() for one in name]
+            for field, name in self.parts.items()
+            if field not in changes
+        }
         return self.cls(**{**self.fields, **parts, **changes})
 
     def __repr__(self) -> str:
@@ -61,7 +65,7 @@ class Preset:
 
 
 def names(kind: str | None = None, available: bool = True) -> list[str]:
-    """Names of all presets, or of one kind: ``device``, ``periphery`` or ``config``.
+    """Names of all presets, or of one kind: ``device``, ``cell``, ``periphery`` or ``config``.
 
     With ``available=False`` the names of those that need what is not simulated yet; :func:`get` tells what.
     """

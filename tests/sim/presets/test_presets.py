@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from sim import configs, presets
-from sim.configs import IOParameters, SingleRPUConfig, UpdateParameters, check_supported, from_toml, get_path, to_toml
+from sim.configs import (
+    IOParameters,
+    OneSidedUnitCell,
+    SingleRPUConfig,
+    UnitCellRPUConfig,
+    UpdateParameters,
+    VectorUnitCell,
+    check_supported,
+    from_toml,
+    get_path,
+    to_toml,
+)
 from sim.errors import ConfigError
 
 SPEC = Path(os.environ.get("FITLAB_SHARED", Path(__file__).parents[3].parent / "shared")) / "spec" / "presets.toml"
@@ -78,8 +89,10 @@ def test_device_presets_are_all_of_these(spec):
 
 def test_every_preset_of_the_specification_is_here_or_listed_as_not_available(spec):
     here, missing = set(presets.names("config")), set(presets.names(available=False))
-    assert here == {n for n, c in spec["config"].items() if c["kind"] == "single"}
-    assert here | missing == {*spec["config"], *spec["unit_cell"], *spec["inference"]}
+    built = {None, "vector", "one_sided"}
+    assert here == {n for n, c in spec["config"].items() if c["kind"] in ("single", "unit_cell") and c.get("compound") in built}
+    assert here | missing == {*spec["config"], *spec["inference"]}
+    assert set(presets.names("cell")) >= set(spec["unit_cell"])
     assert not here & missing
 
 
@@ -115,15 +128,31 @@ def test_every_default_of_the_specification(spec):
         assert getattr(configs.ConstantStepDevice().drift, field) == value
 
 
+def made(value):
+    """A value of the specification's table, with the presets that it names made."""
+    if isinstance(value, list):
+        return [made(v) for v in value]
+    return presets.get(value["base"])() if isinstance(value, dict) else value
+
+
 def test_configurations_are_composed(spec):
+    cells = {"vector": VectorUnitCell, "one_sided": OneSidedUnitCell}
     for name in presets.names("config"):
         parts, cfg = spec["config"][name], presets.get(name)()
-        assert cfg == SingleRPUConfig(
-            device=presets.get(parts["device"]["base"])(),
-            forward=presets.get(parts["forward"]["base"])(),
-            backward=presets.get(parts["backward"]["base"])(),
-            update=presets.get(parts["update"]["base"])(),
-        )
+        periphery = {part: made(parts[part]) for part in ("forward", "backward", "update")}
+        if parts["kind"] == "single":
+            assert cfg == SingleRPUConfig(device=made(parts["device"]), **periphery)
+            continue
+        fields = {field: made(value) for field, value in parts["compound_fields"].items()}
+        cell = cells[parts["compound"]](unit_cell_devices=made(parts["devices"]), **fields)
+        assert cfg == UnitCellRPUConfig(device=cell, **periphery), name
+
+
+def test_unit_cells_are_composed(spec):
+    wanted = {k: v for k, v in spec["unit_cell"]["PCMPresetUnitCell"].items() if k not in ("compound", "citation", "devices")}
+    devices = made(spec["unit_cell"]["PCMPresetUnitCell"]["devices"])
+    fields = {field: made(value) for field, value in wanted.items()}
+    assert presets.PCMPresetUnitCell() == OneSidedUnitCell(unit_cell_devices=devices, **fields)
 
 
 def test_periphery():
@@ -155,12 +184,12 @@ def test_fields_can_be_changed_in_the_call():
 
 
 def test_what_is_not_available_says_what_it_needs():
-    assert "PCMPreset" in presets.names(available=False)
+    assert "TTv2EcRamPreset" in presets.names(available=False)
     assert presets.names("device", available=False) == []
     with pytest.raises(ConfigError, match="'TikiTakaEcRamPreset' is not available yet: it needs a transfer compound"):
         presets.get("TikiTakaEcRamPreset")
-    with pytest.raises(AttributeError, match="PCMPreset is not available yet: it needs a one-sided unit cell"):
-        presets.PCMPreset  # noqa: B018
+    with pytest.raises(AttributeError, match="TTv2EcRamPreset is not available yet: it needs a chopped transfer compound"):
+        presets.TTv2EcRamPreset  # noqa: B018
 
 
 def test_unknown_names():
@@ -170,5 +199,5 @@ def test_unknown_names():
         presets.citation("nothing of the kind")
     with pytest.raises(AttributeError, match="EcRamPreset"):
         presets.EcRamPrest  # noqa: B018
-    with pytest.raises(ConfigError, match="one of device, periphery, config"):
+    with pytest.raises(ConfigError, match="one of device, cell, periphery, config"):
         presets.names("devices")
