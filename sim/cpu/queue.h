@@ -151,6 +151,13 @@ SIM_HD void append(int j, const Taken& t, Waiting& w) {
 #endif
 }
 
+#if defined(__AVX512F__)
+// Values of the columns of a vector that have pulses, next to those of the vectors before; and back to their columns.
+SIM_HD void compress(vf v, __mmask16 hit, float* to) { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(hit, (__m512)v)); }
+SIM_HD vf expand(vf v, __mmask16 hit, const float* from) { return (vf)_mm512_mask_expand_ps((__m512)v, hit, _mm512_loadu_ps(from)); }
+SIM_HD __mmask16 hits(const Taken& t) { return _mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left); }
+#endif
+
 // Longest queue first (counting sort), so that the columns of a vector have about as many pulses.
 SIM_HD void sort(const Waiting& w, Waiting& sorted) {
     int start[QUEUE + 2] = {0};

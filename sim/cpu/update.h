@@ -22,6 +22,9 @@ struct RowScratch {
     int n_touched;
     bool drained;             // queues were drained before the end of the batch
     const float** parameter;  // row of each parameter of the device; null: without spread
+    float* packed;            // (1 + n_parameters, stride): weights and parameters of waiting columns
+    u32* hit;                 // which columns of a vector wait
+    int stride;
 };
 
 // One row of one replica.
@@ -131,8 +134,56 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
     }
 }
 
-template <class Device> void drain_queues(const Row& row, bool all, RowScratch& s) {
-    drain<Device>(row, s, [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); });
+#if defined(__AVX512F__)
+// The same where no column has many pulses: what the waiting columns need is packed vector by vector instead of gathered,
+// which costs far less.
+template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) {
+    const int width = padded(row.a.in), parameters_of = row.a.n_parameters;
+    s.waiting.n = 0;
+    for (int j = 0; j < width; j += LANES) {
+        Taken t;
+        s.hit[j / LANES] = 0;
+        if (!source(j, t)) continue;
+        const __mmask16 hit = hits(t);
+        const int at = s.waiting.n;
+        s.hit[j / LANES] = hit;
+        compress(load_padded(row.weight, j, row.a.in), hit, s.packed + at);
+        for (int k = 0; k < parameters_of; ++k)
+            if (s.parameter[k]) compress(load_padded(s.parameter[k], j, row.a.in), hit, s.packed + (k + 1) * s.stride + at);
+        append(j, t, s.waiting);
+    }
+    const Waiting& list = s.waiting;
+    for (int first = 0; first < list.n; first += LANES) {
+        const int n = list.n - first < LANES ? list.n - first : LANES;
+        for (int k = n; k < LANES; ++k) list.left[first + k] = 0;
+        const Taken t{load(list.low + first), load(list.high + first), load(list.left + first), load(list.done + first), 0};
+        const vf w = apply_pulses<Device>(
+            row, [&](int k) { return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first) : broadcast(row.values[k]); },
+            load(s.packed + first), load(list.column + first), t, most(t.left));
+        store(s.packed + first, w);
+        if (row.down) count_pulses(row, list.column + first, n, t);
+    }
+    int at = 0;
+    for (int j = 0; j < width; j += LANES) {
+        const __mmask16 hit = static_cast<__mmask16>(s.hit[j / LANES]);
+        if (!hit) continue;
+        const vf w = expand(load_padded(row.weight, j, row.a.in), hit, s.packed + at);
+        store_first(row.weight + j, w, row.a.in - j < LANES ? row.a.in - j : LANES);
+        at += __builtin_popcount(hit);
+    }
+    if (row.apparent)
+        for (int k = 0; k < list.n; ++k) s.touched[s.n_touched++] = list.column[k];
+}
+#else
+template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) { drain<Device>(row, s, source); }
+#endif
+
+constexpr u64 FEW = 8;  // pulses; above, columns are sorted so that the lanes of a vector have about as many
+
+template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
+    const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
+    if (bound <= FEW) drain_few<Device>(row, s, source);
+    else drain<Device>(row, s, source);
     if (!all) {
         s.drained = true;
         s.n_touched = 0;  // found again by what is done
@@ -159,7 +210,7 @@ template <class Device> void make_room(const Row& row, u64 more, u64& bound, Row
         bound = longest(row.a.in, s.count);
         if (bound + more > QUEUE) {
             if (!s.drained) memset(s.done, 0, sizeof(u32) * padded(row.a.in));
-            drain_queues<Device>(row, false, s);
+            drain_queues<Device>(row, false, bound, s);
             bound = 3;
         }
     }
@@ -233,15 +284,17 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, L
         const u32 bits = rows.sample_bits(b)[static_cast<size_t>(word) * padded(a.out) + index];
         const u32 negative = up_mask(row, index, b, rows);
         const u32* column_bits = columns.sample_bits(b) + static_cast<size_t>(word) * width;
-        drain<Device>(row, s, [&](int j, Taken& t) {
+        const auto source = [&](int j, Taken& t) {
             return take_word(j, bits, negative, a.side != 0, column_bits, columns.sample_negative(b), t);
-        });
+        };
+        if (static_cast<u64>(__builtin_popcount(bits)) <= FEW) drain_few<Device>(row, s, source);
+        else drain<Device>(row, s, source);
         if (row.apparent) write_noise(row, s);
         return;
     }
     for (b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
     if (!any_pulse) return;
-    drain_queues<Device>(row, true, s);  // all queues are empty again, as the next row expects them
+    drain_queues<Device>(row, true, bound, s);  // all queues are empty again, as the next row expects them
     if (!row.apparent) return;
     if (s.drained) {  // some columns had their last pulse before the last drain
         u32 n = 0;
@@ -302,9 +355,12 @@ template <class Device> void update_device(const UpdateArgs& a) {
         Scratch<u64> queue(width), count(width);
         Scratch<u32> done(width), touched(width + LANES), lists(10 * (width + LANES));
         Scratch<const float*> parameter(a.n_parameters);
+        Scratch<float> packed((1 + a.n_parameters) * (width + LANES));
+        Scratch<u32> hit(width / LANES);
         const auto list = [&](size_t k) { return lists.get() + k * (width + LANES); };
         RowScratch scratch{queue.get(), count.get(), done.get(), {list(0), list(1), list(2), list(3), list(4), 0},
-                           {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get()};
+                           {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get(),
+                           packed.get(), hit.get(), static_cast<int>(width) + LANES};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
