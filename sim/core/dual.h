@@ -70,6 +70,11 @@ template <class T, int N> SIM_HD Dual<T, N> exponential(const Dual<T, N>& x) {
     const T f = exponential(x.v);
     return chain(x, f, f);
 }
+template <class T, int N> SIM_HD Dual<T, N> two_to(const Dual<T, N>& x) {
+    const T f = two_to(x.v);
+    return chain(x, f, T(0.6931471805599453) * f);
+}
+template <class T, int N> SIM_HD Dual<T, N> octaves(const Dual<T, N>& x) { return x * Dual<T, N>(1.4426950408889634); }
 // d(b^e) = e b^(e - 1) db + b^e ln(b) de
 template <class T, int N> SIM_HD Dual<T, N> power(const Dual<T, N>& base, const Dual<T, N>& exponent) {
     const T f = power(base.v, exponent.v), by_base = exponent.v * power(base.v, exponent.v - T(1.0));
@@ -98,7 +103,7 @@ template <class T, int N> struct number<Dual<T, N>> {
     using index = u32;
     static SIM_HD u32 truncated(const Dual<T, N>& x) { return static_cast<u32>(value_of(x)); }
     static SIM_HD Dual<T, N> from(u32 k) { return Dual<T, N>(static_cast<int>(k)); }
-    static SIM_HD Dual<T, N> gathered(const float* p, u32 k) { return Dual<T, N>(p[k]); }
+    static SIM_HD Dual<T, N> picked(const float* p, int, u32 k) { return Dual<T, N>(p[k]); }
 };
 
 }  // namespace sim

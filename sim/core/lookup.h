@@ -15,8 +15,13 @@ template <class F> SIM_HD Node<F> node(F q, F n) {
     const index_t<F> k = number<F>::truncated(minimum(q, n - 1.0f));
     return {k, q - number<F>::from(k)};
 }
-template <class F> SIM_HD F between(const float* data, index_t<F> index, F fraction) {
-    const F low = number<F>::gathered(data, index), high = number<F>::gathered(data + 1, index);
+// Data of n nodes up, then n nodes down: the node of a direction.
+template <class F> SIM_HD index_t<F> of_direction(index_t<F> k, u32 n, mask_t<F> up) {
+    return k + select(up, index_t<F>{}, index_t<F>{} + n);
+}
+// Between entry k and the next of `size` numbers.
+template <class F> SIM_HD F between(const float* data, int size, index_t<F> k, F fraction) {
+    const F low = number<F>::picked(data, size, k), high = number<F>::picked(data, size, k + 1u);
     return low + (high - low) * fraction;
 }
 

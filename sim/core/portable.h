@@ -28,13 +28,14 @@ template <class F> struct number {
     using index = u32;
     static SIM_HD index truncated(F x) { return static_cast<u32>(x); }  // x >= 0
     static SIM_HD F from(index k) { return F(static_cast<int>(k)); }
-    static SIM_HD F gathered(const float* p, index k) { return F(p[k]); }
+    static SIM_HD F picked(const float* p, int, index k) { return F(p[k]); }  // of `size` numbers
 };
 template <class F> using mask_t = typename number<F>::mask;
 template <class F> using index_t = typename number<F>::index;
 
 SIM_HD float select(bool m, float a, float b) { return m ? a : b; }
 SIM_HD double select(bool m, double a, double b) { return m ? a : b; }
+SIM_HD u32 select(bool m, u32 a, u32 b) { return m ? a : b; }
 SIM_HD float root(float x) { return sqrtf(x); }
 SIM_HD double root(double x) { return sqrt(x); }
 SIM_HD float round_even(float x) { return rintf(x); }

@@ -78,6 +78,14 @@ std::vector<std::string> device_parameters(int index) {
     return all.at(static_cast<size_t>(index));
 }
 
+// Floats that a device needs to be shared by an array, at least.
+int shared_at_least(int index) {
+#define SIM_ENTRY(name) minimum_data<device::name>(0),
+    static constexpr int all[] = {SIM_FOR_EACH_DEVICE(SIM_ENTRY)};
+#undef SIM_ENTRY
+    return all[index];
+}
+
 void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats fields, const std::vector<int>& field_of,
                    ConstFloats values, ConstFloats shared, Counts counts, ConstFloats x, ConstFloats d, ConstFloats settings, Keys keys,
                    Keys train_keys, int64_t step, int side, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding,
@@ -92,6 +100,7 @@ void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats field
     require(apparent.size() == 0 || has_shape(apparent, {replicas, out, in}), "pulsed_update: apparent");
     require(shared.ndim() == 2 && shared.shape(0) == replicas && pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE,
             "pulsed_update: shared data, pulse type");
+    require(shared.shape(1) >= static_cast<size_t>(shared_at_least(device)), "pulsed_update: the device needs shared data");
     require(train_keys.shape(0) == replicas && side >= -1 && side <= 1, "pulsed_update: train keys, side");
     require(counts.size() == 0 || has_shape(counts, {replicas, 2, out, in}), "pulsed_update: counts");
     require(out * in < (u64(1) << 32) && threads >= 1, "pulsed_update: size");

@@ -24,6 +24,7 @@ typedef u32 vu_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_
 
 
 SIM_HD vf select(vi m, vf a, vf b) { return m ? a : b; }
+SIM_HD vu select(vi m, vu a, vu b) { return m ? a : b; }
 SIM_HD vf to_float(vi x) { return __builtin_convertvector(x, vf); }
 SIM_HD vi to_int(vf x) { return __builtin_convertvector(x, vi); }
 SIM_HD vi to_signed(vu x) { return (vi)x; }
@@ -113,12 +114,27 @@ SIM_HD void store_first(float* p, vf x, int n) {
 
 SIM_HD vf absolute(vf x) { return float_of(bits_of(x) & 0x7FFFFFFFu); }
 
+// p[k] of `size` numbers: those that fit into registers are permuted there, which costs a tenth of a gather.
+SIM_HD vf pick(const float* p, int size, vu k) {
+#if defined(__AVX512F__)
+    if (size <= 32) {
+        const vf low = load_first(p, size < 16 ? size : 16), high = size <= 16 ? vf{} : load_first(p + 16, size - 16);
+        return (vf)_mm512_permutex2var_ps((__m512)low, (__m512i)k, (__m512)high);
+    }
+#elif defined(__AVX2__)
+    if (size <= 8) return (vf)_mm256_permutevar8x32_ps((__m256)load_first(p, size), (__m256i)k);
+#else
+    (void)size;
+#endif
+    return gather(p, k);
+}
+
 template <> struct number<vf> {
     using mask = vi;
     using index = vu;
     static SIM_HD vu truncated(vf x) { return to_unsigned(to_int(x)); }
     static SIM_HD vf from(vu k) { return to_float(to_signed(k)); }
-    static SIM_HD vf gathered(const float* p, vu k) { return gather(p, k); }
+    static SIM_HD vf picked(const float* p, int size, vu k) { return pick(p, size, k); }
 };
 
 // Sum and maximum over the lanes, always in the same tree.

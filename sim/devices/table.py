@@ -81,11 +81,15 @@ class TableDevice(WriteNoiseDevice):
         return self.dw_min * (size if size > 0 else 1.0)
 
     def shared(self) -> list[float]:
-        """Rows, columns, reach of the columns; then means, standard deviations and quantiles, up and down."""
+        """Rows, columns, reach of the columns; then means, standard deviations and scaled quantiles, each up and down."""
         tables = [self._table(name) for name in ("up", "down")]
+        moments = [_moments(table) for table in tables]
+        scaled = [
+            mean[:, None] + self.dw_min_std * (table - mean[:, None]) for table, (mean, _) in zip(tables, moments, strict=True)
+        ]
         out = [float(self.rows), float(tables[0].shape[1]), REACH]
-        for table in tables:
-            out += [float(x) for part in (*_moments(table), table.ravel()) for x in part]
+        for part in (*(m for m, _ in moments), *(s for _, s in moments), *scaled):
+            out += part.ravel().tolist()
         return out
 
     def _table(self, name: str) -> Any:

@@ -65,7 +65,7 @@ def parse(text: str, names: Collection[str]) -> Node:
             warnings.simplefilter("ignore")
             tree = ast.parse(text.lstrip(), mode="eval").body
     except SyntaxError as error:
-        column = min((error.offset or 1) + indent, len(text) + 1)
+        column = min(error.offset + indent if error.offset else len(text) + 1, len(text) + 1)
         raise FormulaError(text, column, f"{error.msg}", f"write for example {_example(names)!r}") from None
     except (RecursionError, MemoryError):
         raise FormulaError(text, 1, "the formula is nested too deeply", "write it with fewer parentheses") from None

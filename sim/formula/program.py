@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sim.formula.parse import FormulaError, Node, parse
@@ -37,7 +38,7 @@ def compile_formula(text: str, names: Sequence[str]) -> list[Instruction]:
         If the formula is not of the grammar, or needs more than :data:`STACK` values at once.
     """
     program: list[Instruction] = []
-    deepest = _emit(parse(text, [name for name in names if name]), list(names), program)
+    deepest = _emit(_folded(parse(text, [name for name in names if name])), list(names), program)
     if deepest > STACK:
         raise FormulaError(text, 1, f"the formula needs {deepest} intermediate values", f"rewrite it to need at most {STACK}")
     return program
@@ -58,6 +59,18 @@ def _emit(node: Node, names: list[str], program: list[Instruction]) -> int:
     depths = [_emit(operand, names, program) for operand in node.operands]
     program.append(Instruction(CODES.index(node.kind)))
     return max(depth + k for k, depth in enumerate(depths))
+
+
+def _folded(node: Node) -> Node:
+    """The tree with what has no variables computed, so that 2**3 is a whole exponent too."""
+    operands = tuple(map(_folded, node.operands))
+    node = replace(node, operands=operands)
+    if not operands or any(operand.kind != "constant" for operand in operands):
+        return node
+    program: list[Instruction] = []
+    _emit(node, [], program)
+    value = evaluate(program, [])
+    return node if math.isnan(value) else Node("constant", value=value)
 
 
 def _whole(exponent: Node) -> int:

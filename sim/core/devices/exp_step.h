@@ -21,14 +21,14 @@ struct exp_step {
     template <class F, class P> static SIM_HD Cell<F> load(P p) {
         const F max_bound = p(0), min_bound = p(1), zero = F{} + 0, range = max_bound - min_bound;
         const auto moves = range > zero;
-        const F scale = 2.0f * p(8) / select(moves, range, zero + 1), up = p(6), down = -p(7), b = p(9);
+        const F scale = 2.0f * p(8) / select(moves, range, zero + 1), up = octaves(p(6)), down = -octaves(p(7)), b = p(9);
         return {max_bound, min_bound, select(moves, p(2), zero), select(moves, p(3), zero), p(4), p(5), up * scale, down * scale,
                 up * b, down * b, select(moves, p(10), zero), select(moves, p(11), zero)};
     }
 
     template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) {
         const F exponent = select(up, c.slope_up, c.slope_down) * w + select(up, c.offset_up, c.offset_down);
-        const F y = 1.0f - select(up, c.amplitude_up, c.amplitude_down) * exponential(exponent);
+        const F y = 1.0f - select(up, c.amplitude_up, c.amplitude_down) * two_to(exponent);
         return select(up, c.step_up, c.step_down) * maximum(y, F{} + 0);
     }
     template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F w, mask_t<F>, F mean) {

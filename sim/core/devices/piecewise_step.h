@@ -28,8 +28,8 @@ struct piecewise_step {
 
     template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) {
         const Node<F> at = node((w - c.min_bound) * c.per_weight, F{} + static_cast<float>(c.n));
-        const F v = select(up, between(c.nodes, at.index, at.fraction), between(c.nodes + c.n + 1, at.index, at.fraction));
-        return select(up, c.step_up, c.step_down) * v;
+        const index_t<F> k = of_direction<F>(at.index, static_cast<u32>(c.n + 1), up);
+        return select(up, c.step_up, c.step_down) * between(c.nodes, 2 * (c.n + 1), k, at.fraction);
     }
     template <class F> static SIM_HD F noise_scale(const Cell<F>&, F, mask_t<F>, F mean) { return mean; }
     template <class F> static SIM_HD F upper(const Cell<F>& c) { return c.max_bound; }

@@ -11,14 +11,20 @@ from torch import Tensor, nn
 
 from sim.configs import (
     ConstantStepDevice,
+    ExpressionDevice,
+    ExpStepDevice,
     FloatingPointRPUConfig,
     IOParameters,
     LinearStepDevice,
     MappingParameter,
+    PiecewiseStepDevice,
+    PowStepDevice,
+    PowStepReferenceDevice,
     RPUConfig,
     SingleRPUConfig,
     SoftBoundsDevice,
     SoftBoundsReferenceDevice,
+    TableDevice,
     UpdateParameters,
 )
 from sim.nn import AnalogLinear, AnalogSequential, Sigmoid
@@ -48,6 +54,18 @@ def variant(kind: str, r: int) -> RPUConfig:
         "linear": lambda: LinearStepDevice(**common, gamma_up=0.1 * r, gamma_up_dtod=0.05 * (r % 2)),
         "soft": lambda: SoftBoundsDevice(**common, write_noise_std=float(r % 2)),
         "reference": lambda: SoftBoundsReferenceDevice(**common, write_noise_std=0.5 * (r % 3), reference_std=0.1 * (r % 2)),
+        "exp": lambda: ExpStepDevice(**common, A_up=0.1 * r, gamma_down=2.0 + r, dw_min_std_add=1e-3 * (r % 2)),
+        "pow": lambda: PowStepDevice(**common, pow_gamma=1.0 + 0.3 * r, pow_gamma_dtod=0.1 + 0.1 * (r % 2)),
+        "pow reference": lambda: PowStepReferenceDevice(**common, reference_std=0.1 * (r % 2), subtract_symmetry_point=True),
+        "piecewise": lambda: PiecewiseStepDevice(**common, piecewise_up=[1.0, 0.2 * r, 1.5], piecewise_down=[0.1 * r, 1.0, 0.5]),
+        "expression": lambda: ExpressionDevice(
+            **common,
+            up="dw_min*exp(a*w)",
+            down="dw_min*(1 - 0.5*w)",
+            parameters={"a": 0.2 + 0.2 * r},
+            dtod={"a": 0.1 + 0.1 * (r % 2)},
+        ),
+        "table": lambda: TableDevice(**common, rows=2, up=[0.1 * r, 1.0, 0.0, 2.0], down=[0.5, 1.0, 1.0, 1.0 + 0.1 * r]),
     }
     if kind == "digital":
         return FloatingPointRPUConfig()
@@ -93,7 +111,10 @@ def assert_same(group: dict[str, Tensor], alone: dict[str, Tensor], r: int) -> N
     assert compared >= 6
 
 
-@pytest.mark.parametrize("kind", ["constant", "linear", "soft", "reference", "digital"])
+KINDS = ["constant", "linear", "soft", "reference", "exp", "pow", "pow reference", "piecewise", "expression", "table", "digital"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_replica_is_itself_alone(kind: str) -> None:
     x, y = data()
     configs, seeds = [variant(kind, r) for r in range(R)], list(range(100, 100 + R))
