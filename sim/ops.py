@@ -7,11 +7,12 @@ what they are given in the user's terms; the ops below them (``torch.ops.sim.*``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from sim import _core
 from sim.errors import FitlabError
@@ -43,11 +44,15 @@ class MvmFlags:
     test_negative_bound: bool = True
     weight_noise: bool = False
 
-    def as_ints(self) -> list[int]:
-        return [
-            int(self.transposed), int(self.perfect), self.noise_management, self.bound_management,
-            int(self.inp_sto_round), int(self.out_sto_round), int(self.test_negative_bound), int(self.weight_noise),
-        ]  # fmt: skip
+    ints: list[int] = field(init=False, repr=False, compare=False)
+    """As the op takes them."""
+
+    def __post_init__(self) -> None:
+        values = (
+            self.transposed, self.perfect, self.noise_management, self.bound_management, self.inp_sto_round,
+            self.out_sto_round, self.test_negative_bound, self.weight_noise,
+        )  # fmt: skip
+        object.__setattr__(self, "ints", [int(value) for value in values])
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,14 @@ class TrainFlags:
     pulses: int = 0
     side: int = 0
 
-    def as_ints(self) -> list[int]:
-        return [
-            self.side, int(self.fixed_bl), int(self.update_management), int(self.update_bl_management),
-            int(self.stochastic_rounding), self.pulses,
-        ]  # fmt: skip
+    ints: list[int] = field(init=False, repr=False, compare=False)
+    """As the op takes them."""
+
+    def __post_init__(self) -> None:
+        values = (
+            self.side, self.fixed_bl, self.update_management, self.update_bl_management, self.stochastic_rounding, self.pulses,
+        )  # fmt: skip
+        object.__setattr__(self, "ints", [int(value) for value in values])
 
 
 @lru_cache(maxsize=None)
@@ -128,15 +136,15 @@ def _pulsed_update_cpu(
     x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, train_keys: Tensor, step: Tensor, device: int, flags: list[int],
 ) -> None:  # fmt: skip
     _core.pulsed_update(
-        device, weight.numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), shared.numpy(), counts.numpy(),
-        x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), train_keys.numpy(), int(step), flags[0],
+        device, weight.detach().numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), shared.numpy(),
+        counts.numpy(), x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), train_keys.numpy(), int(step), flags[0],
         *(bool(f) for f in flags[1:5]), flags[5],
         _threads(0.5 * weight.numel() * x.shape[1]),
     )  # fmt: skip
 
 
 def _exact_update_cpu(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
-    _core.exact_update(weight.numpy(), x.numpy(), d.numpy(), rate.numpy(), _threads(0.05 * weight.numel() * x.shape[1]))
+    _core.exact_update(weight.detach().numpy(), x.numpy(), d.numpy(), rate.numpy(), _threads(0.05 * weight.numel() * x.shape[1]))
 
 
 def _random_field_cpu(keys: Tensor, purpose: int, step: Tensor, n: int, normal: bool) -> Tensor:
@@ -201,6 +209,8 @@ torch.library.register_autograd("sim::sigmoid", _sigmoid_gradient, setup_context
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...] | None, dtype: torch.dtype = torch.float32) -> None:
+    if tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous() and (shape is None or tensor.shape == shape):
+        return
     if tensor.dtype != dtype:
         raise ShapeError(f"{name} is {tensor.dtype}; this needs {dtype}: convert it with .to({dtype})")
     if tensor.device.type != "cpu":
@@ -209,6 +219,17 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...] | None, dtype: torc
         raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; this needs {shape}")
     if not tensor.is_contiguous():
         raise ShapeError(f"{name} is not contiguous in memory: call .contiguous()")
+
+
+def _direct(*tensors: Tensor) -> bool:
+    """Whether the kernel can be called without torch's dispatcher, which costs more than a small tile: nothing traces, wraps or
+    differentiates the call."""
+    return (
+        not torch.compiler.is_compiling()
+        and _get_current_dispatch_mode() is None
+        and all(t.is_cpu for t in tensors)
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+    )
 
 
 def _writable(name: str, tensor: Tensor) -> None:
@@ -248,7 +269,9 @@ def mvm(
         _check("x", x, (replicas, x.shape[1], out if flags.transposed else n_in))
         _check("settings", settings, (replicas, len(IO_SETTINGS)))
         _check("keys", keys, (replicas,), torch.int64)
-    return torch.ops.sim.mvm(weight, x, settings, keys, step, flags.as_ints(), want_clipped)
+    if _direct(weight, x):
+        return _mvm_cpu(weight, x, settings, keys, step, flags.ints, want_clipped)
+    return torch.ops.sim.mvm(weight, x, settings, keys, step, flags.ints, want_clipped)
 
 
 def pulsed_update_(
@@ -295,9 +318,10 @@ def pulsed_update_(
             _check("apparent", apparent, (replicas, out, n_in))
         if counts is not None:
             _check("counts", counts, (replicas, 2, out, n_in), torch.int64)
-    torch.ops.sim.pulsed_update_(
+    update = _pulsed_update_cpu if _direct(weight) else torch.ops.sim.pulsed_update_
+    update(
         weight, _EMPTY if apparent is None else apparent, _EMPTY_COUNTS if counts is None else counts, fields, field_of,
-        values, shared, x, d, settings, keys, train_keys, step, device_index(kernel), flags.as_ints(),
+        values, shared, x, d, settings, keys, train_keys, step, device_index(kernel), flags.ints,
     )  # fmt: skip
 
 
@@ -310,7 +334,8 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
         _check("x", x, (replicas, x.shape[1], n_in))
         _check("d", d, (replicas, x.shape[1], out))
         _check("rate", rate, (replicas,))
-    torch.ops.sim.exact_update_(weight, x, d, rate)
+    update = _exact_update_cpu if _direct(weight) else torch.ops.sim.exact_update_
+    update(weight, x, d, rate)
 
 
 def normal_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0, stream: int = 0) -> Tensor:

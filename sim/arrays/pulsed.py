@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -100,7 +99,7 @@ class PulsedArray(Array):
         settings = torch.cat([*ends, trains.settings, self.noise], dim=1)
         pulsed_update_(
             self.weight, self.apparent, self.counts, self.fields, self.field_of, self.values, self.shared, x, d, settings,
-            self.keys, trains.keys, step, self.kernel, replace(trains.flags, side=side),
+            self.keys, trains.keys, step, self.kernel, trains.flags[side],
         )  # fmt: skip
 
     def end_step(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +38,14 @@ class Trains(nn.Module):
     def __init__(self, updates: Sequence[UpdateParameters], keys: Sequence[int]) -> None:
         super().__init__()
         update = updates[0]
-        self.flags = TrainFlags(
+        flags = TrainFlags(
             update.fixed_bl,
             update.update_management or update.update_bl_management,
             update.update_bl_management,
             update.sto_round,
             PULSES.get(update.pulse_type, 0),
         )
+        self.flags = {side: replace(flags, side=side) for side in (0, 1, -1)}
         rows = [
             [u.desired_bl, u.um_grad_scale, _bin_width(u.res), _bin_width(u.x_res_implicit), _bin_width(u.d_res_implicit)]
             for u in updates

@@ -23,7 +23,7 @@ def mvm_args(transposed: bool = False) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_opcheck_of_the_product(transposed: bool) -> None:
     weight, x, settings, keys, step = mvm_args(transposed)
-    flags = MvmFlags(transposed=transposed, noise_management=1).as_ints()
+    flags = MvmFlags(transposed=transposed, noise_management=1).ints
     torch.library.opcheck(torch.ops.sim.mvm, (weight.requires_grad_(), x.requires_grad_(), settings, keys, step, flags, True))
 
 
@@ -33,7 +33,7 @@ def update_args() -> list[object]:
     x, d = torch.randn(1, 3, 7), torch.randn(1, 3, 5)
     apparent = torch.empty(0)
     device = ops.device_index(array.kernel)
-    flags = TrainFlags().as_ints()
+    flags = TrainFlags().ints
     counts = torch.empty(0, dtype=torch.int64)
     return [
         array.weight, apparent, counts, array.fields, array.field_of, array.values, array.shared, x, d, settings,
