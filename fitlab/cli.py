@@ -91,9 +91,9 @@ def fit_command(
     _check_targets(files, output, figure)
     options = _options(columns, read_voltage, map_, format_, force)
     from fitlab.fit import fit, parameter_set
-    from fitlab.io import read
+    from fitlab.io import read_record
 
-    response = read(list(files), options)
+    response = read_record(list(files), options)
     result = fit(response, model or "auto", threads=threads)
     document = parameter_set(result, name)
     if figure is not None:
@@ -141,9 +141,9 @@ def show(
     if path.suffix.lower() != ".toml" and (path.exists() or path.suffix):
         if set_:
             raise FitlabError(f"--set: {what} is a measurement, which has no fields; name a device or a parameter set")
-        from fitlab.io import read
+        from fitlab.io import read_record
 
-        response = read(path, _options(columns, read_voltage, map_, format_, force))
+        response = read_record(path, _options(columns, read_voltage, map_, format_, force))
         terminal.print_response(response)
         _draw(figure, style, lambda: _plot().figure_of_response(response))
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitlab.errors import FitError
+from fitlab.io.record import PulseResponse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -202,19 +203,20 @@ def figure_of_fit(fit: Fit) -> Figure:
     return figure
 
 
-def figure_of_response(response: xr.Dataset) -> Figure:
+def figure_of_response(response: xr.Dataset | PulseResponse) -> Figure:
     """Measured values of all devices against the number of the read."""
     from fitlab.fit.prepare import Window, measured
 
+    response = PulseResponse.of(response)
     values, unit = measured(response)
     window = Window(float(np.nanmin(values)), float(np.nanmax(values)), unit)
     label, factor = _unit(window)
     figure = new_figure()
     ax = figure.subplots()
-    for d, name in enumerate(response["device"].values):
+    for d, name in enumerate(response.devices):
         flat = np.concatenate([row[np.isfinite(row)] for row in values[d]])
-        ax.plot(flat * factor, ".", ms=2, label=str(name) if response.sizes["device"] <= 8 else None)
+        ax.plot(flat * factor, ".", ms=2, label=str(name) if len(response.devices) <= 8 else None)
     ax.set(xlabel="read (pulse number)", ylabel=label, title=str(response.attrs["source"]))
-    if response.sizes["device"] <= 8:
+    if len(response.devices) <= 8:
         ax.legend(loc="best")
     return figure

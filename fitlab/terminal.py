@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import xarray as xr
-
+    from fitlab.io.record import PulseResponse
     from fitlab.overview.named import Named
     from fitlab.overview.simulate import Overview
     from fitlab.parameters import Estimate, ParameterSet
@@ -99,7 +98,7 @@ def print_fit(document: ParameterSet) -> None:
         say(f"assumed: {assumption}")
 
 
-def print_response(response: xr.Dataset) -> None:
+def print_response(response: PulseResponse) -> None:
     """What was read: counts, range, assumptions, warnings."""
     import numpy as np
 
@@ -108,9 +107,9 @@ def print_response(response: xr.Dataset) -> None:
         f"{a['source']}: reader {a['reader']}, {a['devices']} device(s), {a['cycles']} cycle(s), "
         f"{a['reads_up']} reads after up and {a['reads_down']} after down pulses, {a['flagged']} flagged"
     )
-    g = response["conductance"].values
+    g = response.conductance
     known = np.isfinite(g).any()
-    values, unit = (g, "S") if known else (response["value"].values, a["unit"])
+    values, unit = (g, "S") if known else (response.value, a["unit"])
     say(f"range {np.nanmin(values):.5g} to {np.nanmax(values):.5g} {unit}")
     for text in a["assumptions"]:
         say(f"assumed: {text}")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .free import FAR
+from .free import FAR, Adjust
 from .models import Model, device_field_slopes, device_fields
 from .output_error import OutputError, fit_output_error, fit_starts, goodness, mean_response
 from .prediction_error import PredictionError, fit_prediction_error
 from .response import Floats, Trace
-
-if TYPE_CHECKING:
-    from lmfit import Parameters
-
-Adjust = Callable[["Parameters"], None]
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,8 @@ def from_least_squares(row: list[Candidate], device: DeviceTrace) -> list[Candid
 def _candidate(c: Candidate, trace: Trace, lag: int, effective: float) -> Candidate:
     values, fixed = reachable(c.model, c.least_squares)
     free = [n for n in c.model.parameters if n not in fixed]
-
-    def hold(parameters: object) -> None:
-        for name in c.model.parameters:
-            parameters[name].set(vary=False)  # type: ignore[index]
-
-    noise = fit_prediction_error(c.model, trace, values, mult_noise=c.mult_noise, adjust=hold)
+    mean = {n: values[n] for n in c.model.parameters}
+    noise = fit_prediction_error(c.model, trace, values, mult_noise=c.mult_noise, held=mean)
     mean_covariance, reasons = sandwich(c, trace, values, free, lag)
     varied = (*free, *(n for n in NOISE if n in noise.varied))
     covariance = np.zeros((len(varied), len(varied)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .candidate import Adjust, Candidate, fit_candidate
-from .free import NOISE
+from .candidate import Candidate, fit_candidate
+from .free import NOISE, Adjust
 from .models import Model
 from .noise import Law, NoiseMoments, innovation_test, noise_moments
 from .prediction_error import fit_prediction_error
@@ -124,13 +124,10 @@ def upper_limit(fit: Candidate, trace: Trace, name: str) -> float:
     """95 % upper limit of a noise that vanishes at the optimum: -ln L, profiled, rises by 1.353 (one-sided)."""
     best = -fit.likelihood.log_likelihood
     mean = {n: fit.likelihood.values[n] for n in fit.model.parameters}
-    held = frozenset(n for n in fit.model.parameters if n not in fit.likelihood.varied)
+    fixed = frozenset(n for n in fit.model.parameters if n not in fit.likelihood.varied)
 
     def rise(value: float) -> float:
-        def hold(parameters: object) -> None:
-            parameters[name].set(value=value, vary=False)  # type: ignore[index]
-
-        found = fit_prediction_error(fit.model, trace, mean, mult_noise=fit.mult_noise, adjust=hold, fixed=held)
+        found = fit_prediction_error(fit.model, trace, mean, mult_noise=fit.mult_noise, held={name: value}, fixed=fixed)
         return -found.log_likelihood - best - 1.353
 
     low = fit.likelihood.values[name]

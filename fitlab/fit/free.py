@@ -1,9 +1,14 @@
-"""Free parameters of a fit: lmfit's names, limits and ties, and the chain rule down to the kernel."""
+"""Free parameters of a fit: names, limits and ties, and the chain rule down to the kernel.
+
+Where the user adjusts them they are lmfit's Parameters, with its bounds and expressions; else plain ones, since lmfit takes
+longer to import than a fit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +17,9 @@ from .response import Floats
 
 if TYPE_CHECKING:
     from lmfit import Parameters
+
+Adjust = Callable[["Parameters"], None]
+"""Fixes, bounds or ties parameters of the lmfit Parameters it is given."""
 
 NOISE = ("dw_min_std", "read_noise")
 FAR = 50.0
@@ -29,14 +37,53 @@ _LIMITS: dict[str, tuple[float, float]] = {
 }
 
 
-def make_parameters(model: Model, values: Mapping[str, float], *, fixed: frozenset[str] = frozenset()) -> Parameters:
-    """lmfit Parameters of a model, with the two noise parameters when `values` holds them."""
-    from lmfit import Parameters
+@dataclass
+class Parameter:
+    """One parameter, in the words of lmfit."""
 
-    parameters = Parameters()
+    value: float
+    min: float = -np.inf
+    max: float = np.inf
+    vary: bool = True
+    expr: None = None
+
+
+def make_parameters(
+    model: Model,
+    values: Mapping[str, float],
+    *,
+    fixed: frozenset[str] = frozenset(),
+    held: Mapping[str, float] | None = None,
+    starts: Sequence[float] = (),
+    adjust: Adjust | None = None,
+) -> Mapping[str, Any]:
+    """Parameters of a model by name, with the two noise parameters when `values` holds them.
+
+    Parameters
+    ----------
+    fixed : names that keep their value
+    held : names that are fixed at another value, whatever `adjust` says
+    starts : start values of segments, free
+    adjust : what the user changes
+    """
+    parameters: Any = {}
     for name in (*model.parameters, *(n for n in NOISE if n in values)):
         low, high = _LIMITS[name]
-        parameters.add(name, value=float(np.clip(values[name], low, high)), min=low, max=high, vary=name not in fixed)
+        parameters[name] = Parameter(float(np.clip(values[name], low, high)), low, high, name not in fixed)
+    for i, value in enumerate(starts):
+        parameters[start_name(i)] = Parameter(float(value))
+    if adjust is not None:
+        from lmfit import Parameters
+
+        plain, parameters = parameters, Parameters()
+        for name, p in plain.items():
+            parameters.add(name, value=p.value, min=p.min, max=p.max, vary=p.vary)
+        adjust(parameters)
+    for name, value in (held or {}).items():
+        if adjust is not None:
+            parameters[name].set(value=value, vary=False)
+        else:
+            parameters[name].value, parameters[name].vary = value, False
     return parameters
 
 
@@ -48,28 +95,32 @@ def start_name(segment: int) -> str:
 class Space:
     """The vector of varied parameters x, and every parameter's value and derivative as a function of it.
 
-    Positive quantities are varied as their logarithm when `log` names them.
+    Quantities of one sign are varied as the logarithm of their size when `log` names them.
     """
 
-    def __init__(self, parameters: Parameters, log: tuple[str, ...] = ()) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: Mapping[str, Any], log: tuple[str, ...] = ()) -> None:
+        self.parameters: Any = parameters
         self.names = [name for name, p in parameters.items() if p.vary and p.expr is None]
         self.all = list(parameters)
         self.tied = any(p.expr is not None for p in parameters.values())
         self.log = np.array([name in log for name in self.names], dtype=bool)
         limits = [(parameters[name].min, parameters[name].max) for name in self.names]
-        self.low = np.array([np.log(a) if lg else a for (a, _), lg in zip(limits, self.log, strict=True)])
-        self.high = np.array([np.log(b) if lg else b for (_, b), lg in zip(limits, self.log, strict=True)])
+        self.sign = np.array([-1.0 if high <= 0 else 1.0 for _, high in limits])
+        ends = [
+            sorted(float(np.log(max(abs(v), 1e-300))) for v in pair) if lg else pair
+            for pair, lg in zip(limits, self.log, strict=True)
+        ]
+        self.low, self.high = np.array(ends, dtype=float).reshape(-1, 2).T
         self._fixed = {name: float(p.value) for name, p in parameters.items()}
 
     def x(self) -> Floats:
         """Present values of the varied parameters."""
         v = np.array([self.parameters[name].value for name in self.names], dtype=float)
-        return np.where(self.log, np.log(np.maximum(v, 1e-300)), v)
+        return np.where(self.log, np.log(np.maximum(self.sign * v, 1e-300)), v)
 
     def values(self, x: Floats) -> dict[str, float]:
         """All parameter values at x."""
-        varied = np.where(self.log, np.exp(np.where(self.log, x, 0.0)), x)
+        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, x, 0.0)), x)
         if not self.tied:
             return {**self._fixed, **{n: float(v) for n, v in zip(self.names, varied, strict=True)}}
         for name, value in zip(self.names, varied, strict=True):

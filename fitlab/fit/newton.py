@@ -11,6 +11,8 @@ from .response import Floats
 
 SCORING = 15
 """Most steps with the expected Hessian before the exact one is taken."""
+_LENGTHS = ((1.0,), (0.5, 0.2, 0.05, 0.01), (1e-3, 5e-4, 2e-4, 5e-5, 1e-5))
+"""Parts of a step that are tried, those of a group together."""
 
 
 class Objective(Protocol):
@@ -55,18 +57,26 @@ def hessian(objective: Objective, x: Floats, low: Floats, high: Floats) -> tuple
 
 
 def minimise(
-    objective: Objective, x: Floats, low: Floats, high: Floats, *, most: int = 60, tolerance: float = 1e-6, refine: bool = True
+    objective: Objective,
+    x: Floats,
+    low: Floats,
+    high: Floats,
+    *,
+    most: int = 60,
+    tolerance: float = 1e-6,
+    coarse: float = 1e-3,
+    refine: bool = True,
 ) -> Minimum:
     """Local minimum from x.
 
     Scoring steps with the expected Hessian, which costs one evaluation, then Newton steps with the exact one until the
     expected decrease of a step is below `tolerance`. Variables on a limit are held while the gradient points outward;
     a Hessian's eigenvalues enter by their size, so that a saddle is left downhill; steps are shortened until the value
-    falls. Without `refine` only the value is wanted: the search ends after the scoring steps, within 1e-3 of the minimum.
+    falls. Scoring ends where a step promises less than `coarse`. Without `refine` the search ends there too, within about
+    that of the minimum.
     """
     x = np.clip(x, low, high)
     evaluations, exact = 1, False
-    lengths = np.array([1.0, 0.5, 0.2, 0.05, 0.01])
     value, gradient, second = objective.information(x)
     for iteration in range(most):
         held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
@@ -75,16 +85,20 @@ def minimise(
             break
         step, expected = _step(gradient, second, free)
         moved = False
-        if expected > (tolerance if exact else 1e-3):
-            for shrink in (1.0, 1e-3):
-                points = np.clip(x + np.outer(lengths * shrink, step), low, high)
+        if expected > (tolerance if exact else coarse):
+            best, least = x, value - 1e-12 * max(1.0, abs(value))
+            for lengths in _LENGTHS:
+                points = np.clip(x + np.outer(lengths, step), low, high)
                 values = objective.values(points)
                 evaluations += len(points)
                 values = np.where(np.isfinite(values), values, np.inf)
                 which = int(np.argmin(values))
-                if values[which] < value - 1e-12 * max(1.0, abs(value)):
-                    x, moved = points[which], True
+                if values[which] < least:
+                    best, least, moved = points[which], values[which], True
+                # a full step that keeps half its promise is not searched along
+                if moved and (len(lengths) > 1 or value - least > 0.25 * expected):
                     break
+            x = best
         if exact and not moved:
             return Minimum(x, value, gradient, second, _at_limit(x, low, high), expected < 1e-2, evaluations)
         if not refine and not moved:
@@ -97,7 +111,8 @@ def minimise(
         else:
             value, gradient, second = objective.information(x)
             evaluations += 1
-    value, gradient, second = hessian(objective, x, low, high)
+    if refine:
+        value, gradient, second = hessian(objective, x, low, high)
     return Minimum(x, value, gradient, second, _at_limit(x, low, high), False, evaluations)
 
 

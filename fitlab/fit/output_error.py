@@ -1,21 +1,17 @@
-"""Output-error fit: the mean trajectory against the reads, by bounded least squares (lmfit)."""
+"""Output-error fit: the mean trajectory against the reads, by bounded least squares (Gauss-Newton, then Newton)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .free import FAR, Space, make_parameters, start_name
+from .free import FAR, Adjust, Space, make_parameters, start_name
 from .guess import lines, starts
-from .models import Model
+from .models import BOUNDS, STEPS, Model
+from .newton import minimise
 from .response import Floats, Trace, trajectory, trajectory_jacobian
-
-if TYPE_CHECKING:
-    from lmfit import Parameters
 
 FREE_STARTS = 10
 """Up to this many segments the start values are free parameters; beyond, a line through the first reads gives them."""
@@ -86,9 +82,50 @@ def fit_starts(model: Model, values: dict[str, float], trace: Trace) -> Floats:
     return start
 
 
-def fit_output_error(
-    model: Model, trace: Trace, *, adjust: Callable[[Parameters], None] | None = None, tries: int = 3
-) -> OutputError:
+class _SumOfSquares:
+    """Half the sum of squares of the residuals over their mean square at the start, as a function of the varied parameters."""
+
+    def __init__(self, model: Model, trace: Trace, space: Space, begin: Floats, free_starts: bool) -> None:
+        self.model, self.trace, self.space, self.begin, self.free_starts = model, trace, space, begin, free_starts
+        row = {name: i for i, name in enumerate(space.all)}
+        starts = [start_name(i) for i in range(len(begin))] if free_starts else []
+        self.rows = [row[n] for n in (*model.parameters, *starts)]
+        self.own = trace.segment_index[:, None] == np.arange(len(begin))
+        self.scale = 1.0
+        self.scale = trace.used.sum() / max(2 * float(self.values(space.x()[None])[0]), 1e-300)
+
+    def starts(self, values: dict[str, float]) -> Floats:
+        """Start values of the segments."""
+        return np.array([values[start_name(i)] for i in range(len(self.begin))]) if self.free_starts else self.begin
+
+    def values(self, points: Floats) -> Floats:
+        """Half the scaled sum of squares (P,) at points (P, V)."""
+        out = []
+        for x in points:
+            values = self.space.values(x)
+            residual = (mean_response(self.model, values, self.trace, self.starts(values)) - self.trace.reads)[self.trace.used]
+            out.append(self.scale / 2 * float(residual @ residual))
+        return np.array(out)
+
+    def gradients(self, points: Floats) -> tuple[Floats, Floats]:
+        """Values (P,) and gradients (P, V)."""
+        found = [self.information(x) for x in points]
+        return np.array([f[0] for f in found]), np.array([f[1] for f in found])
+
+    def information(self, x: Floats) -> tuple[float, Floats, Floats]:
+        """Value, gradient and the Gauss-Newton Hessian J^T J."""
+        values, used = self.space.values(x), self.trace.used
+        kernel, by_free = self.model.kernel_values(values, True)
+        mean, by_kernel = trajectory_jacobian(self.model.kernel, kernel, self.trace, self.starts(values))
+        columns = [by_kernel[:, :-1] @ by_free]
+        if self.free_starts:
+            columns.append(by_kernel[:, -1:] * self.own)
+        slope = np.hstack(columns)[used] @ self.space.jacobian(x)[self.rows]
+        residual = (mean - self.trace.reads)[used]
+        return self.scale / 2 * float(residual @ residual), self.scale * residual @ slope, self.scale * slope.T @ slope
+
+
+def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None, tries: int = 2) -> OutputError:
     """Least-squares fit of the mean trajectory.
 
     Parameters
@@ -96,59 +133,35 @@ def fit_output_error(
     adjust : callable
         Fixes, bounds or ties parameters of the lmfit Parameters it is given.
     tries : int
-        How many of the start values, best first, are followed to their optimum.
+        How many of the start values, best after a few steps, are followed to their optimum.
     """
-    from lmfit import Minimizer
-
-    used, index = trace.used, trace.segment_index
     begin = first_states(trace)
     free_starts = len(begin) <= FREE_STARTS
-    target = trace.reads[used]
-
-    def parameters_at(values: dict[str, float]) -> Parameters:
+    problems = []
+    for values in starts(model, lines(trace)):
         fixed = frozenset(n for n in ("w_max", "w_min") if not model.soft and abs(values[n]) >= FAR)
-        parameters = make_parameters(model, values, fixed=fixed)
-        if free_starts:
-            for i, value in enumerate(begin):
-                parameters.add(start_name(i), value=float(value))
-        if adjust is not None:
-            adjust(parameters)
-        return parameters
-
-    def unpack(values: dict[str, float]) -> Floats:
-        return np.array([values[start_name(i)] for i in range(len(begin))]) if free_starts else begin
-
-    def residual(parameters: Parameters) -> Floats:
-        values = parameters.valuesdict()
-        return mean_response(model, values, trace, unpack(values))[used] - target
-
-    def jacobian(parameters: Parameters) -> Floats:
-        values = dict(parameters.valuesdict())
-        kernel, by_free = model.kernel_values(values, True)
-        _, by_kernel = trajectory_jacobian(model.kernel, kernel, trace, unpack(values))
-        columns = [by_kernel[:, :-1] @ by_free]
-        if free_starts:
-            columns.append(by_kernel[:, -1:] * (index[:, None] == np.arange(len(begin))))
-        space = Space(parameters)
-        order = [space.all.index(n) for n in (*model.parameters, *(start_name(i) for i in range(len(begin)) if free_starts))]
-        return (np.hstack(columns) @ space.jacobian(space.x())[order])[used]
-
-    candidates = [parameters_at(v) for v in starts(model, lines(trace))]
-    cost = [float(np.sum(residual(p) ** 2)) for p in candidates]
+        free = make_parameters(model, values, fixed=fixed, starts=begin.tolist() if free_starts else (), adjust=adjust)
+        problems.append(_SumOfSquares(model, trace, Space(free, log=(*STEPS, *BOUNDS)), begin, free_starts))
     best: OutputError | None = None
-    evaluations = len(candidates)
-    for which in np.argsort(cost)[:tries]:
-        with np.errstate(invalid="ignore", divide="ignore"):  # lmfit takes roots and ratios of the variances of flat directions
-            result = Minimizer(residual, candidates[which]).least_squares(
-                Dfun=jacobian, max_nfev=60, x_scale="jac", ftol=1e-9, xtol=1e-9, gtol=1e-10
-            )
-        evaluations += int(result.nfev)
-        values = dict(result.params.valuesdict())
-        start = unpack(values)
+    evaluations = len(problems)
+    # the sum of squares has several minima where bounds are reached: a few steps from many starts tell which to follow
+    order = np.argsort([1 / p.scale for p in problems])[: 4 * tries]
+    sketches = []
+    for which in order:
+        p = problems[which]
+        found = minimise(p, p.space.x(), p.space.low, p.space.high, most=6, coarse=1e-2, refine=False)
+        evaluations += found.evaluations
+        sketches.append((found.value / p.scale, which, found.x))
+    for _, which, x in sorted(sketches, key=lambda s: s[0])[:tries]:
+        problem = problems[which]
+        space = problem.space
+        found = minimise(problem, x, space.low, space.high, coarse=1e-6, refine=False)
+        evaluations += found.evaluations
+        values = space.values(found.x)
+        start = problem.starts(values)
         mean = mean_response(model, values, trace, start)
         r2, nrmse = goodness(trace, mean)
         if best is None or r2 > best.r2:
-            kept = {name: values[name] for name in model.parameters}
-            best = OutputError(kept, start, mean, r2, nrmse, evaluations)
+            best = OutputError({name: values[name] for name in model.parameters}, start, mean, r2, nrmse, evaluations)
     assert best is not None
     return best

@@ -7,21 +7,16 @@ where least squares on the trajectory or on increments is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .free import NOISE, Space, make_parameters
+from .free import NOISE, Adjust, Space, make_parameters
 from .models import Model
 from .newton import Minimum, minimise
 from .response import Floats, Trace, likelihood_gradient, likelihood_values
 
-if TYPE_CHECKING:
-    from lmfit import Parameters
-
-Adjust = Callable[["Parameters"], None]
 _LOG = ("step_up", "step_down", *NOISE)
 
 
@@ -142,16 +137,18 @@ def fit_prediction_error(
     adjust: Adjust | None = None,
     tries: int = 1,
     fixed: frozenset[str] = frozenset(),
+    held: Mapping[str, float] | None = None,
     noise: dict[str, float] | None = None,
     refine: bool = True,
 ) -> PredictionError:
-    """Maximum likelihood from the mean parameters of an output-error fit, and from given noises or the best of a grid."""
+    """Maximum likelihood from the mean parameters of an output-error fit, and from given noises or the best of a grid.
+
+    Parameters that are `held` are fixed at those values, whatever `adjust` says.
+    """
     best: tuple[Minimum, Space] | None = None
     evaluations = 0
     for begin in [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries):
-        parameters = make_parameters(model, {**mean, **begin}, fixed=fixed)
-        if adjust is not None:
-            adjust(parameters)
+        parameters = make_parameters(model, {**mean, **begin}, fixed=fixed, held=held, adjust=adjust)
         space = Space(parameters, log=_LOG)
         found = minimise(_Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high, refine=refine)
         evaluations += found.evaluations

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fitlab.errors import FitError
-from fitlab.io.record import OUTLIER, PADDING, UNREADABLE
+from fitlab.io.record import OUTLIER, PADDING, UNREADABLE, PulseResponse
 
 from .guess import ramps
 from .response import Floats, Trace
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 FEWEST_READS = 10
 JUMP = 5.0
@@ -60,15 +56,15 @@ class DeviceTrace:
     warnings: tuple[str, ...]
 
 
-def measured(response: xr.Dataset) -> tuple[Floats, str]:
+def measured(response: PulseResponse) -> tuple[Floats, str]:
     """Quantity that is fitted and its unit: conductance where it is known, else the value as measured."""
-    g = response["conductance"].values
+    g = response.conductance
     if np.isfinite(g).any():
         return g, "S"
-    return response["value"].values, str(response.attrs["unit"])
+    return response.value, str(response.attrs["unit"])
 
 
-def window(response: xr.Dataset) -> Window:
+def window(response: PulseResponse) -> Window:
     """Ends of the window: medians, over ramps of all devices, of the last reads of the up and of the down ramps.
 
     The extremes of the reads would follow the noise. Where there is no ramp in a direction, quantiles stand in.
@@ -76,7 +72,7 @@ def window(response: xr.Dataset) -> Window:
     values, unit = measured(response)
     ends: dict[int, list[float]] = {1: [], -1: []}
     pooled = []
-    for d in range(response.sizes["device"]):
+    for d in range(len(response.devices)):
         trace, _ = _raw_trace(response, values, d)
         if not trace.used.any():
             continue
@@ -110,13 +106,13 @@ def window(response: xr.Dataset) -> Window:
     return Window(low, high, unit)
 
 
-def _raw_trace(response: xr.Dataset, values: Floats, d: int) -> tuple[Trace, np.ndarray]:
-    flag = response["flag"].values[d]
+def _raw_trace(response: PulseResponse, values: Floats, d: int) -> tuple[Trace, np.ndarray]:
+    flag = response.flag[d]
     there = (flag & PADDING) == 0
     read = np.where((flag & UNREADABLE) != 0, np.nan, values[d])[there]
-    pulses = (response["direction"].values[d].astype(np.int32) * response["count"].values[d])[there]
-    cycle = np.broadcast_to(response["cycle"].values[:, None], there.shape)[there]
-    segment = np.cumsum(response["restart"].values[d][there])
+    pulses = (response.direction[d].astype(np.int32) * response.count[d])[there]
+    cycle = np.broadcast_to(np.array(response.cycles)[:, None], there.shape)[there]
+    segment = np.cumsum(response.restart[d][there])
     return Trace(read, pulses, segment), cycle
 
 
@@ -150,7 +146,7 @@ def outliers(trace: Trace, threshold: float = 5.0) -> np.ndarray:
     return found
 
 
-def prepare(response: xr.Dataset) -> tuple[Window, list[DeviceTrace]]:
+def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace]]:
     """Window map and one trace a device.
 
     Raises
@@ -161,7 +157,7 @@ def prepare(response: xr.Dataset) -> tuple[Window, list[DeviceTrace]]:
     values, _ = measured(response)
     mapping = window(response)
     traces = []
-    for d, name in enumerate(response["device"].values):
+    for d, name in enumerate(response.devices):
         raw, cycle = _raw_trace(response, values, d)
         warnings: list[str] = []
         if raw.used.sum() < FEWEST_READS:
@@ -172,7 +168,7 @@ def prepare(response: xr.Dataset) -> tuple[Window, list[DeviceTrace]]:
         if not np.any(raw.pulses != 0):
             raise FitError(f"{response.attrs['source']}: device {name} has no pulse; give a column with the directions")
         trace = Trace(mapping.to_w(raw.reads), raw.pulses, raw.segment)
-        flagged = (response["flag"].values[d] & OUTLIER)[(response["flag"].values[d] & PADDING) == 0] != 0
+        flagged = (response.flag[d] & OUTLIER)[(response.flag[d] & PADDING) == 0] != 0
         out = outliers(trace) | flagged
         if out.any():
             warnings.append(f"{int(out.sum())} of {len(out)} reads of device {name} are outliers and were left out of the fit")

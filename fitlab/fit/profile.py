@@ -50,19 +50,15 @@ def not_quadratic(c: Candidate, trace: Trace) -> list[str]:
 def interval(c: Candidate, trace: Trace, name: str) -> tuple[float | None, float | None]:
     """95 % profile-likelihood interval; None on a side that the data leave open."""
     fit = c.likelihood
-    held = frozenset(n for n in c.model.parameters if n not in fit.varied)
+    fixed = frozenset(n for n in c.model.parameters if n not in fit.varied)
     best, centre, error = -fit.log_likelihood, fit.values[name], fit.errors[name]
 
     def rise(value: float) -> float:
         start = _along(c, name, value - centre)
-
-        def hold(parameters: object) -> None:
-            parameters[name].set(value=value, vary=False)  # type: ignore[index]
-
         mean = {n: start[n] for n in c.model.parameters}
         noise = {n: start[n] for n in NOISE}
         found = fit_prediction_error(
-            c.model, trace, mean, mult_noise=c.mult_noise, adjust=hold, fixed=held, noise=noise, refine=False
+            c.model, trace, mean, mult_noise=c.mult_noise, held={name: value}, fixed=fixed, noise=noise, refine=False
         )
         return -found.log_likelihood - best
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +38,14 @@ class Trace:
         if not len(self.reads) == len(self.pulses) == len(self.segment):
             raise ValueError("reads, pulses and segment must be of equal length")
 
-    @property
+    @cached_property
     def starts(self) -> NDArray[np.intp]:
         """Index of the first read of every segment."""
         if not len(self.segment):
             return np.zeros(0, dtype=np.intp)
         return np.concatenate(([0], 1 + np.flatnonzero(np.diff(self.segment))))
 
-    @property
+    @cached_property
     def segment_index(self) -> NDArray[np.intp]:
         """Number of the segment of every read, from 0 without gaps."""
         index = np.zeros(len(self.segment), dtype=np.intp)

@@ -12,10 +12,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fitlab.errors import FitError
+from fitlab.io.record import PulseResponse
 
-from .candidate import Adjust, Candidate
+from .candidate import Candidate
 from .coloured import from_least_squares
 from .device import Diagnosis, candidates, diagnose
+from .free import Adjust
 from .models import MODELS, Model, device_fields
 from .population import Spread, paule_mandel
 from .prepare import DeviceTrace, Window, prepare
@@ -91,14 +93,18 @@ def models_named(names: Sequence[str] | str) -> list[Model]:
 
 
 def fit(
-    response: xr.Dataset, models: Sequence[str] | str = "auto", *, adjust: Adjust | None = None, threads: int | None = None
+    response: xr.Dataset | PulseResponse,
+    models: Sequence[str] | str = "auto",
+    *,
+    adjust: Adjust | None = None,
+    threads: int | None = None,
 ) -> Fit:
     """Fit device models to every device of a PulseResponse and choose among them.
 
     Parameters
     ----------
-    response : Dataset
-        PulseResponse of `fitlab.io.read`.
+    response : Dataset or PulseResponse
+        PulseResponse of `fitlab.io.read`, or of `read_record`.
     models : str or sequence of str
         Model names, or "auto" for all; the choice falls by AICc of the state-space likelihood, the simpler model
         within 2.
@@ -114,6 +120,7 @@ def fit(
         Unknown model, constant or too short response, no device that responds.
     """
     chosen_models = models_named(models)
+    response = PulseResponse.of(response)
     window, devices = prepare(response)
     workers = max(1, min(threads or os.cpu_count() or 1, len(devices)))
     # the matrices are small: threads inside the linear algebra cost more than they give

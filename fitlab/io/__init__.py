@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .read import read
+from .read import read, read_record
 from .reading import Options
 
-__all__ = ["Options", "read"]
+__all__ = ["Options", "read", "read_record"]

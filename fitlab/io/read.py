@@ -14,7 +14,7 @@ from fitlab.errors import ReadError
 
 from .formats import formats
 from .reading import Match, Options, Reading, read_voltage
-from .record import PADDING, Origin, Run, dataset
+from .record import PADDING, Origin, PulseResponse, Run, record
 from .roles import DOWN_NAME, UP_NAME, assign
 from .table import read_table
 from .text import Source, load
@@ -37,13 +37,19 @@ def read(paths: str | Path | Sequence[str | Path], options: Options | None = Non
     Returns
     -------
     Dataset
-        PulseResponse (`fitlab.io.record.dataset`).
+        PulseResponse over (device, cycle, pulse): `value` (SI unit of the file), `conductance` (S), `direction`, `count`,
+        `restart`, `flag`.
 
     Raises
     ------
     ReadError
         With file, line and column, and what to do.
     """
+    return read_record(paths, options).dataset()
+
+
+def read_record(paths: str | Path | Sequence[str | Path], options: Options | None = None) -> PulseResponse:
+    """As `read`, but plain arrays."""
     options = options or Options()
     files = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not files:
@@ -63,7 +69,7 @@ def read(paths: str | Path | Sequence[str | Path], options: Options | None = Non
             "the reads are currents and no read voltage is known, so they stay amperes; give --read-voltage for siemens"
         )
     _check_flags(runs, origin, options.force)
-    return dataset(runs, origin)
+    return record(runs, origin)
 
 
 def _distinct(sources: list[Source]) -> tuple[list[Source], list[str]]:

@@ -1,4 +1,7 @@
-"""PulseResponse: the one record that every reader ends in, an xarray Dataset over (device, cycle, pulse)."""
+"""PulseResponse: the one record that every reader ends in, arrays over (device, cycle, pulse) or an xarray Dataset of them.
+
+The command line works on the arrays, since xarray takes longer to import than a file to read and fit.
+"""
 
 from __future__ import annotations
 
@@ -66,16 +69,64 @@ def conductance(value: NDArray[np.float64], unit: str, read_voltage_V: float | N
     return np.full_like(value, np.nan)
 
 
-def dataset(runs: Sequence[Run], origin: Origin) -> xr.Dataset:
-    """Put runs together as a PulseResponse.
+@dataclass(frozen=True)
+class PulseResponse:
+    """Measured pulse responses; arrays over (device, cycle, pulse).
 
-    Returns
-    -------
-    Dataset over (device, cycle, pulse) with `value` (the file's unit, SI), `conductance` (S), `direction`, `count`,
-    `restart`, `flag`.
+    Attributes
+    ----------
+    devices, cycles : names and numbers along the first two axes
+    value : as measured, SI unit of the file
+    conductance : S; NaN where it cannot be known
+    direction, count : pulses applied before the read: +1, -1 or 0, and how many since the read before
+    restart : the state does not continue from the read before
+    flag : bit set
+    attrs : source, unit, counts, assumptions, warnings
     """
-    import xarray as xr
 
+    devices: list[str]
+    cycles: list[int]
+    value: NDArray[np.float64]
+    conductance: NDArray[np.float64]
+    direction: NDArray[np.int8]
+    count: NDArray[np.int32]
+    restart: NDArray[np.bool_]
+    flag: NDArray[np.uint8]
+    attrs: dict[str, Any]
+
+    @classmethod
+    def of(cls, response: PulseResponse | xr.Dataset) -> PulseResponse:
+        """The record of a Dataset, or the record itself."""
+        if isinstance(response, cls):
+            return response
+        arrays = {name: response[name].values for name in _LONG_NAMES}  # type: ignore[index]
+        devices, cycles = ([v.item() for v in response[n].values] for n in ("device", "cycle"))  # type: ignore[index]
+        return cls([str(d) for d in devices], cycles, attrs=dict(response.attrs), **arrays)
+
+    def dataset(self) -> xr.Dataset:
+        """The same as a Dataset over (device, cycle, pulse)."""
+        import xarray as xr
+
+        dims = ("device", "cycle", "pulse")
+        variables = {name: (dims, getattr(self, name), {"long_name": text}) for name, text in _LONG_NAMES.items()}
+        variables["value"][2]["units"] = "1" if self.attrs["unit"] == "norm" else self.attrs["unit"]
+        variables["conductance"][2]["units"] = "S"
+        coords = {"device": self.devices, "cycle": self.cycles, "pulse": np.arange(self.value.shape[2])}
+        return xr.Dataset(variables, coords=coords, attrs=self.attrs)
+
+
+_LONG_NAMES = {
+    "value": "measured value",
+    "conductance": "conductance",
+    "direction": "pulse just applied: +1 up, -1 down, 0 none",
+    "count": "pulses since the read before",
+    "restart": "state does not continue from the read before",
+    "flag": "1 missing 2 sentinel 4 not finite 8 compliance 16 negative 32 outlier 64 after abort 128 no read here",
+}
+
+
+def record(runs: Sequence[Run], origin: Origin) -> PulseResponse:
+    """Put runs together as a PulseResponse."""
     devices = list(dict.fromkeys(run.device for run in runs))
     cycles = sorted({run.cycle for run in runs})
     longest = max(len(run.value) for run in runs)
@@ -94,8 +145,6 @@ def dataset(runs: Sequence[Run], origin: Origin) -> xr.Dataset:
         )
     g = conductance(value, origin.unit, origin.read_voltage_V)
     flag[np.isfinite(g) & (g < 0)] |= NEGATIVE
-    dims = ("device", "cycle", "pulse")
-    units = {"S": "S", "A": "A", "ohm": "ohm", "V": "V", "counts": "counts", "norm": "1"}
     present = (flag & PADDING) == 0
     attrs: dict[str, Any] = {
         "source": origin.source,
@@ -112,22 +161,4 @@ def dataset(runs: Sequence[Run], origin: Origin) -> xr.Dataset:
     }
     if origin.read_voltage_V is not None:
         attrs["read_voltage_V"] = float(origin.read_voltage_V)
-    return xr.Dataset(
-        {
-            "value": (dims, value, {"units": units.get(origin.unit, origin.unit), "long_name": "measured value"}),
-            "conductance": (dims, g, {"units": "S", "long_name": "conductance"}),
-            "direction": (dims, direction, {"long_name": "pulse just applied: +1 up, -1 down, 0 none"}),
-            "count": (dims, count, {"long_name": "pulses since the read before"}),
-            "restart": (dims, restart, {"long_name": "state does not continue from the read before"}),
-            "flag": (
-                dims,
-                flag,
-                {
-                    "long_name": "1 missing 2 sentinel 4 not finite 8 compliance 16 negative "
-                    "32 outlier 64 after abort 128 no read here"
-                },
-            ),
-        },
-        coords={"device": devices, "cycle": cycles, "pulse": np.arange(longest)},
-        attrs=attrs,
-    )
+    return PulseResponse(devices, cycles, value, g, direction, count, restart, flag, attrs)

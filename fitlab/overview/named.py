@@ -64,8 +64,8 @@ def device_named(name: str, changes: Mapping[str, Any] | None = None) -> Named:
         preset = sim.presets.get(name)
         if preset.kind == "config":
             inner = preset.parts.get("device")
-            if inner is None:
-                raise FitlabError(f"{name}: is a preset without a device of its own; device presets are {_presets()}")
+            if not isinstance(inner, str):
+                raise FitlabError(f"{name}: is a preset without a single device of its own; device presets are {_presets()}")
             preset = sim.presets.get(inner)
         if preset.kind != "device":
             raise FitlabError(f"{name}: is a preset of {preset.kind}, not of a device; device presets are {_presets()}")

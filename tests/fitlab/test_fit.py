@@ -11,7 +11,7 @@ from fitlab.fit.noise import Law, noise_moments
 from fitlab.fit.population import paule_mandel
 from fitlab.fit.response import Trace
 from fitlab.io import Options, read
-from fitlab.io.record import Origin, Run, dataset
+from fitlab.io.record import Origin, Run, record
 from tests.fitlab.shared import measured
 from tests.fitlab.simulate import ramps, traces
 
@@ -39,7 +39,7 @@ def response_of(reads, pulses, scale=1.0, offset=0.0, unit="norm"):
                 np.zeros(n, np.uint8),
             )
         )
-    return dataset(runs, Origin("made", "0" * 64, "test", unit))
+    return record(runs, Origin("made", "0" * 64, "test", unit))
 
 
 @pytest.fixture(scope="module")

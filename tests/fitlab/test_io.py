@@ -302,3 +302,17 @@ def test_files_that_are_not_there(tmp_path):
         read(tmp_path / "none.csv")
     with pytest.raises(ReadError, match="this is a folder"):
         read(tmp_path)
+
+
+def test_the_dataset_holds_what_the_record_holds(tmp_path):
+    from fitlab.io import read_record
+    from fitlab.io.record import PulseResponse
+
+    path = write(tmp_path, "\n".join(signed()))
+    record, response = read_record(path), read(path)
+    assert response["conductance"].attrs["units"] == response["value"].attrs["units"] == "S"
+    back = PulseResponse.of(response)
+    assert (back.devices, back.cycles, back.attrs) == (record.devices, record.cycles, record.attrs)
+    for name in ("value", "conductance", "direction", "count", "restart", "flag"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(record, name))
+    assert PulseResponse.of(record) is record

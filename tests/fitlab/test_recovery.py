@@ -101,3 +101,48 @@ def test_ties_and_fixed_parameters_are_kept():
     assert "step_down" not in fit.errors
     assert abs(fit.values["step_up"] - 0.03) < 4 * fit.errors["step_up"]
     assert fit.converged
+
+
+def test_plain_parameters_and_those_of_lmfit_give_the_same_fit():
+    truth, pulses = CASES["LinearStep"]
+    row = traces("LinearStep", truth, pulses, 1, np.random.default_rng(14), -0.9)[0]
+    trace, model = Trace(row, pulses, np.zeros(len(row))), MODELS["LinearStep"]
+    names = []
+
+    def look(parameters):
+        names.append(set(parameters))
+
+    plain, theirs = (fit_output_error(model, trace, adjust=a) for a in (None, look))
+    assert {*model.parameters, "start_0"} in names
+    assert plain.values == theirs.values
+    first, second = (fit_prediction_error(model, trace, plain.values, mult_noise=True, adjust=a) for a in (None, look))
+    assert {*model.parameters, "dw_min_std", "read_noise"} in names
+    assert first.values == second.values
+    assert np.array_equal(first.covariance, second.covariance)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_output_error_fit_is_the_best_of_many_starts(name):
+    """Sum of squares at most that of scipy's trust-region search from 20 scattered starts (the landscape has kinks at bounds)."""
+    from scipy.optimize import least_squares
+
+    from fitlab.fit.output_error import mean_response
+
+    truth, pulses = CASES[name]
+    model, rng = MODELS[name], np.random.default_rng(15)
+    row = traces(name, truth, pulses, 1, rng, -0.9, additive=name == "SoftBoundsReference")[0]
+    trace = Trace(row, pulses, np.zeros(len(row)))
+    found = fit_output_error(model, trace)
+
+    def residual(x):
+        values = dict(zip(model.parameters, x, strict=False))
+        return mean_response(model, values, trace, x[-1:]) - row
+
+    centre = np.array([*(truth[n] for n in model.parameters), -0.9])
+    low = np.where(centre < 0, centre * 5 - 1, 1e-6)
+    high = np.where(centre < 0, -1e-6, centre * 5 + 1)
+    best = min(
+        least_squares(residual, np.clip(centre * rng.uniform(0.7, 1.4, len(centre)), low, high), bounds=(low, high)).cost
+        for _ in range(20)
+    )
+    assert np.sum((found.mean - row) ** 2) / 2 < best * (1 + 1e-5)
