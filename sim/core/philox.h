@@ -12,15 +12,21 @@ template <class U> struct Words4 {
     U x, y, z, w;
 };
 
-template <class U> SIM_HD Words4<U> philox(Words4<U> c, u32 key0, u32 key1) {
+// N independent blocks, a round of each in turn.
+template <int N, class U> SIM_HD void philox(Words4<U>* c, u32 key0, u32 key1) {
     for (int round = 0; round < 10; ++round) {
-        U high0, low0, high1, low1;
-        mul_wide(c.x, U{} + 0xD2511F53u, high0, low0);
-        mul_wide(c.z, U{} + 0xCD9E8D57u, high1, low1);
-        c = {high1 ^ c.y ^ key0, low1, high0 ^ c.w ^ key1, low0};
+        for (int n = 0; n < N; ++n) {
+            U high0, low0, high1, low1;
+            mul_wide(c[n].x, U{} + 0xD2511F53u, high0, low0);
+            mul_wide(c[n].z, U{} + 0xCD9E8D57u, high1, low1);
+            c[n] = {high1 ^ c[n].y ^ key0, low1, high0 ^ c[n].w ^ key1, low0};
+        }
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
+}
+template <class U> SIM_HD Words4<U> philox(Words4<U> c, u32 key0, u32 key1) {
+    philox<1>(&c, key0, key1);
     return c;
 }
 

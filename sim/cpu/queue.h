@@ -68,6 +68,13 @@ struct Waiting {
     int n;
 };
 
+#if defined(__AVX512F__)
+constexpr int TOGETHER = 2;  // vectors that are worked together, as far as the registers go
+#else
+constexpr int TOGETHER = 1;
+#endif
+constexpr int MARGIN = (TOGETHER + 1) * LANES;  // behind lists of columns, so that whole vectors can be read
+
 // Takes queued pulses of LANES columns from j on: all of them, or (not at the end) a multiple of four of each, so that a
 // block of four normals is never split. Returns false where there are none.
 struct Taken {
@@ -109,6 +116,12 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
     if (!all) store(done + j, t.done + t.left);
     return true;
 }
+
+// Fills up the list to whole vectors that are worked together, with columns that have no pulse.
+SIM_HD void pad(const Waiting& w) {
+    for (int k = w.n; k % (TOGETHER * LANES); ++k) w.column[k] = w.column[0], w.left[k] = 0;
+}
+SIM_HD Taken waiting_at(const Waiting& w, int k) { return {load(w.low + k), load(w.high + k), load(w.left + k), load(w.done + k), 0}; }
 
 // The same from a single word of coincidences, where nothing is queued.
 SIM_HD bool take_word(int j, u32 row_bits, u32 row_negative, bool ups_only, const u32* bits, const u32* negative, Taken& t) {

@@ -52,30 +52,38 @@ struct Row {
     }
 };
 
-// The pulses of LANES crosspoints, one after the other; returns their weights.
-template <class Device, class Lookup>
-SIM_HD vf apply_pulses(const Row& row, Lookup lookup, vf weight, vu column, const Taken& t, u32 rounds) {
-    const auto cell = Device::template load<vf>(parameters(lookup, row.data, row.a.n_data));
-    const vf reference = Device::reference(cell);
+// The pulses of U vectors of crosspoints, one after the other; weight holds theirs before and after. lookup(k, u) gives
+// parameter k of vector u. The vectors do not depend on each other: worked together, one fills the waits of the other.
+template <class Device, int U, class Lookup>
+SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 rounds) {
+    typename Device::template Cell<vf> cell[U];
+    vf g[U];
     const float sigma = row.settings[DW_MIN_STD];
-    const vu element = column + row.first;
-    vf g = weight + reference;
+    for (int u = 0; u < U; ++u) {
+        cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
+        g[u] = weight[u] + Device::reference(cell[u]);
+    }
     for (u32 n = 0; n < rounds; n += 4) {
-        Normals4<vf> xi{};
+        Normals4<vf> xi[U] = {};
         if (sigma > 0.0f) {
-            const Words4<vu> w =
-                philox(Words4<vu>{element, vu{}, (t.done + n) >> 2, broadcast(row.a.step)}, row.cycle.key0, row.cycle.key1);
-            box_muller<vf>(w.x, w.y, xi.z[0], xi.z[1]);
-            if (rounds - n > 2) box_muller<vf>(w.z, w.w, xi.z[2], xi.z[3]);
+            Words4<vu> w[U];
+            for (int u = 0; u < U; ++u) w[u] = {column[u] + row.first, vu{}, (t[u].done + n) >> 2, broadcast(row.a.step)};
+            philox<U>(w, row.cycle.key0, row.cycle.key1);
+            for (int u = 0; u < U; ++u) box_muller<vf>(w[u].x, w[u].y, xi[u].z[0], xi[u].z[1]);
+            if (rounds - n > 2)
+                for (int u = 0; u < U; ++u) box_muller<vf>(w[u].z, w[u].w, xi[u].z[2], xi[u].z[3]);
         }
-        const vu direction = n < 32 ? t.low >> n : t.high >> (n - 32);
         for (u32 k = 0; k < 4 && n + k < rounds; ++k) {
-            const vi up = to_signed((direction >> k) & 1u) != 0;
-            const vf next = pulse<Device, vf>(cell, g, up, xi.z[k] * sigma);
-            g = select(to_signed(t.left) > static_cast<int>(n + k), next, g);
+            for (int u = 0; u < U; ++u) {
+                const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
+                const vi up = to_signed((direction >> k) & 1u) != 0;
+                const vf next = pulse<Device, vf>(cell[u], g[u], up, xi[u].z[k] * sigma);
+                g[u] = select(to_signed(t[u].left) > static_cast<int>(n + k), next, g[u]);
+            }
         }
     }
-    return select(t.left != 0u, g - reference, weight);  // what had no pulse keeps its bits
+    for (int u = 0; u < U; ++u)  // what had no pulse keeps its bits
+        weight[u] = select(t[u].left != 0u, g[u] - Device::reference(cell[u]), weight[u]);
 }
 
 SIM_HD void count_pulses(const Row& row, const u32* column, int n, const Taken& t) {
@@ -106,8 +114,9 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
         }
         if (t.columns * 4 >= 3 * LANES && m <= 4) {
             const int n = row.a.in - j < LANES ? row.a.in - j : LANES;
-            const vf w = apply_pulses<Device>(
-                row, [&](int k) { return s.parameter[k] ? load_padded(s.parameter[k], j, row.a.in) : broadcast(row.values[k]); }, load_padded(row.weight, j, row.a.in), column, t, m);
+            vf w = load_padded(row.weight, j, row.a.in);
+            const auto lookup = [&](int k, int) { return s.parameter[k] ? load_padded(s.parameter[k], j, row.a.in) : broadcast(row.values[k]); };
+            apply_pulses<Device, 1>(row, lookup, &w, &column, &t, m);
             store_first(row.weight + j, w, n);
             alignas(64) u32 index[LANES];
             store(index, column);
@@ -122,15 +131,25 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
         sort(s.waiting, s.sorted);
         list = &s.sorted;
     }
-    for (int first = 0; first < list->n; first += LANES) {
-        const int n = list->n - first < LANES ? list->n - first : LANES;
-        for (int k = n; k < LANES; ++k) list->column[first + k] = list->column[first], list->left[first + k] = 0;
-        const Taken t{load(list->low + first), load(list->high + first), load(list->left + first), load(list->done + first), 0};
-        const vu column = load(list->column + first);
-        const vf w = apply_pulses<Device>(
-            row, [&](int k) { return s.parameter[k] ? gather(s.parameter[k], column) : broadcast(row.values[k]); }, gather(row.weight, column), column, t, most(t.left));
-        for (int k = 0; k < n; ++k) row.weight[list->column[first + k]] = w[k];
-        if (row.down) count_pulses(row, list->column + first, n, t);
+    pad(*list);
+    for (int first = 0; first < list->n; first += TOGETHER * LANES) {
+        Taken t[TOGETHER];
+        vu column[TOGETHER];
+        vf w[TOGETHER];
+        u32 rounds = 0;
+        for (int u = 0; u < TOGETHER; ++u) {
+            t[u] = waiting_at(*list, first + u * LANES);
+            column[u] = load(list->column + first + u * LANES);
+            w[u] = gather(row.weight, column[u]);
+            rounds = maximum(rounds, most(t[u].left));
+        }
+        const auto lookup = [&](int k, int u) { return s.parameter[k] ? gather(s.parameter[k], column[u]) : broadcast(row.values[k]); };
+        apply_pulses<Device, TOGETHER>(row, lookup, w, column, t, rounds);
+        for (int u = 0; u < TOGETHER; ++u) {
+            const int at = first + u * LANES, n = list->n - at < LANES ? list->n - at : LANES;
+            for (int k = 0; k < n; ++k) row.weight[list->column[at + k]] = w[u][k];
+            if (row.down) count_pulses(row, list->column + at, n, t[u]);
+        }
     }
 }
 
@@ -153,15 +172,27 @@ template <class Device, class Source> void drain_few(const Row& row, RowScratch&
         append(j, t, s.waiting);
     }
     const Waiting& list = s.waiting;
-    for (int first = 0; first < list.n; first += LANES) {
-        const int n = list.n - first < LANES ? list.n - first : LANES;
-        for (int k = n; k < LANES; ++k) list.left[first + k] = 0;
-        const Taken t{load(list.low + first), load(list.high + first), load(list.left + first), load(list.done + first), 0};
-        const vf w = apply_pulses<Device>(
-            row, [&](int k) { return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first) : broadcast(row.values[k]); },
-            load(s.packed + first), load(list.column + first), t, most(t.left));
-        store(s.packed + first, w);
-        if (row.down) count_pulses(row, list.column + first, n, t);
+    pad(list);
+    for (int first = 0; first < list.n; first += TOGETHER * LANES) {
+        Taken t[TOGETHER];
+        vu column[TOGETHER];
+        vf w[TOGETHER];
+        u32 rounds = 0;
+        for (int u = 0; u < TOGETHER; ++u) {
+            t[u] = waiting_at(list, first + u * LANES);
+            column[u] = load(list.column + first + u * LANES);
+            w[u] = load(s.packed + first + u * LANES);
+            rounds = maximum(rounds, most(t[u].left));
+        }
+        const auto lookup = [&](int k, int u) {
+            return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first + u * LANES) : broadcast(row.values[k]);
+        };
+        apply_pulses<Device, TOGETHER>(row, lookup, w, column, t, rounds);
+        for (int u = 0; u < TOGETHER; ++u) {
+            const int at = first + u * LANES, n = list.n - at < LANES ? list.n - at : LANES;
+            store(s.packed + at, w[u]);
+            if (row.down && n > 0) count_pulses(row, list.column + at, n, t[u]);
+        }
     }
     int at = 0;
     for (int j = 0; j < width; j += LANES) {
@@ -353,14 +384,14 @@ template <class Device> void update_device(const UpdateArgs& a) {
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
-        Scratch<u32> done(width), touched(width + LANES), lists(10 * (width + LANES));
+        Scratch<u32> done(width), touched(width + LANES), lists(10 * (width + MARGIN));
         Scratch<const float*> parameter(a.n_parameters);
-        Scratch<float> packed((1 + a.n_parameters) * (width + LANES));
+        Scratch<float> packed((1 + a.n_parameters) * (width + MARGIN));
         Scratch<u32> hit(width / LANES);
-        const auto list = [&](size_t k) { return lists.get() + k * (width + LANES); };
+        const auto list = [&](size_t k) { return lists.get() + k * (width + MARGIN); };
         RowScratch scratch{queue.get(), count.get(), done.get(), {list(0), list(1), list(2), list(3), list(4), 0},
                            {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get(),
-                           packed.get(), hit.get(), static_cast<int>(width) + LANES};
+                           packed.get(), hit.get(), static_cast<int>(width) + MARGIN};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
