@@ -1,7 +1,7 @@
 """Free parameters of a fit: names, limits and ties, and the chain rule down to the kernel.
 
-Where the user adjusts them they are lmfit's Parameters, with its bounds and expressions; else plain ones, since lmfit takes
-longer to import than a fit.
+Where the user adjusts them they are lmfit's Parameters, with its bounds and expressions; the many starts that are only looked
+at hold plain ones, because a set of lmfit's takes longer to make than a fit takes to run.
 """
 
 from __future__ import annotations
@@ -73,11 +73,7 @@ def make_parameters(
     for i, value in enumerate(starts):
         parameters[start_name(i)] = Parameter(float(value))
     if adjust is not None:
-        from lmfit import Parameters
-
-        plain, parameters = parameters, Parameters()
-        for name, p in plain.items():
-            parameters.add(name, value=p.value, min=p.min, max=p.max, vary=p.vary)
+        parameters = as_lmfit(parameters)
         adjust(parameters)
     for name, value in (held or {}).items():
         if adjust is not None:
@@ -85,6 +81,16 @@ def make_parameters(
         else:
             parameters[name].value, parameters[name].vary = value, False
     return parameters
+
+
+def as_lmfit(parameters: Mapping[str, Any]) -> Parameters:
+    """The same parameters as lmfit's."""
+    from lmfit import Parameters
+
+    made = Parameters()
+    for name, p in parameters.items():
+        made.add(name, value=p.value, min=p.min, max=p.max, vary=p.vary)
+    return made
 
 
 def start_name(segment: int) -> str:

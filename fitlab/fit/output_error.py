@@ -1,17 +1,24 @@
-"""Output-error fit: the mean trajectory against the reads, by bounded least squares (Gauss-Newton, then Newton)."""
+"""Output-error fit: the mean trajectory against the reads, by bounded least squares.
+
+A few Gauss-Newton steps from many starts tell which to follow; lmfit finishes them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .free import FAR, Adjust, Space, make_parameters, start_name
+from .free import FAR, Adjust, Space, as_lmfit, make_parameters, start_name
 from .guess import lines, starts
 from .models import BOUNDS, STEPS, Model
 from .newton import minimise
 from .response import Floats, Trace, trajectory, trajectory_jacobian
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
 
 FREE_STARTS = 10
 """Up to this many segments the start values are free parameters; beyond, a line through the first reads gives them."""
@@ -124,6 +131,37 @@ class _SumOfSquares:
         residual = (mean - self.trace.reads)[used]
         return self.scale / 2 * float(residual @ residual), self.scale * residual @ slope, self.scale * slope.T @ slope
 
+    def least_squares(self, x: Floats, adjusted: bool) -> tuple[dict[str, float], int]:
+        """The optimum next to x by lmfit's bounded least squares, on the compiled response and its Jacobian."""
+        from lmfit import Minimizer
+
+        at = self.space.values(x)
+        for name, p in self.space.parameters.items():
+            if p.vary and p.expr is None:
+                p.value = at[name]
+        parameters = self.space.parameters if adjusted else as_lmfit(self.space.parameters)
+        used = self.trace.used
+
+        def residual(free: Parameters) -> Floats:
+            values = dict(free.valuesdict())
+            return (mean_response(self.model, values, self.trace, self.starts(values)) - self.trace.reads)[used]
+
+        def jacobian(free: Parameters) -> Floats:
+            values = dict(free.valuesdict())
+            kernel, by_free = self.model.kernel_values(values, True)
+            _, by_kernel = trajectory_jacobian(self.model.kernel, kernel, self.trace, self.starts(values))
+            columns = [by_kernel[:, :-1] @ by_free]
+            if self.free_starts:
+                columns.append(by_kernel[:, -1:] * self.own)
+            space = Space(free)
+            return np.hstack(columns)[used] @ space.jacobian(space.x())[self.rows]
+
+        with np.errstate(invalid="ignore", divide="ignore"):  # lmfit takes roots and ratios of the variances of flat directions
+            result = Minimizer(residual, parameters).least_squares(
+                Dfun=jacobian, max_nfev=30, x_scale="jac", ftol=1e-10, xtol=1e-10, gtol=1e-10
+            )
+        return dict(result.params.valuesdict()), int(result.nfev)
+
 
 def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None, tries: int = 2) -> OutputError:
     """Least-squares fit of the mean trajectory.
@@ -142,7 +180,6 @@ def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None
         fixed = frozenset(n for n in ("w_max", "w_min") if not model.soft and abs(values[n]) >= FAR)
         free = make_parameters(model, values, fixed=fixed, starts=begin.tolist() if free_starts else (), adjust=adjust)
         problems.append(_SumOfSquares(model, trace, Space(free, log=(*STEPS, *BOUNDS)), begin, free_starts))
-    best: OutputError | None = None
     evaluations = len(problems)
     # the sum of squares has several minima where bounds are reached: a few steps from many starts tell which to follow
     order = np.argsort([1 / p.scale for p in problems])[: 4 * tries]
@@ -152,16 +189,15 @@ def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None
         found = minimise(p, p.space.x(), p.space.low, p.space.high, most=6, coarse=1e-2, refine=False)
         evaluations += found.evaluations
         sketches.append((found.value / p.scale, which, found.x))
+    followed = []
     for _, which, x in sorted(sketches, key=lambda s: s[0])[:tries]:
         problem = problems[which]
-        space = problem.space
-        found = minimise(problem, x, space.low, space.high, coarse=1e-6, refine=False)
+        found = minimise(problem, x, problem.space.low, problem.space.high, coarse=1e-6, refine=False)
         evaluations += found.evaluations
-        values = space.values(found.x)
-        start = problem.starts(values)
-        mean = mean_response(model, values, trace, start)
-        r2, nrmse = goodness(trace, mean)
-        if best is None or r2 > best.r2:
-            best = OutputError({name: values[name] for name in model.parameters}, start, mean, r2, nrmse, evaluations)
-    assert best is not None
-    return best
+        followed.append((found.value / problem.scale, which, found.x))
+    _, which, x = min(followed, key=lambda f: f[0])
+    values, more = problems[which].least_squares(x, adjusted=adjust is not None)
+    start = problems[which].starts(values)
+    mean = mean_response(model, values, trace, start)
+    r2, nrmse = goodness(trace, mean)
+    return OutputError({name: values[name] for name in model.parameters}, start, mean, r2, nrmse, evaluations + more)
