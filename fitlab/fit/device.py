@@ -59,11 +59,11 @@ def _law(fit: Candidate, trace: Trace) -> Law:
     slope_up, slope_down = (float(s[1] - s[0]) / float(at[1] - at[0]) for s in (up, down))
     keep = np.where(trace.pulses > 0, 1 + slope_up, 1 - slope_down)
     shift = np.where(trace.pulses > 0, up[0] - slope_up * at[0], -(down[0] - slope_down * at[0]))
-    # n pulses of w -> shift + keep w: a geometric series
-    n = np.abs(trace.pulses)
-    offset = np.zeros(len(n))
-    for k in range(int(n.max(initial=0))):
-        offset = np.where(n > k, shift + keep * offset, offset)
+    # n pulses of w -> shift + keep w: a geometric series, by its first terms where keep is next to 1
+    n = np.abs(trace.pulses).astype(float)
+    lost = 1 - keep
+    near = np.abs(lost) * n < 1e-6
+    offset = shift * np.where(near, n - n * (n - 1) / 2 * lost, (1 - keep**n) / np.where(near, 1.0, lost))
     size = np.abs(shift) if fit.model.noise == (False,) or not fit.mult_noise else np.abs(shift + (keep - 1) * fit.mean)
     return Law(offset, keep**n, low, high, fit.stored["dw_min_std"] * size * np.sqrt(n), fit.stored["read_noise"])
 

@@ -141,6 +141,8 @@ def outliers(trace: Trace, threshold: float = 5.0) -> np.ndarray:
         scale = 1.4826 * np.median(size[1:-1])
         near = np.lib.stride_tricks.sliding_window_view(np.pad(size, 20, mode="reflect" if len(w) > 20 else "edge"), 41)
         limit = threshold * np.maximum(scale, 1.4826 * np.median(near, axis=1))
+        # reads of few digits or few steps deviate by nothing, or by one of them
+        limit = np.maximum(limit, 2 * np.median(np.abs(np.diff(w))))
         before, after = np.concatenate(([0.0], size[:-1])), np.concatenate((size[1:], [0.0]))
         found[run.start + ok] = (scale > 0) & (size > limit) & (size >= before) & (size >= after)
     return found

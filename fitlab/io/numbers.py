@@ -47,6 +47,8 @@ def parse(cell: str, *, decimal_comma: bool = False) -> tuple[float, int] | None
     SENTINEL, for overrange (9.9e37, 7e22, 1e22) NaN with COMPLIANCE; infinities NaN with NOT_FINITE.
     """
     text = cell.strip().strip('"').strip()
+    if _PLAIN.fullmatch(text):
+        return _judge(float(text), 0)
     if text.lower() in MISSING_TOKENS:
         return math.nan, MISSING
     flag = 0

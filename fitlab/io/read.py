@@ -217,11 +217,11 @@ def _check_flags(runs: list[Run], origin: Origin, force: bool) -> None:
     total = sum(len(r.flag) for r in runs)
     bad = sum(int(np.sum((r.flag & ~np.uint8(PADDING)) != 0)) for r in runs)
     share = bad / max(total, 1)
+    what = "missing, instrument codes or resistances not above 0" if origin.unit == "ohm" else "missing or instrument codes"
     if share > 0.2 and not force:
         raise ReadError(
-            f"{bad} of {total} reads are missing or instrument codes, more than a "
-            "fifth; remove the broken part, or take it as it is with --force",
+            f"{bad} of {total} reads are {what}, more than a fifth; remove the broken part, or take it as it is with --force",
             file=origin.source,
         )
     if share > 0.01:
-        origin.warnings.append(f"{bad} of {total} reads are missing or instrument codes and were left out")
+        origin.warnings.append(f"{bad} of {total} reads are {what} and were left out")

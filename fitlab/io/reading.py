@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fitlab.errors import ReadError
 
 from .record import MISSING, Origin, Run
-from .roles import Roles
+from .roles import MOST_PULSES, Roles
 from .table import Column, Table
 
 FEWEST = 5
@@ -163,11 +163,20 @@ def make_run(
 
 
 def counts_from_pulse(
-    pulse: NDArray[np.float64] | None, direction: NDArray[np.int64], restart: NDArray[np.bool_]
+    reading: Reading,
+    rows: NDArray[np.intp],
+    pulse: NDArray[np.float64] | None,
+    direction: NDArray[np.int64],
+    restart: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    """Signed pulses since the read before, from the pulse numbers where there are any.
+    """Signed pulses since the read before, from the pulse numbers (of the rows) where there are any.
 
     A pulse number that falls starts counting anew; numbers that are not whole are rounded to whole pulses.
+
+    Raises
+    ------
+    ReadError
+        More pulses between two reads than can be computed one by one.
     """
     n = len(direction)
     if pulse is None:
@@ -182,6 +191,14 @@ def counts_from_pulse(
     step[fell] = np.where(np.isfinite(whole[fell]), whole[fell], 1)
     step[~np.isfinite(step)] = 1
     step[restart] = np.maximum(step[restart], 0)
+    many = np.flatnonzero(step > MOST_PULSES)
+    if len(many):
+        raise reading.table.error(
+            f"{step[many[0]]:.6g} pulses since the read before, more than the {MOST_PULSES} that a read may follow; "
+            "is this the pulse number? Choose its column with --map pulse=COLUMN, or thin the data out",
+            int(rows[many[0]]),
+            reading.roles.pulse,
+        )
     return (np.sign(direction) * step).astype(np.int64)
 
 

@@ -56,6 +56,10 @@ def name_of(column: Column) -> str:
     return column.header.name.strip().lower()
 
 
+MOST_PULSES = 1_000_000
+"""Pulses between two reads; the mean response is computed pulse by pulse."""
+
+
 def _is(role: str, column: Column) -> bool:
     return re.fullmatch(_NAMES[role], name_of(column)) is not None
 
@@ -162,22 +166,30 @@ def _assign_values(table: Table, roles: Roles, free: list[Column]) -> None:
     roles.values = numeric
     if not numeric:
         listed = ", ".join(c.label for c in table.columns)
-        raise table.error(f"no column of reads was found among {listed}; name it with --map value=COLUMN")
+        hollow = next((c for c in free if c.numeric and not c.present.any()), None)
+        if hollow is not None:
+            raise table.error(
+                f"column '{hollow.label}' holds no number between -9e21 and 9e21, only blanks, NaN, infinities or instrument "
+                f"codes such as '{hollow.cells[0]}'; export the reads again",
+                0,
+                hollow,
+            )
+        raise table.header_error(f"no column of reads was found among {listed}; name it with --map value=COLUMN")
 
 
 def _check_value(table: Table, column: Column) -> None:
     header: Header = column.header
     if header.unknown is not None:
-        raise ReadError(
+        raise table.header_error(
             f"column '{header.text}' has the unit '{header.unknown}', which is none of a "
             "response; use S, A, ohm, counts (with prefixes such as uS) or no unit",
-            file=table.source.name,
+            column,
         )
     if header.unit in ("s", "%") or (header.unit == "V" and len(table.columns) > 1 and not column.header.text):
-        raise ReadError(
-            f"column '{header.text}' is in {header.unit}, which is no response "
-            "of a device; give its column with --map value=COLUMN",
-            file=table.source.name,
+        raise table.header_error(
+            f"column '{header.text}' is in {header.unit}, which is no response of a device; give the column of reads with "
+            "--map value=COLUMN",
+            column,
         )
     if not column.numeric:
         bad = next(k for k, c in enumerate(column.cells) if c.strip())
@@ -193,9 +205,14 @@ def words_to_direction(table: Table, column: Column) -> np.ndarray:
         A cell that is neither up nor down.
     """
     out = np.zeros(len(column.cells), dtype=np.int64)
+    number = column.present if column.numeric else np.zeros(len(out), bool)
     for k, cell in enumerate(column.cells):
         word = cell.strip().lower()
-        if column.numeric and column.present[k] and column.values[k] == round(column.values[k]):
+        if number[k] and abs(column.values[k]) > MOST_PULSES:
+            raise table.error(
+                f"{cell} pulses are more than the {MOST_PULSES} that a read may follow; thin the data out", k, column
+            )
+        if number[k] and column.values[k] == round(column.values[k]):
             out[k] = int(column.values[k])
         elif word in UP_WORDS:
             out[k] = 1

@@ -17,7 +17,7 @@ from .units import Header, parse_header, parse_unit
 _COMMENT = ("#", "%", "//", "!")
 
 
-@dataclass
+@dataclass(eq=False)
 class Column:
     """One column: its header, numbers (NaN in text columns), flags and cells as written."""
 
@@ -47,18 +47,24 @@ class Table:
     ----------
     lines : line number of each row, from 1
     notes : lines outside the block, comment signs taken off
+    header_line : line number of the header, None without one
     """
 
     source: Source
     columns: list[Column]
     lines: list[int]
     notes: list[str]
-    has_header: bool
+    header_line: int | None
     assumptions: list[str]
 
     def error(self, what: str, row: int | None = None, column: Column | None = None) -> ReadError:
         """A ReadError at a place of this table."""
         line = self.lines[row] if row is not None else None
+        return ReadError(what, file=self.source.name, line=line, column=column.number if column and line else None)
+
+    def header_error(self, what: str, column: Column | None = None) -> ReadError:
+        """A ReadError at the header, or at a column's cell in it."""
+        line = self.header_line
         return ReadError(what, file=self.source.name, line=line, column=column.number if column and line else None)
 
     def find(self, label: str) -> Column:
@@ -144,6 +150,7 @@ def read_table(source: Source) -> Table:
     body = range(first, len(rows))
     trailing = all(len(cells[i]) <= width and (len(cells[i]) < width or cells[i][-1] == "") for i in body) and width > 1
     header_row: list[str] | None = None
+    header_line: int | None = None
     unit_row: list[str] | None = None
     above = [i for i in range(first) if len(cells[i]) >= 1]
     if above:
@@ -156,7 +163,7 @@ def read_table(source: Source) -> Table:
             unit_row, above = cells[last], above[:-1]
             last = above[-1]
         if len(cells[last]) >= width - (1 if trailing else 0) or width == 1:
-            header_row, above = cells[last], above[:-1]
+            header_row, header_line, above = cells[last], rows[last][0], above[:-1]
         notes += [rows[i][1] for i in above]
     if header_row and len(header_row) > width and any(h.strip() for h in header_row[width:]):
         raise ReadError(
@@ -174,7 +181,7 @@ def read_table(source: Source) -> Table:
                 header = Header(header.text, header.name, *unit)
         headers.append(header)
     columns = [_column(source, [r[0] for r in rows], cells, body, j, headers[j], comma, width) for j in range(width)]
-    return Table(source, columns, [rows[i][0] for i in body], notes, header_row is not None, assumptions)
+    return Table(source, columns, [rows[i][0] for i in body], notes, header_line, assumptions)
 
 
 def _first_data_row(cells: list[list[str]], comma: bool) -> int | None:

@@ -233,13 +233,24 @@ BROKEN = {
     "text in a number": (HEAD + rows() + "9,1,oops\n", r"cell.csv:11:3: 'oops' of column 'G \(uS\)' is not a number"),
     "one pulse": ("pulse,direction,G (uS)\n1,1,10.5\n", r"has 1 read\(s\), at least 5"),
     "four reads": (HEAD + rows(4), r"cell.csv:2:3: the trace has 4 read"),
-    "all missing": (HEAD + "".join(f"{k},1,NaN\n" for k in range(9)), r"no column of reads|0 read"),
+    "all missing": (HEAD + "".join(f"{k},1,NaN\n" for k in range(9)), r"cell.csv:2:3: column 'G \(uS\)' holds no number"),
     "a third missing": (
         HEAD + "".join(f"{k},1,{'NaN' if k % 3 == 0 else 1.5 + k}\n" for k in range(30)),
         r"10 of 30 reads .* more than a fifth",
     ),
-    "wrong unit": ("pulse,direction,G (kg)\n" + rows(), r"unit 'kg'"),
-    "seconds": ("pulse,direction,G (s)\n" + rows(), r"is in s, which is no response"),
+    "wrong unit": ("pulse,direction,G (kg)\n" + rows(), r"cell.csv:1:3: .* unit 'kg'"),
+    "capacitance": ("pulse,direction,C (uF)\n" + rows(), r"cell.csv:1:3: .* unit 'uF'"),
+    "seconds": ("pulse,direction,G (s)\n" + rows(), r"cell.csv:1:3: .* is in s, which is no response"),
+    "beyond floats": (HEAD + "".join(f"{k},1,1e400\n" for k in range(9)), r"cell.csv:2:3: .* codes such as '1e400'"),
+    "negative resistance": (
+        "pulse,direction,R (ohm)\n" + "".join(f"{k},1,-{k}.5\n" for k in range(9)), r"9 of 9 reads .* resistances not above 0"
+    ),
+    "pulse number of another column": (HEAD + rows() + "10000000000,1,9.5\n", r"cell.csv:11:1: 1e\+10 pulses since the read"),
+    "too many pulses at once": (HEAD + rows(9, "1e9"), r"cell.csv:2:2: 1e9 pulses are more than the 1000000"),
+    "not a number of pulses": (HEAD + rows(9, "inf"), r"cell.csv:2:2: 'inf' .* is not a direction"),
+    "no pulse": (HEAD + rows(12, "0"), r"device cell has no pulse; give a column with the directions"),
+    "a web page": ("<html><body>\n404 not found\n</body></html>\n", r"cell.csv:1: no rows of numbers"),
+    "only a header": (HEAD, r"cell.csv:1: no rows of numbers"),
     "bad direction": (
         HEAD + rows(5, "up") + "5,sideways,5.5\n" + rows(9, "up"),
         r"cell.csv:7:2: 'sideways' .* is not a direction",
@@ -316,3 +327,27 @@ def test_the_dataset_holds_what_the_record_holds(tmp_path):
     for name in ("value", "conductance", "direction", "count", "restart", "flag"):
         np.testing.assert_array_equal(getattr(back, name), getattr(record, name))
     assert PulseResponse.of(record) is record
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path):
+    text = "pulse,direction,G (uS),G (uS)\n" + "".join(f"{k},{1 if k < 12 else -1},{v},1\n" for k, v in enumerate([*UP, *DOWN]))
+    response = read(write(tmp_path, text))
+    np.testing.assert_allclose(response["conductance"].values[0, 0], np.array([*UP, *DOWN]) * 1e-6)
+    assert "column 'G (uS)' is constant and was taken as a setting, not as reads" in response.attrs["assumptions"]
+
+
+def test_a_table_without_header_is_read(tmp_path):
+    response = read(write(tmp_path, "".join(f"{k},1,{v}\n" for k, v in enumerate(UP))))
+    np.testing.assert_array_equal(response["value"].values[0, 0], UP)
+
+
+def test_reads_of_few_digits_are_no_outliers(tmp_path):
+    """Ramps rounded to three digits, with one read that is off by ten steps: only that one is left out."""
+    from fitlab.fit.prepare import prepare
+    from fitlab.io import read_record
+
+    values = np.round(np.concatenate([np.linspace(10, 20, 30), np.linspace(20, 10, 30)]), 3)
+    values[17] += 3.5
+    text = HEAD + "".join(f"{k},{1 if k < 30 else -1},{v}\n" for k, v in enumerate(values))
+    _, (device,) = prepare(read_record(write(tmp_path, text)))
+    assert np.flatnonzero(device.outlier).tolist() == [17]

@@ -58,7 +58,9 @@ def read(reading: Reading) -> list[Run]:
             else from_response(value.values[rows] * (-1 if unit == "ohm" else 1))[0].astype(np.int64)
         )
         pulse = roles.pulse.values[rows] if roles.pulse else None
-        runs.append(make_run(name, number, value, rows, counts_from_pulse(pulse, direction, restart), restart, factor))
+        runs.append(
+            make_run(name, number, value, rows, counts_from_pulse(reading, rows, pulse, direction, restart), restart, factor)
+        )
     return runs
 
 

@@ -65,7 +65,7 @@ def read(reading: Reading) -> list[Run]:
         pulse = np.nanmax(pulse) - pulse
     if pulse is not None and np.any(np.isfinite(pulse) & (pulse != np.round(pulse))):
         reading.origin.assumptions.append("pulse numbers are not whole (a digitised figure): they were rounded to whole pulses")
-    pulses = counts_from_pulse(pulse, direction, restart)
+    pulses = counts_from_pulse(reading, rows, pulse, direction, restart)
     return [make_run(reading.stem, 0, column, rows, pulses, restart, factor)]
 
 

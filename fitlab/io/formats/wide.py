@@ -76,7 +76,7 @@ def read(reading: Reading) -> list[Run]:
         restart = np.zeros(len(rows), bool)
         restart[0] = True
         pulse = roles.pulse.values[rows] if roles.pulse else None
-        pulses = counts_from_pulse(pulse, direction, restart)
+        pulses = counts_from_pulse(reading, rows, pulse, direction, restart)
         device, cycle = (names[i], 0) if options.columns == "devices" else (reading.stem, i)
         runs.append(make_run(device, cycle, c, rows, pulses, restart, factor))
     _note_reversed(reading, runs)
