@@ -19,6 +19,8 @@ from .response import Floats, Trace
 LAGS = (1, 2, 3, 5, 8, 12, 20, 32)
 SIMULATED = 200
 """Traces of white noise that say what is normal."""
+LONGEST = 20_000
+"""Reads of which the variogram is taken; more would only take longer."""
 COLOURED = 3.0
 """Standard deviations of concavity from which read noise is called coloured."""
 
@@ -164,21 +166,22 @@ def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndar
             f"successive increments correlate by {lag1:.2f}, above 0: slow changes, "
             "or a gain common to a ramp, that the model does not have"
         )
-    residual = trace.reads - mean
-    d = _variogram(residual, trace.segment)
+    part = slice(LONGEST)
+    residual, segment = (trace.reads - mean)[part], trace.segment[part]
+    d = _variogram(residual, segment)
     curvature = np.nan
     if np.isfinite(d).all() and c0 > 0:
         rng = np.random.default_rng(seed)
         rows = law.read_noise * rng.standard_normal((SIMULATED, len(residual)))
-        state, step = np.zeros(SIMULATED), law.step_noise[:, None] * rng.standard_normal((len(residual), SIMULATED))
-        begins = np.concatenate(([True], np.diff(trace.segment) != 0))
+        state, step = np.zeros(SIMULATED), law.step_noise[part, None] * rng.standard_normal((len(residual), SIMULATED))
+        begins = np.concatenate(([True], np.diff(segment) != 0))
         for k in range(len(residual)):
             if begins[k]:
                 state = np.full(SIMULATED, mean[k])
             else:
                 state = np.clip(law.offset[k] + law.keep[k] * state + step[k], law.low, law.high)
             rows[:, k] += state - mean[k]
-        white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), trace.segment) for row in rows])
+        white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), segment) for row in rows])
         curvature = _concavity(d, white)
         if curvature > COLOURED:
             listed = ", ".join(f"{v:.3g}" for v in d)

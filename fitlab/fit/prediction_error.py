@@ -14,7 +14,7 @@ import numpy as np
 
 from .free import NOISE, Adjust, Space, make_parameters
 from .models import Model
-from .newton import Minimum, minimise
+from .newton import Minimum, hessian, minimise
 from .response import Floats, Trace, likelihood_gradient, likelihood_values
 
 _LOG = ("step_up", "step_down", *NOISE)
@@ -22,7 +22,7 @@ _LOG = ("step_up", "step_down", *NOISE)
 
 @dataclass(frozen=True)
 class PredictionError:
-    """Maximum of the likelihood.
+    """Maximum of the likelihood, the noises corrected for the mean parameters having been fitted.
 
     Attributes
     ----------
@@ -156,8 +156,9 @@ def fit_prediction_error(
             best = (found, space)
     assert best is not None
     found, space = best
-    values = space.values(found.x)
-    covariance, reasons = _covariance(found, space)
+    at = _restricted(_Likelihood(model, mult_noise, trace, space), found, space) if refine else found
+    values = space.values(at.x)
+    covariance, reasons = _covariance(at, space)
     return PredictionError(
         model,
         mult_noise,
@@ -170,6 +171,47 @@ def fit_prediction_error(
         found.converged,
         evaluations,
     )
+
+
+def _restricted(likelihood: _Likelihood, found: Minimum, space: Space) -> Minimum:
+    """The maximum of the likelihood of the noises that allows for the mean parameters having been fitted.
+
+    Maximum likelihood finds noises too small, as a variance over n instead of n - 1 is, and errors with them. One Newton
+    step leads from there to the maximum of the adjusted profile likelihood
+
+        ln L - 1/2 ln det J,   J = information of the mean parameters
+
+    (D. R. Cox and N. Reid, J. R. Stat. Soc. B 49, 1 (1987); for straight lines it gives the divisor n - p).
+    """
+    noise = np.array([n in NOISE for n in space.names]) & ~found.at_limit
+    mean = np.array([n not in NOISE for n in space.names]) & ~found.at_limit
+    free = noise | mean
+    if not (noise.any() and mean.any() and found.converged):
+        return found
+    part = found.hessian[np.ix_(free, free)]
+    scale = 1 / np.sqrt(np.maximum(np.diag(part), 1e-300))
+    eigenvalues = np.linalg.eigvalsh(part * np.outer(scale, scale))
+    if not eigenvalues[0] > 1e-6 * eigenvalues[-1]:
+        return found
+
+    def log_det(x: Floats) -> float:
+        _, _, information = likelihood.information(x)
+        return float(np.linalg.slogdet(information[np.ix_(mean, mean)])[1])
+
+    pull = np.zeros(len(space.names))
+    h = 0.02
+    for j in np.flatnonzero(noise):
+        move = h * (np.arange(len(pull)) == j)
+        pull[j] = -(log_det(found.x + move) - log_det(found.x - move)) / (4 * h)
+    shift = np.zeros(len(pull))
+    shift[free] = np.linalg.solve(part, pull[free])
+    if not np.isfinite(shift).all() or np.max(np.abs(shift[noise])) > 0.5:
+        return found  # noises so uncertain that one step does not lead there
+    x = np.clip(found.x + shift, space.low, space.high)
+    value, gradient, second = hessian(likelihood, x, space.low, space.high)
+    if not np.isfinite(second).all():
+        return found
+    return Minimum(x, value, gradient, second, found.at_limit, True, found.evaluations)
 
 
 def _covariance(found: Minimum, space: Space) -> tuple[Floats, dict[str, str]]:

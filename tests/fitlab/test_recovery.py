@@ -36,7 +36,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_95_percent_intervals_cover_the_truth(name):
-    """200 repeats: all parameters together 90 to 98 %; each alone within 4 binomial errors (0.0154) of 95 %."""
+    """200 repeats: all parameters together 92 to 97 %; each alone within 3 binomial errors (0.0154) of 95 %."""
     truth, pulses = CASES[name]
     model = MODELS[name]
     additive = name == "SoftBoundsReference"
@@ -54,11 +54,11 @@ def test_95_percent_intervals_cover_the_truth(name):
                 hits[n].append(interval[0] < value < interval[1])
                 estimates[n].append(fit.values[n])
     cover = {n: float(np.mean(h)) for n, h in hits.items()}
-    assert 0.90 <= np.mean(list(cover.values())) <= 0.98, cover
-    assert all(c >= 0.888 for c in cover.values()), cover
+    assert 0.92 <= np.mean(list(cover.values())) <= 0.97, cover
+    assert all(c >= 0.95 - 3 * 0.0154 for c in cover.values()), cover
     for n, value in truth.items():
-        # bias below half a standard deviation of one estimate
-        assert abs(np.mean(estimates[n]) - value) < 0.5 * np.std(estimates[n]), n
+        # bias below a quarter of the standard deviation of one estimate (plain maximum likelihood: 0.4 for dw_min_std)
+        assert abs(np.mean(estimates[n]) - value) < 0.25 * np.std(estimates[n]), n
 
 
 @pytest.mark.parametrize(("sigma", "kappa"), [(0.3, 0.002), (0.3, 0.01), (1.0, 0.03)])
