@@ -83,6 +83,9 @@ class AnalogSGD(Optimizer):
                 if tile is not None:
                     tile.forget()
 
+    def regroup_param_groups(self, *_modules: Any) -> None:
+        """Nothing to do: tiles are found among the parameters of any group. Scripts of the field call it."""
+
     def _step_digital(self, parameter: Tensor, group: dict[str, Any], rate: float | Tensor) -> None:
         gradient = parameter.grad
         assert gradient is not None

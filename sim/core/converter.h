@@ -13,7 +13,7 @@ namespace sim {
 template <class F> SIM_HD F quantise(F v, float step, F shift) { return step > 0.0f ? round_even(v / step + shift) * step : v; }
 
 template <class F> SIM_HD F dac(F x, float scale, float step, F shift, float bound) {
-    return clamp(quantise(x * scale, step, shift), F{} - bound, F{} + bound);
+    return clip(quantise(x * scale, step, shift), F{} - bound, F{} + bound);
 }
 template <class F> SIM_HD F input_imperfections(F u, float noise, F xi, float asymmetry) {
     u = u + xi * noise;
@@ -27,7 +27,7 @@ template <class F> struct Adc {
 template <class F> SIM_HD Adc<F> adc(F z, float noise, F xi, float asymmetry, float step, F shift, float bound) {
     F t = select(z < F{}, z * (1.0f - asymmetry), z) + xi * noise;
     t = quantise(t, step, shift);
-    return {clamp(t, F{} - bound, F{} + bound), t > F{} + bound, t < F{} - bound};
+    return {clip(t, F{} - bound, F{} + bound), t > F{} + bound, t < F{} - bound};
 }
 
 }  // namespace sim

@@ -85,7 +85,9 @@ namespace sim {
 
 template <class F> SIM_HD F minimum(F a, F b) { return select(b < a, b, a); }
 template <class F> SIM_HD F maximum(F a, F b) { return select(b > a, b, a); }
-// What is not a number becomes the lower end: a step may overflow where a bound is next to 0.
+// Bounds of a value that has to stay one: not a number becomes the lower end (a step may overflow where a bound is next to 0).
 template <class F> SIM_HD F clamp(F x, F low, F high) { return minimum(select(x > low, x, low), high); }
+// The same for a signal: what is not a number stays so.
+template <class F> SIM_HD F clip(F x, F low, F high) { return minimum(maximum(x, low), high); }
 
 }  // namespace sim

@@ -38,7 +38,7 @@ SIM_HD Train plan_train(const TrainSettings& s, float x_max, float d_max) {
     }
     const float cap = length;
     float d_scaled = s.um_grad_scale * d_max;
-    const float pulses = s.learning_rate * x_max * d_scaled / s.granularity;  // wanted at the largest crosspoint
+    const float pulses = minimum(s.learning_rate * x_max * d_scaled / s.granularity, 3e38f);  // wanted at the largest crosspoint
     if (s.update_bl_management) length = minimum(ceiling(minimum(pulses, s.desired_bl)), s.desired_bl);
     train.length = to_int(length);
     if (train.length < 1) return train;

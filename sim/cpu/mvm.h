@@ -18,6 +18,12 @@ SIM_HD float largest(const float* v, int n) {
     return m;
 }
 
+SIM_HD bool any_nan(const float* v, int n) {
+    bool found = false;
+    for (int k = 0; k < n; ++k) found |= v[k] != v[k];
+    return found;
+}
+
 SIM_HD float input_scale(int management, const float* s, const float* x, int n) {
     const float limit = s[NM_THRES];
     if (management == NM_NONE) return 1.0f;
@@ -102,7 +108,7 @@ void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
     int active = 0;
     for (int b = first; b < first + samples; ++b) {
         const float alpha = input_scale(a.noise_management, s, a.x + (base + b) * n, n);
-        if (a.noise_management != NM_NONE && alpha <= 0.0f && s[INP_NOISE] <= 0.0f) {
+        if (a.noise_management != NM_NONE && alpha <= 0.0f && s[INP_NOISE] <= 0.0f && !any_nan(a.x + (base + b) * n, n)) {
             memset(a.y + (base + b) * m, 0, sizeof(float) * m);
             if (a.clipped) memset(a.clipped + (base + b) * m, 0, m);
             continue;

@@ -20,11 +20,14 @@ struct Lines {
     u32* sample_negative(int b) { return negative + static_cast<size_t>(b) * padded(n); }
 };
 
+// Of the finite entries.
 SIM_HD float largest_magnitude(const float* v, int n) {
     vf m{};
+    const vf top = vf{} + 3.4028235e38f;
+    const auto size = [&](vf x) { return select(absolute(x) <= top, absolute(x), vf{}); };
     int k = 0;
-    for (; k + LANES <= n; k += LANES) m = maximum(m, absolute(load(v + k)));
-    if (k < n) m = maximum(m, absolute(load_first(v + k, n - k)));
+    for (; k + LANES <= n; k += LANES) m = maximum(m, size(load(v + k)));
+    if (k < n) m = maximum(m, size(load_first(v + k, n - k)));
     return max_lanes(m);
 }
 
@@ -38,9 +41,10 @@ struct Side {
     Stream train, rounding;
 };
 
-// Probabilities of LANES lines from j on: |value| scale, rounded to bins.
+// Probabilities of LANES lines from j on: |value| scale, rounded to bins. What is not a number gets no pulses.
 SIM_HD vf probability(const Side& side, vf value, int j, u32 sample, u32 step, bool sto_round) {
-    const vf p = absolute(value) * side.scale;
+    const vf raw = absolute(value) * side.scale;
+    const vf p = select(raw > vf{}, raw, vf{});
     if (!(side.resolution > 0.0f)) return p;
     vf shift{};
     if (sto_round) {

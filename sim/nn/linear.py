@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 from sim.configs.rpu import RPUConfig, SingleRPUConfig
-from sim.errors import ConfigError
 from sim.ops import key_tensor_of, uniform_field
 from sim.random import derive_key, fresh_seeds
+from sim.tiles.common import check_size, replica_configs
 from sim.tiles.grid import make_tile
+from sim.tiles.tile import Tile
 
 __all__ = ["AnalogLinear"]
 
@@ -45,10 +46,9 @@ class AnalogLinear(nn.Module):
         seeds: Sequence[int] | None = None, stream: str = "",
     ) -> None:  # fmt: skip
         super().__init__()
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 1:
-                raise ConfigError(f"{name} = {size} is not allowed: give a whole number of at least 1", field=name, value=size)
+        check_size(in_features=in_features, out_features=out_features)
         config = SingleRPUConfig() if rpu_config is None else rpu_config
+        replica_configs(config, replicas)  # refused before anything is drawn
         if seeds is None:
             count = replicas or (1 if isinstance(config, RPUConfig) else len(config))
             seeds, stream = fresh_seeds(count), stream or "linear"
@@ -79,6 +79,10 @@ class AnalogLinear(nn.Module):
         layer = cls(module.in_features, module.out_features, module.bias is not None, rpu_config, replicas, seeds, stream)
         layer.set_weights(module.weight.detach(), None if module.bias is None else module.bias.detach())
         return layer.train(module.training)
+
+    def analog_tiles(self) -> Iterator[Tile]:
+        """The tiles of the layer."""
+        yield from (module for module in self.modules() if isinstance(module, Tile))
 
     @property
     def bias(self) -> Tensor | None:

@@ -15,7 +15,7 @@ from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.devices.base import PulsedDevice
 from sim.ops import key_tensor_of, uniform_field
 from sim.random import derive_key
-from sim.tiles.common import replica_configs, replica_keys
+from sim.tiles.common import check_size, replica_configs, replica_keys
 from sim.tiles.tile import Tile
 
 __all__ = ["AnalogTile"]
@@ -49,6 +49,7 @@ class AnalogTile(Tile):
         self, out_size: int, in_size: int, rpu_config: AnalogConfig | Sequence[AnalogConfig] | None = None,
         bias: bool = False, replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "",
     ) -> None:  # fmt: skip
+        check_size(out_size=out_size, in_size=in_size)
         configs, replicated = replica_configs(SingleRPUConfig() if rpu_config is None else rpu_config, replicas)
         keys = replica_keys(len(configs), seeds, stream)
         shape = (out_size, in_size + (bias and not configs[0].mapping.digital_bias))

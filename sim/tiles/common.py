@@ -11,7 +11,7 @@ from sim.errors import ConfigError
 from sim.random import derive_key, fresh_seeds
 from sim.settings import structure
 
-__all__ = ["replica_configs", "replica_keys"]
+__all__ = ["check_size", "replica_configs", "replica_keys"]
 
 C = TypeVar("C", bound=RPUConfig)
 
@@ -26,6 +26,14 @@ def replica_configs(config: C | Sequence[C], replicas: int | None) -> tuple[list
     """
     import copy
 
+    for one in [config] if not isinstance(config, list | tuple) else config:
+        if not isinstance(one, RPUConfig):
+            shown = one.__name__ if isinstance(one, type) else type(one).__name__
+            raise ConfigError(
+                f"rpu_config is a {shown}: give a configuration such as SingleRPUConfig(device=...), or a list of them",
+                field="rpu_config",
+                value=one,
+            )
     given = [config] if isinstance(config, RPUConfig) else list(config)
     replicated = replicas is not None or not isinstance(config, RPUConfig)
     count = len(given) if replicas is None else replicas
@@ -37,6 +45,13 @@ def replica_configs(config: C | Sequence[C], replicas: int | None) -> tuple[list
             raise ConfigError(f"configuration {k} differs from configuration 0 in structure: replicas may differ in numbers only")
     copies = [copy.deepcopy(c) for c in given]
     return (copies * count if len(given) == 1 else copies), replicated
+
+
+def check_size(**sizes: int) -> None:
+    """Refuse sizes that are not whole numbers of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ConfigError(f"{name} = {size!r} is not allowed: give a whole number of at least 1", field=name, value=size)
 
 
 def replica_keys(replicas: int, seeds: Sequence[int] | None, stream: str) -> list[int]:

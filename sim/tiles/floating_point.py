@@ -9,7 +9,7 @@ from sim.arrays.product import Product
 from sim.configs.rpu import FloatingPointRPUConfig
 from sim.ops import key_tensor_of
 from sim.random import derive_key
-from sim.tiles.common import replica_configs, replica_keys
+from sim.tiles.common import check_size, replica_configs, replica_keys
 from sim.tiles.tile import Tile
 
 __all__ = ["FloatingPointTile"]
@@ -23,6 +23,7 @@ class FloatingPointTile(Tile):
         rpu_config: FloatingPointRPUConfig | Sequence[FloatingPointRPUConfig] | None = None,
         bias: bool = False, replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "",
     ) -> None:  # fmt: skip
+        check_size(out_size=out_size, in_size=in_size)
         configs, replicated = replica_configs(FloatingPointRPUConfig() if rpu_config is None else rpu_config, replicas)
         keys = replica_keys(len(configs), seeds, stream)
         shape = (out_size, in_size + (bias and not configs[0].mapping.digital_bias))

@@ -100,6 +100,7 @@ def make_tile(
     replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "",
 ) -> Tile | TileGrid:  # fmt: skip
     """A tile for a weight matrix, or a grid of them where ``mapping`` limits the size of one."""
+    replica_configs(rpu_config, replicas)
     first = rpu_config if isinstance(rpu_config, RPUConfig) else rpu_config[0]
     mapping = first.mapping
     fits = len(split(out_size, mapping.max_output_size)) == len(split(in_size, mapping.max_input_size)) == 1

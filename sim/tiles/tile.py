@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from sim.errors import ConfigError
 from sim.ops import ShapeError
 
 __all__ = ["Tile", "tile_of"]
+
+MANY_USES = 200
 
 _tiles: Any = WeakIdKeyDictionary()
 
@@ -116,6 +119,12 @@ class Tile(nn.Module):
     def record(self, x: Tensor, d: Tensor) -> None:
         """Remember inputs (R, B, in) and errors (R, B, out) of a use until the optimizer steps."""
         self._uses.append((x, d))
+        if len(self._uses) == MANY_USES:
+            warnings.warn(
+                f"a tile was used {MANY_USES} times without an update: does the training use sim.optim.AnalogSGD? Other "
+                "optimizers do not reach the weights of a tile",
+                stacklevel=2,
+            )
 
     def forget(self) -> None:
         """Drop what was recorded, as ``zero_grad`` does."""
@@ -300,6 +309,8 @@ class Tile(nn.Module):
 
     def _per_replica(self, v: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         v = torch.as_tensor(v, dtype=torch.float32)
+        if not bool(torch.isfinite(v).all()):
+            raise ShapeError(f"{name} holds values that are not finite; a weight needs a finite number")
         if tuple(v.shape) == shape:
             return v.expand(self.replicas, *shape)
         if self.replicated and tuple(v.shape) == (self.replicas, *shape):

@@ -240,3 +240,16 @@ def test_instruction_sets_agree_to_rounding() -> None:
         _core.use_isa(best)
     for y in results[1:]:
         torch.testing.assert_close(y, results[0], atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("setting", [{}, {"noise_management": "NONE", "bound_management": "NONE"}, {"is_perfect": True}])
+def test_what_is_not_a_number_shows(setting: dict[str, object]) -> None:
+    x = torch.tensor([[[np.nan] * 4, [1.0, np.nan, 0.0, 0.5], [1.0, 0.2, 0.0, 0.5]]])
+    y = product(IOParameters(**setting), W, x)  # type: ignore[arg-type]
+    assert bool(torch.isnan(y[0, :2]).all())
+    assert bool(torch.isfinite(y[0, 2]).all())
+
+
+def test_a_converter_saturates_at_infinity() -> None:
+    y = product(IOParameters(**OFF), W, torch.tensor([[[np.inf, 0.0, 0.0, 0.0]]]))  # type: ignore[arg-type]
+    torch.testing.assert_close(y, W[:, :, 0].unsqueeze(0))

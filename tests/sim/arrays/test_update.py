@@ -298,3 +298,20 @@ def test_counting_changes_nothing_else() -> None:
         return array.read()
 
     assert torch.equal(run(True), run(False))
+
+
+@pytest.mark.parametrize("pulse_type", ["STOCHASTIC_COMPRESSED", "MEAN_COUNT", "DETERMINISTIC_IMPLICIT"])
+@pytest.mark.parametrize(
+    ("x", "d", "rate"), [(0.5, np.inf, 0.1), (0.0, np.inf, 0.1), (np.inf, np.inf, 0.1), (0.5, 0.3, 1e38), (1e30, 1e30, 0.1)]
+)
+def test_numbers_out_of_range_never_make_more_pulses_than_the_train(pulse_type: str, x: float, d: float, rate: float) -> None:
+    counts = repeated([x, 0.2, -0.1], [d, 0.1], rate, 50, UpdateParameters(pulse_type=pulse_type))
+    assert np.isfinite(counts).all()
+    assert np.abs(counts).max() <= 31
+
+
+def test_what_is_not_a_number_gets_no_pulses() -> None:
+    counts = repeated([np.nan, 1.0], [1.0, np.nan], 8.0, 20, UpdateParameters())
+    assert np.all(counts[:, :, 0] == 0)
+    assert np.all(counts[:, 1] == 0)
+    assert np.all(counts[:, 0, 1] == -8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,3 +249,34 @@ def test_a_large_layer_is_a_grid_of_tiles() -> None:
     assert torch.equal(got[1], b)
     x = torch.randn(5, 10)
     torch.testing.assert_close(grid(x), x @ w.T + b)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: AnalogTile(2, 2, rpu_config=ConstantStepDevice()), "rpu_config is a ConstantStepDevice"),
+        (lambda: AnalogTile(2, 2, rpu_config=SingleRPUConfig), "rpu_config is a SingleRPUConfig"),
+        (lambda: AnalogTile(2, 2, rpu_config=[]), "0 configurations"),
+        (lambda: AnalogTile(2.5, 3), "out_size = 2.5"),
+        (lambda: AnalogTile(2, "a"), "in_size = 'a'"),
+        (lambda: AnalogTile(0, 3), "out_size = 0"),
+        (lambda: FloatingPointTile(3, -1), "in_size = -1"),
+        (lambda: FloatingPointTile(3, 3, rpu_config=3), "rpu_config is a int"),
+    ],
+)
+def test_bad_arguments(make: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make()
+
+
+def test_weights_must_be_finite() -> None:
+    with pytest.raises(ShapeError, match="not finite"):
+        AnalogTile(1, 2).set_weights(torch.tensor([[0.1, float("nan")]]))
+
+
+def test_uses_that_no_optimizer_takes_up_are_told() -> None:
+    tile = AnalogTile(1, 2)
+    for _ in range(199):
+        tile(torch.ones(1, 2)).sum().backward()
+    with pytest.warns(UserWarning, match="AnalogSGD"):
+        tile(torch.ones(1, 2)).sum().backward()
