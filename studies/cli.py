@@ -78,15 +78,11 @@ def plan(file: Annotated[Path, _FILE]) -> None:
     )
 
 
-@app.command(
-    epilog="Examples: fitlab study run noise.toml -o noise.study   |   fitlab study run noise.toml --workers 8"
-)
+@app.command(epilog="Examples: fitlab study run noise.toml -o noise.study   |   fitlab study run noise.toml --workers 8")
 @_command
 def run(
     file: Annotated[Path, _FILE],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the study (FILE with .study if not given).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the study (FILE with .study if not given).")] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     scheduler: Annotated[str | None, _SCHEDULER] = None,
     group: Annotated[int | None, _GROUP] = None,
@@ -213,23 +209,25 @@ def _print_rows(rows: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from studies.targets import interval_text, margin_text, others_text, target_text
+    from studies.targets import interval_text, margin_text, markdown_table, others_text, target_text
 
+    console = Console()
+    if not console.is_terminal:
+        typer.echo(markdown_table(rows))
+        return
     table = Table(title=f"{rows[0].label}: {100 * rows[0].level:.3g} % of the baseline ({rows[0].normalisation})")
     for name in ("other factors", "target", "95 % interval", "margin", "verdict"):
         table.add_column(name)
     for row in rows:
         table.add_row(others_text(row), target_text(row), interval_text(row), margin_text(row), row.verdict)
-    Console().print(table)
+    console.print(table)
 
 
 @app.command(epilog="Example: fitlab study plot noise.study --format pdf")
 @_command
 def plot(
     directory: Annotated[Path, _DIR],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the figures (DIR/figures if not given).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the figures (DIR/figures if not given).")] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help="svg, png or pdf; may be repeated.")] = None,
 ) -> None:
     """Draw the target's curve and, with two factors, the map."""

@@ -63,9 +63,7 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
                 raise StudyError(f"--scheduler: no dask scheduler answers at {scheduler!r} ({error})") from None
             with client:
                 if not client.scheduler_info()["workers"]:
-                    raise StudyError(
-                        f"--scheduler: {scheduler} has no workers; start some with: dask worker {scheduler}"
-                    )
+                    raise StudyError(f"--scheduler: {scheduler} has no workers; start some with: dask worker {scheduler}")
                 yield client
             return
         count = workers or max(1, processors() // threads)

@@ -103,9 +103,7 @@ def _mnist(folder: str | None) -> Images:
             raise StudyError(f"{folder}: {len(x)} {part} images but {len(y)} labels; are the files of one set?")
         if y.max(initial=0) > 9:
             raise StudyError(f"{folder}: a {part} label is {int(y.max())}; labels are 0 to 9")
-    pixels = {
-        k: parts[k].reshape(len(parts[k]), -1).astype(np.float32) / np.float32(255) for k in ("train_x", "test_x")
-    }
+    pixels = {k: parts[k].reshape(len(parts[k]), -1).astype(np.float32) / np.float32(255) for k in ("train_x", "test_x")}
     labels = {k: parts[k].astype(np.int64) for k in ("train_y", "test_y")}
     return Images(pixels["train_x"], labels["train_y"], pixels["test_x"], labels["test_y"], 10)
 

@@ -62,9 +62,7 @@ def study_text(parameters: ParameterSet, replicates: int = 8) -> str:
 
 
 def demo(
-    csv: Annotated[
-        Path | None, typer.Option(help="Measured pulse response (the example of the project if not given).")
-    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Measured pulse response (the example of the project if not given).")] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("demo-output"),
     columns: Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (one a processor if not given).")] = None,

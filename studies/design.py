@@ -244,22 +244,26 @@ def _factor(name: str, entry: Any) -> Factor:
     return Factor(name, kind, fields, levels, entry.default_scale(), columns, entry.label)
 
 
+RESERVED = frozenset(
+    ("point", "replicate", "layer", "epoch", "baseline", "point_id", "stage", "seed", "status", "wall_time", "finished_at")
+) | {"code_version"}
+"""What the stored table and the dataset call their own."""
+
+
 def _faults(study: Study) -> list[tuple[str, str]]:
     """What is wrong between sections."""
     faults = []
     names = [f.name for f in study.factors]
     target = study.document.target
     for name in names:
-        if name in ("point", "replicate", "layer", "epoch", "baseline"):
+        if name in RESERVED or name.startswith("baseline_"):
             faults.append((f"factors.{_key(name)}", "this name is reserved; choose another"))
     if target.factor is not None and target.factor not in names:
         faults.append(("target.factor", f"{target.factor!r} is not a factor{_close(target.factor, names)}"))
     elif not study.target_factor.numeric:
         faults.append(("target.factor", f"{study.target_factor.name!r} has text as levels; name a numeric factor"))
     elif len(study.target_factor.levels) < 2:
-        faults.append(
-            (f"factors.{_key(study.target_factor.name)}", "the factor of the target needs two levels or more")
-        )
+        faults.append((f"factors.{_key(study.target_factor.name)}", "the factor of the target needs two levels or more"))
     if isinstance(target.baseline, dict):
         for name in target.baseline:
             if name not in names:

@@ -80,9 +80,7 @@ class Folder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StudyError(
-                    f"{self.path}: another process is running this study; wait for it, or stop it first"
-                ) from None
+                raise StudyError(f"{self.path}: another process is running this study; wait for it, or stop it first") from None
             yield
 
     def busy(self) -> bool:

@@ -19,9 +19,7 @@ DIGITS_MLP = (64, 48, 10)
 MNIST_MLP3 = (784, 256, 128, 10)
 
 
-def fully_connected(
-    sizes: Sequence[int], configs: RPUConfig | list[RPUConfig], seeds: Sequence[int]
-) -> AnalogSequential:
+def fully_connected(sizes: Sequence[int], configs: RPUConfig | list[RPUConfig], seeds: Sequence[int]) -> AnalogSequential:
     """Fully connected layers with sigmoids between them, one replica a seed.
 
     Parameters
@@ -45,8 +43,6 @@ def fully_connected(
         if parts:
             parts.append(Sigmoid())
         replicas = None if isinstance(configs, list) else len(seeds)
-        layer = AnalogLinear(
-            inputs, outputs, rpu_config=configs, replicas=replicas, seeds=list(seeds), stream=f"fc{number}"
-        )
+        layer = AnalogLinear(inputs, outputs, rpu_config=configs, replicas=replicas, seeds=list(seeds), stream=f"fc{number}")
         parts.append(layer)
     return AnalogSequential(*parts)

@@ -141,9 +141,7 @@ def plot_map(data: xr.Dataset, ax: Axes | None = None) -> Axes:
             _plain_ticks(axis, values)
     ax.set_xlabel(_label(data, name))
     ax.set_ylabel(_label(data, other))
-    ax.set_title(
-        f"line and dots: {100 * rows[0].level:.3g} %; bars: 95 % interval, {data.sizes['replicate']} replicates"
-    )
+    ax.set_title(f"line and dots: {100 * rows[0].level:.3g} %; bars: 95 % interval, {data.sizes['replicate']} replicates")
     return ax
 
 

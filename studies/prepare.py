@@ -99,9 +99,7 @@ def _same(folder: Folder, resolved: Resolved) -> None:
         elif (old["kind"], sorted(old["fields"])) != (now["kind"], sorted(now["fields"])):
             differences.append(f"factor {name!r} was {old['kind']} {old['fields']}, is {now['kind']} {now['fields']}")
     if differences:
-        raise StudyError(
-            f"{folder.path}: holds another study ({'; '.join(differences)}); choose a new folder with -o DIR"
-        )
+        raise StudyError(f"{folder.path}: holds another study ({'; '.join(differences)}); choose a new folder with -o DIR")
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

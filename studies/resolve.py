@@ -185,6 +185,9 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     if study.document.target.metric not in metrics:
         near = _close(study.document.target.metric, list(metrics))
         raise fault("target.metric", f"{study.document.target.metric!r} is not measured by {base.task}{near}")
+    for factor in study.factors:
+        if factor.name in metrics:
+            raise fault(f"factors.{factor.name}", f"this is what {base.task} measures; choose another name for the factor")
     own = ":" in base.task
     config: Any = None
     about: dict[str, Any] = {}
@@ -257,9 +260,7 @@ def _input(study: Study, name: str, inputs: Path | None) -> Path:
     places.append(study.source.parent / name)
     found = next((p for p in places if p.is_file()), None)
     if found is None:
-        raise FitlabError(
-            f"{name!r} is not there (looked for {places[-1]}); make it with: fitlab fit FILE.csv -o {name}"
-        )
+        raise FitlabError(f"{name!r} is not there (looked for {places[-1]}); make it with: fitlab fit FILE.csv -o {name}")
     return found
 
 

@@ -114,15 +114,11 @@ def anything_left(resolved: Resolved, folder: Folder, *, again: bool = False) ->
     """Whether a run would do anything."""
     store = Store(folder.results)
     points = resolved.study.points()
-    return bool(
-        what_next(points, resolved.study.replicates, store.status(), again=again) or refinement(resolved, store)
-    )
+    return bool(what_next(points, resolved.study.replicates, store.status(), again=again) or refinement(resolved, store))
 
 
 class _Driver:
-    def __init__(
-        self, resolved: Resolved, folder: Folder, store: Store, client: Client, group: int | None, again: bool
-    ) -> None:
+    def __init__(self, resolved: Resolved, folder: Folder, store: Store, client: Client, group: int | None, again: bool) -> None:
         self.resolved, self.folder, self.store, self.client = resolved, folder, store, client
         document = resolved.study.document
         self.fixed_group = group or document.run.group
@@ -224,9 +220,7 @@ class _Driver:
     def _submit(self, work: _Work) -> None:
         job = self.resolved.job(work.units)
         work.key = f"study-{secrets.token_hex(8)}"
-        future = self.client.submit(
-            execute, job, self.timeout, self.stop_name, work.key, key=work.key, pure=False, retries=0
-        )
+        future = self.client.submit(execute, job, self.timeout, self.stop_name, work.key, key=work.key, pure=False, retries=0)
         self.flying[work.key] = (work, future)
         future.add_done_callback(lambda f: self.finished.put(f.key))
 

@@ -216,7 +216,5 @@ def mean_interval(values: Array, confidence: float = 0.95) -> tuple[float, float
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return -math.inf, math.inf
-    half = (
-        float(student.ppf(0.5 + confidence / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    )
+    half = float(student.ppf(0.5 + confidence / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half

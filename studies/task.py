@@ -112,9 +112,7 @@ def _judge(outcome: Outcome, metrics: dict[str, float]) -> Outcome:
         return Outcome(outcome.pair, DONE, dict(metrics), outcome.wall_time, worker=outcome.worker)
     text = ", ".join(f"{k} = {v}" for k, v in wrong.items())
     message = f"the result is not finite ({text}); the training diverged"
-    return Outcome(
-        outcome.pair, FAILED, {}, outcome.wall_time, error="NotFinite", message=message, worker=outcome.worker
-    )
+    return Outcome(outcome.pair, FAILED, {}, outcome.wall_time, error="NotFinite", message=message, worker=outcome.worker)
 
 
 @contextlib.contextmanager

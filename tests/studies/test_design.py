@@ -169,3 +169,10 @@ def test_values_of_geomspace_read_well():
     levels = study(GOOD, ('[0.1, "200 %", 5]', "[0.001, 1000, 7]")).factors[1].levels
     assert levels == (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
     assert all(math.isfinite(v) for v in levels)
+
+
+def test_names_of_the_stored_table_are_no_factors() -> None:
+    from studies import store
+    from studies.design import RESERVED
+
+    assert {*store._POINT, *store._PAIR} <= RESERVED

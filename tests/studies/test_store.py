@@ -150,9 +150,7 @@ def test_killed_writer_leaves_whole_results_and_no_litter(store):
         assert list(found.rows) == [f"{n:016x}" for n in range(count)]
         rows, columns = np.nonzero(found.columns["status"] == DONE)
         np.testing.assert_array_equal(found.columns["accuracy"][rows, columns], rows + columns / 10)
-        np.testing.assert_array_equal(
-            found.columns["seed"][rows, columns], np.uint64(2**63 - 1) - rows.astype(np.uint64)
-        )
+        np.testing.assert_array_equal(found.columns["seed"][rows, columns], np.uint64(2**63 - 1) - rows.astype(np.uint64))
         # All but the point at work are complete.
         assert (found.columns["status"][: count - 1] == DONE).all()
         last = count
