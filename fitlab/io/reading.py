@@ -162,6 +162,46 @@ def make_run(
     )
 
 
+def in_order(reading: Reading, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows in the order of time, where their pulse numbers tell it.
+
+    Numbers may start anew (at 0, 1 or where the first ramp starts) or count down. Other falls mean that rows are out of order:
+    they are sorted if every number stands once.
+
+    Raises
+    ------
+    ReadError
+        A negative pulse number, or rows out of order that cannot be sorted.
+    """
+    column = reading.roles.pulse
+    if column is None:
+        return rows
+    numbers = column.values[rows]
+    negative = np.flatnonzero(numbers < 0)
+    if len(negative):
+        raise reading.table.error(
+            f"pulse number {numbers[negative[0]]:g} is below 0; count pulses from 0 or 1, the direction has a column of its own",
+            int(rows[negative[0]]),
+            column,
+        )
+    counted = np.isfinite(numbers)
+    kept, p = rows[counted], numbers[counted]
+    falls = np.flatnonzero(np.diff(p) < 0)
+    lands = p[falls + 1]
+    if not len(falls) or np.all(lands <= max(1.0, p[0])) or np.all(lands == p[falls] - 1):
+        return rows
+    if len(np.unique(p)) == len(p) and counted.all():
+        reading.origin.assumptions.append("the rows were out of order and have been sorted by pulse number")
+        return rows[np.argsort(p, kind="stable")]
+    at = int(falls[np.argmax(lands > max(1.0, p[0]))]) + 1
+    raise reading.table.error(
+        f"the pulse number falls from {p[at - 1]:g} to {p[at]:g} inside a ramp; put the rows in the order of time, or number the "
+        "pulses of every ramp from 0 or 1",
+        int(kept[at]),
+        column,
+    )
+
+
 def counts_from_pulse(
     reading: Reading,
     rows: NDArray[np.intp],

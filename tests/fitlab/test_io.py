@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fitlab.errors import ReadError
 from fitlab.io import Options, read
 from fitlab.io.numbers import parse
 from fitlab.io.units import parse_header, quantity
@@ -351,3 +352,30 @@ def test_reads_of_few_digits_are_no_outliers(tmp_path):
     text = HEAD + "".join(f"{k},{1 if k < 30 else -1},{v}\n" for k, v in enumerate(values))
     _, (device,) = prepare(read_record(write(tmp_path, text)))
     assert np.flatnonzero(device.outlier).tolist() == [17]
+
+
+def written(folder, text):
+    path = folder / "trace.csv"
+    path.write_text(text)
+    return path
+
+
+def test_rows_out_of_order_are_sorted_by_their_pulse_number_and_it_is_said(tmp_path):
+    ramp = [(k, "up", 1 + 0.05 * k) for k in range(1, 31)] + [(k, "down", 2.5 - 0.05 * (k - 30)) for k in range(31, 61)]
+    head = "pulse,direction,G (uS)\n"
+    rows = [f"{k},{way},{g:.4f}\n" for k, way, g in ramp]
+    plain = read(written(tmp_path, head + "".join(rows)))
+    mixed = read(written(tmp_path, head + "".join(rows[1::2] + rows[::2])))
+    np.testing.assert_array_equal(plain["value"].values, mixed["value"].values)
+    np.testing.assert_array_equal(plain["direction"].values, mixed["direction"].values)
+    assert "sorted by pulse number" in str(mixed.attrs)
+    assert "sorted by pulse number" not in str(plain.attrs)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [([1, 2, 3, 7, 5, 3, 8, 9], "falls from 7 to 5"), ([1, 2, 3, -4, 5, 6, 7, 8], "-4 is below 0")]
+)
+def test_pulse_numbers_that_cannot_be_put_in_order_are_refused(tmp_path, numbers, words):
+    text = "pulse,direction,G (uS)\n" + "".join(f"{k},up,{1 + 0.1 * i:.2f}\n" for i, k in enumerate(numbers))
+    with pytest.raises(ReadError, match=words):
+        read(written(tmp_path, text))

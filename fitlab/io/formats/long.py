@@ -6,7 +6,7 @@ import numpy as np
 
 from fitlab.errors import ReadError
 from fitlab.io.direction import from_response
-from fitlab.io.reading import Match, Reading, counts_from_pulse, make_run, require_reads, unit_of
+from fitlab.io.reading import Match, Reading, counts_from_pulse, in_order, make_run, require_reads, unit_of
 from fitlab.io.record import Run
 from fitlab.io.roles import words_to_direction
 
@@ -48,7 +48,7 @@ def read(reading: Reading) -> list[Run]:
         groups.setdefault((device[k], int(cycle[k])), []).append(k)
     runs = []
     for (name, number), members in groups.items():
-        rows = np.array(members)
+        rows = in_order(reading, np.array(members))
         require_reads(reading, value, rows, f"device {name}" + (f" cycle {number}" if roles.cycle else ""))
         restart = np.zeros(len(rows), bool)
         restart[0] = number == min(c for d, c in groups if d == name)

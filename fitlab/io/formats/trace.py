@@ -6,7 +6,7 @@ import numpy as np
 
 from fitlab.errors import ReadError
 from fitlab.io.direction import from_response, trend
-from fitlab.io.reading import Match, Reading, counts_from_pulse, make_run, require_reads, trim, unit_of
+from fitlab.io.reading import Match, Reading, counts_from_pulse, in_order, make_run, require_reads, trim, unit_of
 from fitlab.io.record import Run
 from fitlab.io.roles import words_to_direction
 
@@ -33,7 +33,7 @@ def read(reading: Reading) -> list[Run]:
     column = roles.values[0]
     unit, factor = unit_of(table, [column], reading.origin, reading.options)
     reading.origin.unit = unit
-    rows = trim(column)
+    rows = in_order(reading, trim(column))
     require_reads(reading, column, rows, "the trace")
     sign = -1 if unit == "ohm" else 1
     values = column.values[rows]
