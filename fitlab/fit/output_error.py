@@ -1,6 +1,7 @@
 """Output-error fit: the mean trajectory against the reads, by bounded least squares.
 
-A few Gauss-Newton steps from many starts tell which to follow; lmfit finishes them.
+A few Gauss-Newton steps from many starts tell which to follow. What the user fixes, bounds or ties is finished by lmfit; without
+that its import would take longer than the fit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .free import FAR, Adjust, Space, as_lmfit, make_parameters, start_name
+from .free import FAR, Adjust, Space, make_parameters, start_name
 from .guess import lines, starts
 from .models import BOUNDS, STEPS, Model
 from .newton import minimise
@@ -131,15 +132,14 @@ class _SumOfSquares:
         residual = (mean - self.trace.reads)[used]
         return self.scale / 2 * float(residual @ residual), self.scale * residual @ slope, self.scale * slope.T @ slope
 
-    def least_squares(self, x: Floats, adjusted: bool) -> tuple[dict[str, float], int]:
-        """The optimum next to x by lmfit's bounded least squares, on the compiled response and its Jacobian."""
+    def least_squares(self, x: Floats) -> tuple[dict[str, float], int]:
+        """The optimum next to x by lmfit's least squares with the user's bounds and ties, on the compiled response."""
         from lmfit import Minimizer
 
         at = self.space.values(x)
         for name, p in self.space.parameters.items():
             if p.vary and p.expr is None:
                 p.value = at[name]
-        parameters = self.space.parameters if adjusted else as_lmfit(self.space.parameters)
         used = self.trace.used
 
         def residual(free: Parameters) -> Floats:
@@ -157,7 +157,7 @@ class _SumOfSquares:
             return np.hstack(columns)[used] @ space.jacobian(space.x())[self.rows]
 
         with np.errstate(invalid="ignore", divide="ignore"):  # lmfit takes roots and ratios of the variances of flat directions
-            result = Minimizer(residual, parameters).least_squares(
+            result = Minimizer(residual, self.space.parameters).least_squares(
                 Dfun=jacobian, max_nfev=30, x_scale="jac", ftol=1e-10, xtol=1e-10, gtol=1e-10
             )
         return dict(result.params.valuesdict()), int(result.nfev)
@@ -196,7 +196,10 @@ def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None
         evaluations += found.evaluations
         followed.append((found.value / problem.scale, which, found.x))
     _, which, x = min(followed, key=lambda f: f[0])
-    values, more = problems[which].least_squares(x, adjusted=adjust is not None)
+    if adjust is None:
+        values, more = problems[which].space.values(x), 0
+    else:
+        values, more = problems[which].least_squares(x)
     start = problems[which].starts(values)
     mean = mean_response(model, values, trace, start)
     r2, nrmse = goodness(trace, mean)

@@ -119,7 +119,8 @@ def fit(
     FitError
         Unknown model, constant or too short response, no device that responds.
     """
-    import lmfit  # noqa: F401  # here, because the limit on threads below reaches only libraries that are loaded
+    if adjust is not None:
+        import lmfit  # noqa: F401  # here, because the limit on threads below reaches only libraries that are loaded
 
     chosen_models = models_named(models)
     response = PulseResponse.of(response)
