@@ -114,7 +114,8 @@ def test_plain_parameters_and_those_of_lmfit_give_the_same_fit():
 
     plain, theirs = (fit_output_error(model, trace, adjust=a) for a in (None, look))
     assert {*model.parameters, "start_0"} in names
-    assert plain.values == theirs.values
+    # lmfit finishes the adjusted one: the same optimum, found twice
+    assert plain.values == pytest.approx(theirs.values, rel=1e-4)
     first, second = (fit_prediction_error(model, trace, plain.values, mult_noise=True, adjust=a) for a in (None, look))
     assert {*model.parameters, "dw_min_std", "read_noise"} in names
     assert first.values == second.values
