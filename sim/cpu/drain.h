@@ -1,0 +1,234 @@
+// Queued pulses on the devices of a row: columns that have some are brought together in vectors, pulsed, and put back.
+#pragma once
+#include "device_list.h"
+#include "field.h"
+#include "queue.h"
+#include "train.h"
+
+namespace sim {
+namespace {
+
+struct RowScratch {
+    u64* queue;               // directions of queued pulses, bit 1 = up; the next pulse is bit 0
+    u64* count;               // their number
+    u32* done;                // pulses applied before the end of the batch
+    Waiting waiting, sorted;
+    u32* touched;             // columns that had a pulse
+    int n_touched;
+    bool drained;             // queues were drained before the end of the batch
+    const float** parameter;  // row of each parameter of the device; null: without spread
+    float* packed;            // (1 + n_parameters, stride): weights and parameters of waiting columns
+    u32* hit;                 // which columns of a vector wait
+    int stride;
+};
+
+// One row of one replica.
+struct Row {
+    const UpdateArgs& a;
+    const float* settings;
+    const float* values;      // parameters without spread
+    const float* data;
+    Stream cycle, write;
+    float *weight, *apparent;
+    long long *down, *up;     // pulse counts, or null
+    u32 first;                // element of the first column
+    Row(const UpdateArgs& args, int r, int row) : a(args) {
+        const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
+        const u64 key = static_cast<u64>(a.keys[r]);
+        settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+        values = a.values + static_cast<size_t>(r) * a.n_parameters;
+        data = a.data + static_cast<size_t>(r) * a.n_data;
+        cycle = stream_of(key, PURPOSE_CYCLE), write = stream_of(key, PURPOSE_WRITE);
+        weight = a.weight + r * cells + at;
+        apparent = a.apparent ? a.apparent + r * cells + at : nullptr;
+        down = a.counts ? a.counts + 2 * r * cells + at : nullptr;
+        up = a.counts ? down + cells : nullptr;
+        first = static_cast<u32>(at);
+    }
+};
+
+// The pulses of U vectors of crosspoints, one after the other; weight holds theirs before and after. lookup(k, u) gives
+// parameter k of vector u. The vectors do not depend on each other: worked together, one fills the waits of the other.
+template <class Device, int U, class Lookup>
+SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 rounds) {
+    typename Device::template Cell<vf> cell[U];
+    vf g[U];
+    const float sigma = row.settings[DW_MIN_STD];
+    for (int u = 0; u < U; ++u) {
+        cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
+        g[u] = weight[u] + Device::reference(cell[u]);
+    }
+    for (u32 n = 0; n < rounds; n += 4) {
+        Normals4<vf> xi[U] = {};
+        if (sigma > 0.0f) {
+            Words4<vu> w[U];
+            for (int u = 0; u < U; ++u) w[u] = {column[u] + row.first, vu{}, (t[u].done + n) >> 2, broadcast(row.a.step)};
+            philox<U>(w, row.cycle.key0, row.cycle.key1);
+            for (int u = 0; u < U; ++u) box_muller<vf>(w[u].x, w[u].y, xi[u].z[0], xi[u].z[1]);
+            if (rounds - n > 2)
+                for (int u = 0; u < U; ++u) box_muller<vf>(w[u].z, w[u].w, xi[u].z[2], xi[u].z[3]);
+        }
+        for (u32 k = 0; k < 4 && n + k < rounds; ++k) {
+            for (int u = 0; u < U; ++u) {
+                const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
+                const vi up = to_signed((direction >> k) & 1u) != 0;
+                const vf next = pulse<Device, vf>(cell[u], g[u], up, xi[u].z[k] * sigma);
+                g[u] = select(to_signed(t[u].left) > static_cast<int>(n + k), next, g[u]);
+            }
+        }
+    }
+    for (int u = 0; u < U; ++u)  // what had no pulse keeps its bits
+        weight[u] = select(t[u].left != 0u, g[u] - Device::reference(cell[u]), weight[u]);
+}
+
+SIM_HD void count_pulses(const Row& row, const u32* column, int n, const Taken& t) {
+    for (int k = 0; k < n; ++k) {
+        const u64 taken = (u64(1) << t.left[k]) - 1, bits = static_cast<u64>(t.low[k]) | (static_cast<u64>(t.high[k]) << 32);
+        const long long ups = __builtin_popcountll(bits & taken);
+        row.up[column[k]] += ups;
+        row.down[column[k]] += static_cast<long long>(t.left[k]) - ups;
+    }
+}
+
+// Applies pulses of a row; source(j, t) takes those of LANES columns from j on. Neighbours that nearly all have a few are
+// worked in place, other columns gathered.
+template <class Device, class Source> void drain(const Row& row, RowScratch& s, Source source) {
+    const int width = padded(row.a.in);
+    s.waiting.n = 0;
+    u32 most_waiting = 0;
+    for (int j = 0; j < width; j += LANES) {
+        Taken t;
+        if (!source(j, t)) continue;
+        const vu column = lane_index() + static_cast<u32>(j);
+        const u32 m = most(t.left);
+        if (row.apparent) {
+            for (int k = 0; k < LANES; ++k) {
+                s.touched[s.n_touched] = static_cast<u32>(j + k);
+                s.n_touched += t.left[k] != 0;
+            }
+        }
+        if (t.columns * 4 >= 3 * LANES && m <= 4) {
+            const int n = row.a.in - j < LANES ? row.a.in - j : LANES;
+            vf w = load_padded(row.weight, j, row.a.in);
+            const auto lookup = [&](int k, int) { return s.parameter[k] ? load_padded(s.parameter[k], j, row.a.in) : broadcast(row.values[k]); };
+            apply_pulses<Device, 1>(row, lookup, &w, &column, &t, m);
+            store_first(row.weight + j, w, n);
+            alignas(64) u32 index[LANES];
+            store(index, column);
+            if (row.down) count_pulses(row, index, n, t);
+        } else {
+            append(j, t, s.waiting);
+            most_waiting = m > most_waiting ? m : most_waiting;
+        }
+    }
+    Waiting* list = &s.waiting;
+    if (most_waiting > 4 && list->n > LANES) {
+        sort(s.waiting, s.sorted);
+        list = &s.sorted;
+    }
+    pad(*list);
+    for (int first = 0; first < list->n; first += TOGETHER * LANES) {
+        Taken t[TOGETHER];
+        vu column[TOGETHER];
+        vf w[TOGETHER];
+        u32 rounds = 0;
+        for (int u = 0; u < TOGETHER; ++u) {
+            t[u] = waiting_at(*list, first + u * LANES);
+            column[u] = load(list->column + first + u * LANES);
+            w[u] = gather(row.weight, column[u]);
+            rounds = maximum(rounds, most(t[u].left));
+        }
+        const auto lookup = [&](int k, int u) { return s.parameter[k] ? gather(s.parameter[k], column[u]) : broadcast(row.values[k]); };
+        apply_pulses<Device, TOGETHER>(row, lookup, w, column, t, rounds);
+        for (int u = 0; u < TOGETHER; ++u) {
+            const int at = first + u * LANES, n = list->n - at < LANES ? list->n - at : LANES;
+            for (int k = 0; k < n; ++k) row.weight[list->column[at + k]] = w[u][k];
+            if (row.down) count_pulses(row, list->column + at, n, t[u]);
+        }
+    }
+}
+
+#if defined(__AVX512F__)
+// The same where no column has many pulses: what the waiting columns need is packed vector by vector instead of gathered,
+// which costs far less.
+template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) {
+    const int width = padded(row.a.in), parameters_of = row.a.n_parameters;
+    s.waiting.n = 0;
+    for (int j = 0; j < width; j += LANES) {
+        Taken t;
+        s.hit[j / LANES] = 0;
+        if (!source(j, t)) continue;
+        const __mmask16 hit = hits(t);
+        const int at = s.waiting.n;
+        s.hit[j / LANES] = hit;
+        compress(load_padded(row.weight, j, row.a.in), hit, s.packed + at);
+        for (int k = 0; k < parameters_of; ++k)
+            if (s.parameter[k]) compress(load_padded(s.parameter[k], j, row.a.in), hit, s.packed + (k + 1) * s.stride + at);
+        append(j, t, s.waiting);
+    }
+    const Waiting& list = s.waiting;
+    pad(list);
+    for (int first = 0; first < list.n; first += TOGETHER * LANES) {
+        Taken t[TOGETHER];
+        vu column[TOGETHER];
+        vf w[TOGETHER];
+        u32 rounds = 0;
+        for (int u = 0; u < TOGETHER; ++u) {
+            t[u] = waiting_at(list, first + u * LANES);
+            column[u] = load(list.column + first + u * LANES);
+            w[u] = load(s.packed + first + u * LANES);
+            rounds = maximum(rounds, most(t[u].left));
+        }
+        const auto lookup = [&](int k, int u) {
+            return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first + u * LANES) : broadcast(row.values[k]);
+        };
+        apply_pulses<Device, TOGETHER>(row, lookup, w, column, t, rounds);
+        for (int u = 0; u < TOGETHER; ++u) {
+            const int at = first + u * LANES, n = list.n - at < LANES ? list.n - at : LANES;
+            store(s.packed + at, w[u]);
+            if (row.down && n > 0) count_pulses(row, list.column + at, n, t[u]);
+        }
+    }
+    int at = 0;
+    for (int j = 0; j < width; j += LANES) {
+        const __mmask16 hit = static_cast<__mmask16>(s.hit[j / LANES]);
+        if (!hit) continue;
+        const vf w = expand(load_padded(row.weight, j, row.a.in), hit, s.packed + at);
+        store_first(row.weight + j, w, row.a.in - j < LANES ? row.a.in - j : LANES);
+        at += __builtin_popcount(hit);
+    }
+    if (row.apparent)
+        for (int k = 0; k < list.n; ++k) s.touched[s.n_touched++] = list.column[k];
+}
+#else
+template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) { drain<Device>(row, s, source); }
+#endif
+
+constexpr u64 FEW = 8;  // pulses; above, columns are sorted so that the lanes of a vector have about as many
+
+template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
+    const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
+    if (bound <= FEW) drain_few<Device>(row, s, source);
+    else drain<Device>(row, s, source);
+    if (!all) {
+        s.drained = true;
+        s.n_touched = 0;  // found again by what is done
+    }
+}
+
+// Write noise: every crosspoint that had a pulse shows a new apparent weight (devices.md, 4.2).
+SIM_HD void write_noise(const Row& row, RowScratch& s) {
+    const float kappa = row.settings[WRITE_NOISE];
+    for (int first = 0; first < s.n_touched; first += LANES) {
+        for (int k = s.n_touched; k < first + LANES; ++k) s.touched[k] = s.touched[first];
+        const vu column = load(s.touched + first);
+        const Words4<vu> w = philox(Words4<vu>{column + row.first, vu{}, vu{}, broadcast(row.a.step)}, row.write.key0, row.write.key1);
+        vf z, unused;
+        box_muller<vf>(w.x, w.y, z, unused);
+        const vf shown = gather(row.weight, column) + z * kappa;
+        for (int k = 0; k < LANES && first + k < s.n_touched; ++k) row.apparent[s.touched[first + k]] = shown[k];
+    }
+}
+
+}  // namespace
+}  // namespace sim
