@@ -2,8 +2,8 @@
 //
 // Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n. So a row is worked
 // in two phases. First every column queues the directions of its pulses, sample by sample (queue.h). Then columns are
-// brought together a vector at a time, pulsed, and put back (drain.h): few lanes idle, few normals are wasted, and columns without a pulse
-// cost nothing.
+// brought together a vector at a time, pulsed, and put back (drain.h): few lanes idle, few normals are wasted, and
+// columns without a pulse cost nothing.
 #pragma once
 #include "drain.h"
 
