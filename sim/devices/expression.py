@@ -34,7 +34,7 @@ class ExpressionDevice(WriteNoiseDevice):
     ``dwmin_up`` or ``dwmin_down``) [weight]; ``w_max`` and ``w_min``, its own bounds [weight]; and up to 8 ``parameters``,
     each with a spread in ``dtod``. ``noise`` also knows ``step``, the mean step: ``"step"`` is multiplicative noise,
     ``"dw_min"`` additive noise. Where a formula is not finite, the step is 0. Numbers are float32; log takes at least
-    1.2e-38, sqrt and the base of a power at least 0 (whole exponents from 1 to 8 multiply out), exp -87 to 87.
+    1.2e-38, sqrt and the base of a power at least 0 (whole exponents from 1 to 64 multiply out), exp -87 to 87.
 
         ExpressionDevice(up="dw_min*(1 - gamma*w)", down="dw_min*(1 + gamma*w)", parameters={"gamma": 0.5}, dtod={"gamma": 0.1})
 

@@ -19,7 +19,7 @@ CODES = (
 STACK = 16
 """Values on the stack at most, as there."""
 SMALLEST = 1.17549435e-38
-_WHOLE = 8
+_WHOLE = 64
 
 
 class Instruction(NamedTuple):
@@ -74,7 +74,7 @@ def _folded(node: Node) -> Node:
 
 
 def _whole(exponent: Node) -> int:
-    """A whole exponent that multiplies out, from 1 to 8, or 0."""
+    """A whole exponent that multiplies out, from 1 to 64, or 0."""
     value = exponent.value if exponent.kind == "constant" else 0.0
     return int(value) if value in range(1, _WHOLE + 1) else 0
 

@@ -97,7 +97,7 @@ def test_the_stack_is_limited() -> None:
         compile_formula(nested(STACK + 1), NAMES)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.text(alphabet="w+-*/() .0123456789expminlogabs,_[]{}='\"\\#@:;!~", max_size=40))
 def test_any_text_is_a_program_or_a_formula_error(text: str) -> None:
     try:
@@ -116,20 +116,20 @@ formulas = st.recursive(
     lambda inner: st.one_of(
         st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
         inner.map(lambda t: f"(-{t})"),
-        inner.map(lambda t: f"{t}**2"),
+        inner.map(lambda t: f"({t})**2"),
         st.tuples(inner, inner).map(lambda t: f"max({t[0]}, {t[1]})"),
     ),
     max_leaves=8,
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(formulas, st.floats(0.125, 2.0), st.floats(0.125, 2.0))
 def test_programs_compute_what_the_formula_says(text: str, w: float, gamma: float) -> None:
     """Against Python's own arithmetic, which has the same precedences."""
     try:
         expected = eval(text, {"w": w, "dw_min": 0.02, "gamma": gamma, "max": max})
-    except ZeroDivisionError:
+    except (ZeroDivisionError, OverflowError):
         expected = math.nan
     ours = value(text, w, 0.02, gamma)
     if math.isnan(expected) or abs(expected) >= 1e30:

@@ -5,7 +5,7 @@
 // Shared data: lengths of the three programs, then their instructions, two floats each: a code and an operand. The
 // program is made and checked by sim/devices/expression.py (no more than STACK values on the stack). Where an expression
 // is not finite the step is 0. log and sqrt take their argument as at least 1.2e-38 and 0, a base of ** is at least 0
-// (a whole number up to 8 as exponent multiplies out), and exp goes from -87 to 87.
+// (a whole number up to 64 as exponent multiplies out), and exp goes from -87 to 87.
 #pragma once
 #include "../elementary.h"
 #include "../pulse.h"
