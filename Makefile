@@ -1,6 +1,7 @@
 # Everything that is typed for fitlab. Each target first makes .venv, or refreshes it when something it is made from is newer.
 #
 #   make demo [CSV=path]    from a measured file to a spec target, with figures in demo-output/
+#                           (a wide file: CSV=path ARGS="--columns devices", or cycles)
 #   make test               the tests            make lint    style, types, layers      make format    rewrite to style
 #   make bench [ARGS=...]   the benchmarks       make wheel   dist/*.whl, which installs without a compiler
 #   make setup              only .venv           make clean   remove what was made
@@ -28,7 +29,7 @@ $(STAMP): $(SOURCES)
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python -m studies.demo $(if $(CSV),--csv "$(CSV)")
+	@$(BIN)/python -m studies.demo $(if $(CSV),--csv "$(CSV)") $(ARGS)
 
 # One thread a worker: two workers fill two cores, and no result depends on the number of threads.
 test: $(STAMP)
