@@ -6,7 +6,7 @@
 // slope = -gamma dwmin / reference bound; normally slope_up <= 0 <= slope_down. The bracket is not floored at 0.
 // Source: M. J. Rasch, T. Gokmen and W. Haensch, IEEE Design & Test (2019), arXiv:1906.02698.
 #pragma once
-#include "../pulse.h"
+#include "../linear_law.h"
 
 namespace sim::device {
 
@@ -17,12 +17,8 @@ struct linear_step {
     };
     template <class F, class P> static SIM_HD Cell<F> load(P p) { return {p(0), p(1), p(2), p(3), p(4), p(5), p(6)}; }
 
-    template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) {
-        return select(up, c.step_up, c.step_down) + select(up, c.slope_up, c.slope_down) * w;
-    }
-    template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) {
-        return select(c.mult_noise > F{} + 0, mean, select(up, c.step_up, c.step_down));
-    }
+    template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) { return linear_mean(c, w, up); }
+    template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) { return linear_noise(c, up, mean); }
     template <class F> static SIM_HD F upper(const Cell<F>& c) { return c.max_bound; }
     template <class F> static SIM_HD F lower(const Cell<F>& c) { return c.min_bound; }
     template <class F> static SIM_HD F reference(const Cell<F>&) { return F{} + 0; }

@@ -6,7 +6,7 @@
 // Reversed, a step grows instead: its reference is the other bound, reverse_offset beyond it. A reference of 0 leaves
 // the step constant. Source: J. Frascaroli et al., Sci. Rep. 8, 7178 (2018), eq. 1.
 #pragma once
-#include "../pulse.h"
+#include "../linear_law.h"
 
 namespace sim::device {
 
@@ -23,12 +23,8 @@ struct soft_bounds {
                 select(ref_down == zero, zero, -down / ref_down), p(4)};
     }
 
-    template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) {
-        return select(up, c.step_up, c.step_down) + select(up, c.slope_up, c.slope_down) * w;
-    }
-    template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) {
-        return select(c.mult_noise > F{} + 0, mean, select(up, c.step_up, c.step_down));
-    }
+    template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) { return linear_mean(c, w, up); }
+    template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) { return linear_noise(c, up, mean); }
     template <class F> static SIM_HD F upper(const Cell<F>& c) { return c.max_bound; }
     template <class F> static SIM_HD F lower(const Cell<F>& c) { return c.min_bound; }
     template <class F> static SIM_HD F reference(const Cell<F>&) { return F{} + 0; }

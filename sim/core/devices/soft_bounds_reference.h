@@ -7,7 +7,7 @@
 // Source: J. Frascaroli et al., Sci. Rep. 8, 7178 (2018), for the soft bounds; M. J. Rasch et al., Nat. Commun. 15,
 // 7133 (2024), for the reference.
 #pragma once
-#include "../pulse.h"
+#include "../linear_law.h"
 
 namespace sim::device {
 
@@ -22,12 +22,8 @@ struct soft_bounds_reference {
                 select(min_bound < zero, -down / min_bound, zero), p(4), p(5)};
     }
 
-    template <class F> static SIM_HD F step(const Cell<F>& c, F g, mask_t<F> up) {
-        return select(up, c.step_up, c.step_down) + select(up, c.slope_up, c.slope_down) * g;
-    }
-    template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) {
-        return select(c.mult_noise > F{} + 0, mean, select(up, c.step_up, c.step_down));
-    }
+    template <class F> static SIM_HD F step(const Cell<F>& c, F g, mask_t<F> up) { return linear_mean(c, g, up); }
+    template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) { return linear_noise(c, up, mean); }
     template <class F> static SIM_HD F upper(const Cell<F>& c) { return c.max_bound; }
     template <class F> static SIM_HD F lower(const Cell<F>& c) { return c.min_bound; }
     template <class F> static SIM_HD F reference(const Cell<F>& c) { return c.reference; }
