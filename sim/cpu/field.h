@@ -40,13 +40,6 @@ SIM_HD void normal_row(Stream s, u32 sample, u32 draw, u32 step, int n, float* o
         for (int k = 0; k < 64 / LANES; ++k) store(out + e + k * LANES, z[k]);
     }
 }
-SIM_HD void uniform_row(Stream s, u32 sample, u32 draw, u32 step, int n, float* out) {
-    for (int e = 0; e < n; e += 64) {
-        vf z[64 / LANES];
-        uniforms64(s, static_cast<u32>(e) / 64, sample, draw, step, z);
-        for (int k = 0; k < 64 / LANES; ++k) store(out + e + k * LANES, z[k]);
-    }
-}
 
 void random_field(const FieldArgs& a) {
     const long long blocks = (a.n + 63) / 64;
