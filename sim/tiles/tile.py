@@ -96,7 +96,7 @@ class Tile(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``y = W x + bias`` for x (..., in), float32; replicated: the first axis is R B, replica after replica."""
         shape = x.shape
-        y = _TileProduct.apply(self._batch(x, self.in_size, "x"), self.analog_ctx, self)
+        y = _TileProduct.apply(self._batch(x, self.in_size, "x"), self._anchor(), self)
         if self.bias is not None:
             y = y + (self.bias.unsqueeze(1) if self.replicated else self.bias)
         return y.reshape(*shape[:-1], self.out_size)
@@ -116,8 +116,12 @@ class Tile(nn.Module):
 
     # Training, as an optimizer does it
 
-    def record(self, x: Tensor, d: Tensor) -> None:
-        """Remember inputs (R, B, in) and errors (R, B, out) of a use until the optimizer steps."""
+    def _anchor(self) -> Tensor:
+        """The parameter that a forward product hangs on in the graph of torch: it stands for the weights."""
+        return self.analog_ctx
+
+    def record(self, x: Tensor, d: Tensor) -> Tensor | None:
+        """Remember inputs (R, B, in) and errors (R, B, out) of a use until the optimizer steps; gradient of the anchor."""
         self._uses.append((x, d))
         if len(self._uses) == MANY_USES:
             warnings.warn(
@@ -125,6 +129,7 @@ class Tile(nn.Module):
                 "optimizers do not reach the weights of a tile",
                 stacklevel=2,
             )
+        return None
 
     def forget(self) -> None:
         """Drop what was recorded, as ``zero_grad`` does."""
@@ -280,11 +285,15 @@ class Tile(nn.Module):
         return x[:, :, :-1].contiguous() if self.analog_bias else x
 
     def _update(self, x: Tensor, d: Tensor) -> None:
+        self.array.update(*self._operands(x, d), self.learning_rate)
+
+    def _operands(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and errors as the array sees them in an update."""
         if self.analog_bias:
             x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
         if self.scales is not None:  # the logical weight scales * W moves by -rate d x^T
             d = d / self.scales.unsqueeze(1)
-        self.array.update(x, d, self.learning_rate)
+        return x, d
 
     def _scales_for(self, target: Tensor) -> Tensor:
         """Digital factors (R, out) that bring the largest weight of a matrix, or of each output, to omega."""
@@ -333,11 +342,11 @@ class _TileProduct(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, clipped = ctx.saved_tensors
         tile: Tile = ctx.tile
         d = grads[0].contiguous()
-        tile.record(x.detach(), d.detach())
+        anchor = tile.record(x.detach(), d.detach())
         if not ctx.needs_input_grad[0]:
-            return None, None, None
-        return tile._backward(d.masked_fill(clipped.bool(), 0.0) if clipped.numel() else d), None, None
+            return None, anchor, None
+        return tile._backward(d.masked_fill(clipped.bool(), 0.0) if clipped.numel() else d), anchor, None
