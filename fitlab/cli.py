@@ -175,7 +175,7 @@ def presets(
     figure: _Figure = None,
     style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
 ) -> None:
-    """List the calibrated devices with their source, and draw how they answer to pulses."""
+    """List the calibrated devices with their source, the unit cells and configurations; draw how devices answer to pulses."""
     from fitlab import terminal
 
     _check_targets([], None, figure)
@@ -188,6 +188,8 @@ def presets(
 
     chosen = [device_named(name) for name in names or sim.presets.names("device")]
     terminal.print_presets(chosen)
+    if not names and not all_:
+        terminal.print_configurations([sim.presets.get(n) for kind in ("cell", "config") for n in sim.presets.names(kind)])
 
     def make() -> Figure:
         from fitlab.overview.figure import figure_of_several

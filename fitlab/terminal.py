@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fitlab.overview.named import Named
     from fitlab.overview.simulate import Overview
     from fitlab.parameters import Estimate, ParameterSet
+    from sim.presets import Preset
 
 
 def is_terminal() -> bool:
@@ -125,6 +126,12 @@ def print_overview(name: str, found: Overview, citation: str | None) -> None:
     _table(f"{name}: response to single pulses, simulated (weight units; +- over devices)", ("", "value"), lines(found))
     if citation:
         say(f"source: {citation}")
+
+
+def print_configurations(chosen: Sequence[Preset]) -> None:
+    """Presets of unit cells and configurations: class and what they are."""
+    rows = [(p.__name__, p.cls.__name__, p.note) for p in chosen]
+    _table("presets of unit cells and configurations", ("name", "class", "what"), rows)
 
 
 def print_presets(chosen: Sequence[Named]) -> None:

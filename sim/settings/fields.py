@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 FLOAT32_MAX = 3.4028234663852886e38  # states are float32: a finite number must stay finite there
+FLOAT32_TINY = 1.1754943508222875e-38  # and a positive one must stay positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Range:
         return (
             (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
+            and (self.above is None or value > self.above + (FLOAT32_TINY if self.above == 0 else 0))
             and (self.below is None or value < self.below)
         )
 

@@ -65,6 +65,9 @@ def test_show_prints_devices_and_measurements(small, tmp_path):
 def test_presets_are_listed_and_drawn(tmp_path):
     listed = run("presets", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
+    for name in (*sim.presets.names("cell"), *sim.presets.names("config")):
+        assert f"  {name}  " in listed.stdout
+        assert sim.presets.get(name).note in listed.stdout
     for name in sim.presets.names("device"):
         (line,) = [x for x in listed.stdout.splitlines() if x.split()[:1] == [name]]
         preset = sim.presets.get(name)

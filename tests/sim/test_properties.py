@@ -9,13 +9,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from torch import Tensor
 
 from sim import devices as device_modules
 from sim.arrays import PulsedArray
 from sim.configs import ConstantStepDevice, PulseType, UpdateParameters
-from sim.devices.base import PulsedDevice
+from sim.devices.base import DriftParameter, PulsedDevice
 from sim.ops import device_parameters
 from tests.sim.arrays.pulses import array_of, pulse
 
@@ -130,3 +130,78 @@ def test_up_pulses_raise_and_down_pulses_lower(kind: type[PulsedDevice]) -> None
     assert float((raised - start).mean()) > 0
     assert bool((array.read() <= raised).all())
     assert np.isfinite(float(array.read().sum()))
+
+
+# --- the mean update ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    rate=st.floats(0.005, 0.1), largest_x=st.floats(0.01, 2.0), largest_d=st.floats(0.01, 1.0), step=st.floats(0.003, 0.03),
+    noise=st.floats(0.0, 1.0), balance=st.floats(0.5, 1.0),
+    managed=st.sampled_from([(True, True), (True, False), (False, False)]),
+    key=st.integers(0, 2**31),
+)  # fmt: skip
+def test_the_mean_update_is_the_gradient_step(
+    rate: float,
+    largest_x: float,
+    largest_d: float,
+    step: float,
+    noise: float,
+    balance: float,
+    managed: tuple[bool, bool],
+    key: int,
+) -> None:
+    """Wherever no probability saturates: at most 31 pulses wanted, and at most one a slot."""
+    plain = dict.fromkeys(("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod"), 0.0)
+    device = ConstantStepDevice(**plain, dw_min=step, dw_min_std=noise, w_max=100.0, w_min=-100.0)
+    update = UpdateParameters(um_grad_scale=balance, update_management=managed[0], update_bl_management=managed[1])
+    generator = torch.Generator().manual_seed(key)
+    x, d = largest_x * (2 * torch.rand(7, generator=generator) - 1), largest_d * (2 * torch.rand(5, generator=generator) - 1)
+    base = (rate / (step * 31)) ** 0.5
+    wanted = rate * float(x.abs().max() * d.abs().max()) / step
+    if managed[0]:
+        assume(wanted <= 31 * balance**2)
+        assume(not managed[1] or wanted * balance > 1)  # a train of one slot saturates below that where the balance is not 1
+        assume(not managed[1] or wanted / balance <= np.ceil(wanted * balance))
+    else:
+        assume(base * float(torch.maximum(x.abs().max(), d.abs().max())) <= 1)
+    n = 1500
+    array = PulsedArray([device] * n, [update] * n, (5, 7), [key + k for k in range(n)])
+    array.update(x.expand(n, 1, 7).contiguous(), d.expand(n, 1, 5).contiguous(), torch.full((n,), rate))
+    changes = array.read().double()
+    error = changes.std(0) / n**0.5
+    expected = -rate * torch.outer(d, x).double()
+    # a crosspoint that rarely pulses has a long tail; where it never did, the expected number of pulses was small
+    rare = 5 * step * (expected.abs() / step / n).sqrt() + 5 * step / n
+    assert bool(((changes.mean(0) - expected).abs() < 5 * error + rare).all())
+
+
+# --- save, load, continue -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda k: k.__name__)
+def test_a_continued_run_is_the_uninterrupted_one(kind: type[PulsedDevice]) -> None:
+    def fresh() -> PulsedArray:
+        fields = {"write_noise_std": 1.0, "diffusion": 1e-3, "lifetime": 50.0, "reference_std": 0.1, "count_pulses": True}
+        device = made(kind, **fields, drift=DriftParameter(nu=0.05, nu_std=0.1, w_noise_std=1e-3))
+        return PulsedArray([device, device], [UpdateParameters()] * 2, (4, 9), [3, 4])
+
+    def steps(array: PulsedArray, which: range) -> None:
+        for k in which:
+            generator = torch.Generator().manual_seed(k)
+            x, d = (torch.randn(2, 5, n, generator=generator) for n in (9, 4))
+            array.update(x, d, torch.tensor([0.02, 0.1]))
+            array.end_step()
+            array.drift(3.0)
+            array.reset(k % 9, 1, 0.5)
+
+    whole, first, second = fresh(), fresh(), fresh()
+    steps(whole, range(6))
+    steps(first, range(3))
+    second.load_state_dict(first.state_dict())
+    steps(second, range(3, 6))
+    ours, theirs = whole.state_dict(), second.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert not torch.equal(ours["weight"], first.state_dict()["weight"])

@@ -70,6 +70,23 @@ def test_exponent_may_depend_on_the_conductance() -> None:
     np.testing.assert_allclose(trace, 0.25 * 10 ** -(0.1 - 0.05 * np.log(0.25 / 0.5)), atol=1e-6)
 
 
+def test_the_conductance_of_that_exponent_has_a_scale() -> None:
+    trace = drifted(DriftParameter(nu=0.1, nu_k=0.05, wg_ratio=0.02, g_offset=1.0, w_offset=-0.1), 0.25, [10.0])
+    nu = 0.1 - 0.05 * np.log((0.25 + 0.1) / 0.02 + 1.0)
+    offset = 1.0 * 0.02 + 0.1
+    np.testing.assert_allclose(trace, 0.25 * 10**-nu + offset * (10**-nu - 1), atol=1e-6)
+
+
+def test_a_change_within_the_tolerance_is_no_rewrite() -> None:
+    for tolerance, expected in ((1e-7, 0.4), (0.2, 0.5 * 20**-0.1)):
+        array = array_of(ConstantStepDevice(**PLAIN, drift=DriftParameter(nu=0.1, reset_tol=tolerance)))
+        array.set(torch.full((1, 1, 1), 0.5))
+        array.drift(10.0)  # 0.397
+        array.set(torch.full((1, 1, 1), 0.4))
+        array.drift(10.0)
+        assert float(array.read()) == pytest.approx(expected, abs=1e-6)
+
+
 def test_noise_of_a_call_does_not_pile_up() -> None:
     n = 20_000
     trace = drifted(DriftParameter(nu=1e-9, w_noise_std=0.01), 0.1, [10.0, 10.0, 10.0], n)

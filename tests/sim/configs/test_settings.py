@@ -61,6 +61,7 @@ def test_accepted_values_are_stored_as_plain_ones(owner, field, value, stored):
     ("owner", "field", "value", "words"),
     [
         (ConstantStepDevice, "dw_min", 0.0, "above 0"),
+        (ConstantStepDevice, "dw_min", 1e-60, "above 0"),
         (ConstantStepDevice, "dw_min", NAN, "above 0"),
         (ConstantStepDevice, "dw_min", INF, "above 0"),
         (ConstantStepDevice, "dw_min", True, "a number"),
