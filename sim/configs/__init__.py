@@ -14,6 +14,7 @@ from sim.configs.enums import (
 )
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
+from sim.configs.pre_post import InputRangeParameter, PrePostProcessingParameter
 from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.configs.supported import check_supported
 from sim.configs.unit_cells import OneSidedUnitCell, ReferenceUnitCell, UnitCell, VectorUnitCell
@@ -37,9 +38,11 @@ __all__ = [
     "Config",
     "FloatingPointRPUConfig",
     "IOParameters",
+    "InputRangeParameter",
     "MappingParameter",
     "NoiseManagementType",
     "OneSidedUnitCell",
+    "PrePostProcessingParameter",
     "PulseType",
     "RPUConfig",
     "ReferenceUnitCell",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
+from sim.configs.pre_post import PrePostProcessingParameter
 from sim.configs.unit_cells import UnitCell, VectorUnitCell
 from sim.configs.update import UpdateParameters
 from sim.devices.base import AnalogDevice
@@ -24,6 +25,9 @@ class RPUConfig(Config):
     abstract = True
 
     mapping: Annotated[MappingParameter, "how weights are laid onto tiles"] = field(default_factory=MappingParameter)
+    pre_post: Annotated[PrePostProcessingParameter, "digital work around the tile"] = field(
+        default_factory=PrePostProcessingParameter
+    )
 
 
 @config

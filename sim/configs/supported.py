@@ -62,9 +62,23 @@ def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
         yield from _io(cfg.forward, "forward.")
         yield from _io(cfg.backward, "backward.")
         yield from _update(cfg.update, "update.")
-    for name in ("weight_scaling_lr_compensation", "learn_out_scaling", "out_scaling_columnwise"):
-        if getattr(cfg.mapping, name):
-            yield f"mapping.{name}", True, "False"
+    if cfg.pre_post.input_range.enable and cfg.pre_post.input_range.manage_output_clipping and not _shows_clipping(cfg):
+        yield (
+            "pre_post.input_range.manage_output_clipping",
+            True,
+            "False, or a forward product that is not perfect and has neither noise nor bound management",
+        )
+
+
+def _shows_clipping(cfg: RPUConfig) -> bool:
+    """Whether outputs of the forward product are clipped where the converter clips, and left so."""
+    io = getattr(cfg, "forward", None)
+    return (
+        isinstance(io, IOParameters)
+        and not (io.is_perfect or io.mv_type is AnalogMVType.IDEAL)
+        and io.noise_management is NoiseManagementType.NONE
+        and io.bound_management is BoundManagementType.NONE
+    )
 
 
 def _one_of(owner: Any, name: str, allowed: tuple[Enum, ...], prefix: str) -> Iterator[Refusal]:

@@ -12,6 +12,7 @@
 
 namespace nb = nanobind;
 
+void bind_periphery(nb::module_& m);
 void bind_response(nb::module_& m);
 
 namespace sim {
@@ -195,5 +196,6 @@ NB_MODULE(_core, m) {
           nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
           nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("threads"));
     m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
+    bind_periphery(m);
     bind_response(m);
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sim.configs.rpu import RPUConfig, SingleRPUConfig
 from sim.ops import key_tensor_of, uniform_field
 from sim.random import derive_key, fresh_seeds
-from sim.tiles.common import check_size, replica_configs
+from sim.tiles.common import Replicas, check_size
 from sim.tiles.grid import make_tile
 from sim.tiles.tile import Tile
 
@@ -48,12 +48,11 @@ class AnalogLinear(nn.Module):
         super().__init__()
         check_size(in_features=in_features, out_features=out_features)
         config = SingleRPUConfig() if rpu_config is None else rpu_config
-        replica_configs(config, replicas)  # refused before anything is drawn
+        checked = Replicas.of(config, replicas)  # refused before anything is drawn
         if seeds is None:
-            count = replicas or (1 if isinstance(config, RPUConfig) else len(config))
-            seeds, stream = fresh_seeds(count), stream or "linear"
+            seeds, stream = fresh_seeds(checked.count), stream or "linear"
         self.in_features, self.out_features = in_features, out_features
-        self.analog_module = make_tile(out_features, in_features, config, bias, replicas, seeds, stream)
+        self.analog_module = make_tile(out_features, in_features, checked, bias, seeds=seeds, stream=stream)
         self.seeds, self.stream = list(seeds), stream
         self.reset_parameters()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from sim.configs.rpu import RPUConfig
 from sim.configs.supported import check_supported
@@ -11,40 +13,70 @@ from sim.errors import ConfigError
 from sim.random import derive_key, fresh_seeds
 from sim.settings import structure
 
-__all__ = ["check_size", "replica_configs", "replica_keys"]
+__all__ = ["Given", "Replicas", "check_size", "replica_configs", "replica_keys"]
 
 C = TypeVar("C", bound=RPUConfig)
 
 
-def replica_configs(config: C | Sequence[C], replicas: int | None) -> tuple[list[C], bool]:
-    """One configuration for each replica (own copies), and whether there is a replica axis.
+@dataclass(frozen=True)
+class Replicas(Generic[C]):
+    """Configurations of replicas that were found fit to run together: one for all, or one each."""
 
-    Raises
-    ------
-    ConfigError
-        If the number of configurations and of replicas differ, their structure differs, or one is not simulated.
-    """
-    import copy
+    given: tuple[C, ...]
+    count: int
+    axis: bool
+    """Whether the interface has a replica axis."""
 
-    for one in [config] if not isinstance(config, list | tuple) else config:
-        if not isinstance(one, RPUConfig):
-            shown = one.__name__ if isinstance(one, type) else type(one).__name__
-            raise ConfigError(
-                f"rpu_config is a {shown}: give a configuration such as SingleRPUConfig(device=...), or a list of them",
-                field="rpu_config",
-                value=one,
-            )
-    given = [config] if isinstance(config, RPUConfig) else list(config)
-    replicated = replicas is not None or not isinstance(config, RPUConfig)
-    count = len(given) if replicas is None else replicas
-    if not given or count < 1 or (len(given) not in (1, count)):
-        raise ConfigError(f"replicas = {replicas} does not go with {len(given)} configurations: give one, or one each")
-    for k, other in enumerate(given):
-        check_supported(other)
-        if structure(other) != structure(given[0]):
-            raise ConfigError(f"configuration {k} differs from configuration 0 in structure: replicas may differ in numbers only")
-    copies = [copy.deepcopy(c) for c in given]
-    return (copies * count if len(given) == 1 else copies), replicated
+    @classmethod
+    def of(cls, config: Given[C], replicas: int | None = None) -> Replicas[C]:
+        """Check what a user gives; what was checked before is taken as it is.
+
+        Raises
+        ------
+        ConfigError
+            If the number of configurations and of replicas differ, their structure differs, or one is not simulated.
+        """
+        if isinstance(config, Replicas):
+            return config
+        given: Sequence[Any] = config if isinstance(config, list | tuple) else [config]
+        for one in given:
+            if not isinstance(one, RPUConfig):
+                shown = one.__name__ if isinstance(one, type) else type(one).__name__
+                raise ConfigError(
+                    f"rpu_config is a {shown}: give a configuration such as SingleRPUConfig(device=...), or a list of them",
+                    field="rpu_config",
+                    value=one,
+                )
+        count = len(given) if replicas is None else replicas
+        if not given or count < 1 or (len(given) not in (1, count)):
+            raise ConfigError(f"replicas = {replicas} does not go with {len(given)} configurations: give one, or one each")
+        for k, other in enumerate(given):
+            check_supported(other)
+            if structure(other) != structure(given[0]):
+                raise ConfigError(
+                    f"configuration {k} differs from configuration 0 in structure: replicas may differ in numbers only"
+                )
+        return cls(tuple(given), count, replicas is not None or not isinstance(config, RPUConfig))
+
+    @property
+    def first(self) -> C:
+        """The configuration of the first replica, which shows the structure of all."""
+        return self.given[0]
+
+    def copies(self) -> list[C]:
+        """A configuration for each replica, copied from those given."""
+        copies = [copy.deepcopy(c) for c in self.given]
+        return copies * self.count if len(copies) == 1 else copies
+
+
+Given: TypeAlias = C | Sequence[C] | Replicas[C]
+"""What a tile or layer takes as its configuration: one, one for each replica, or what was checked before."""
+
+
+def replica_configs(config: Given[C], replicas: int | None = None) -> tuple[list[C], bool]:
+    """One configuration for each replica (own copies), and whether there is a replica axis; see `Replicas.of`."""
+    checked = Replicas.of(config, replicas)
+    return checked.copies(), checked.axis
 
 
 def check_size(**sizes: int) -> None:

@@ -10,15 +10,21 @@ from torch import Tensor, nn
 
 from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.errors import ConfigError
+from sim.ops import ShapeError
+from sim.periphery import affine, column_sums
 from sim.random import fresh_seeds
 from sim.tiles.analog import AnalogTile
-from sim.tiles.common import replica_configs
+from sim.tiles.common import Given, Replicas
 from sim.tiles.floating_point import FloatingPointTile
-from sim.tiles.tile import Tile
+from sim.tiles.tile import LOW_PRECISION, Tile
 
-__all__ = ["TileGrid", "make_tile", "split"]
+__all__ = ["TileGrid", "make_tile", "split", "tile_class"]
 
-TILE_OF = {SingleRPUConfig: AnalogTile, UnitCellRPUConfig: AnalogTile, FloatingPointRPUConfig: FloatingPointTile}
+TILE_OF: dict[type[RPUConfig], type[Tile]] = {
+    SingleRPUConfig: AnalogTile,
+    UnitCellRPUConfig: AnalogTile,
+    FloatingPointRPUConfig: FloatingPointTile,
+}
 
 
 def split(size: int, limit: int) -> list[int]:
@@ -32,57 +38,74 @@ def split(size: int, limit: int) -> list[int]:
 class TileGrid(nn.Module):
     """Tiles over a weight matrix that is larger than one of them; the bias is digital.
 
-    Parameters are those of a tile.
+    Parameters are those of a tile, and
+
+    rows, columns : sizes of the parts, where they are not to follow from ``mapping``
+    kind : class of the tiles, where it is not that of the configuration
     """
 
     bias: nn.Parameter | None
 
     def __init__(
-        self, out_size: int, in_size: int, rpu_config: RPUConfig | Sequence[RPUConfig], bias: bool = False,
-        replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "",
+        self, out_size: int, in_size: int, rpu_config: Given[Any], bias: bool = False, replicas: int | None = None,
+        seeds: Sequence[int] | None = None, stream: str = "", rows: Sequence[int] | None = None,
+        columns: Sequence[int] | None = None, kind: type[Tile] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        configs, self.replicated = replica_configs(rpu_config, replicas)
-        mapping = configs[0].mapping
-        self.out_size, self.in_size, self.replicas = out_size, in_size, len(configs)
-        self.rows, self.columns = split(out_size, mapping.max_output_size), split(in_size, mapping.max_input_size)
-        seeds = fresh_seeds(len(configs)) if seeds is None else seeds
-        given = configs if self.replicated else configs[0]
+        checked = Replicas.of(rpu_config, replicas)
+        mapping = checked.first.mapping
+        self.out_size, self.in_size, self.replicas, self.replicated = out_size, in_size, checked.count, checked.axis
+        self.rows = split(out_size, mapping.max_output_size) if rows is None else list(rows)
+        self.columns = split(in_size, mapping.max_input_size) if columns is None else list(columns)
+        seeds = fresh_seeds(checked.count) if seeds is None else seeds
+        made = tile_class(checked.first) if kind is None else kind
         self.tiles = nn.ModuleList(
-            _tile_class(configs[0])(rows, columns, given, seeds=seeds, stream=f"{stream or 'grid'}.{i}.{o}")
-            for i, columns in enumerate(self.columns)
-            for o, rows in enumerate(self.rows)
+            made(out, n_in, checked, seeds=seeds, stream=f"{stream or 'grid'}.{i}.{o}")
+            for i, n_in in enumerate(self.columns)
+            for o, out in enumerate(self.rows)
         )
-        digital = torch.zeros(self.replicas, out_size) if self.replicated else torch.zeros(out_size)
-        self.bias = nn.Parameter(digital) if bias else None
+        shape = (checked.count, out_size) if checked.axis else (out_size,)
+        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``y = W x + bias`` for x (..., in)."""
+        if x.dtype in LOW_PRECISION:
+            return self.forward(x.float()).to(x.dtype)
+        if x.dim() == 0 or x.shape[-1] != self.in_size:
+            raise ShapeError(f"x has shape {tuple(x.shape)}; its last axis needs {self.in_size} entries")
         total: Tensor | None = None
-        for i, part in enumerate(x.split(self.columns, dim=-1)):
-            y = torch.cat([tile(part.contiguous()) for tile in self._column(i)], dim=-1)
+        parts = x.split(self.columns, dim=-1) if len(self.columns) > 1 else (x,)
+        for i, part in enumerate(parts):
+            outputs = [tile(part) for tile in self._column(i)]
+            y = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
             total = y if total is None else total + y
         assert total is not None
-        if self.bias is None:
-            return total
-        if not self.replicated:
-            return total + self.bias
-        grouped = total.reshape(self.replicas, -1, self.out_size)
-        return (grouped + self.bias.unsqueeze(1)).reshape(total.shape)
+        return total if self.bias is None else AddBias.apply(total, self.bias, self.replicas)
 
-    def set_weights(self, weight: Tensor, bias: Tensor | None = None, apply_weight_scaling: bool = True) -> None:
-        """As `Tile.set_weights`; scales are a tile's own."""
-        for i, columns in enumerate(torch.as_tensor(weight).split(self.columns, dim=-1)):
+    def set_weights(self, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> None:
+        """As `Tile.set_weights`; scales are a tile's own.
+
+        Raises
+        ------
+        ShapeError
+            for another shape, or a bias missing or given where there is none
+        """
+        values = torch.as_tensor(weight)
+        if tuple(values.shape[-2:]) != (self.out_size, self.in_size):
+            raise ShapeError(f"weight has shape {tuple(values.shape)}; this layer needs {(self.out_size, self.in_size)}")
+        if (bias is None) != (self.bias is None):
+            raise ShapeError("this layer has a bias: give one" if bias is None else "this layer has no bias: give none")
+        for i, columns in enumerate(values.split(self.columns, dim=-1)):
             for tile, block in zip(self._column(i), columns.split(self.rows, dim=-2), strict=True):
-                tile.set_weights(block, apply_weight_scaling=apply_weight_scaling)
+                tile.set_weights(block, None, *args, **kwargs)
         if bias is not None and self.bias is not None:
             with torch.no_grad():
                 self.bias.copy_(torch.as_tensor(bias))
 
-    def get_weights(self, apply_weight_scaling: bool = True) -> tuple[Tensor, Tensor | None]:
+    def get_weights(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         """As `Tile.get_weights`."""
         blocks = [
-            torch.cat([tile.get_weights(apply_weight_scaling)[0] for tile in self._column(i)], dim=-2)
+            torch.cat([tile.get_weights(*args, **kwargs)[0] for tile in self._column(i)], dim=-2)
             for i in range(len(self.columns))
         ]
         return torch.cat(blocks, dim=-1), None if self.bias is None else self.bias.detach().clone()
@@ -95,20 +118,46 @@ class TileGrid(nn.Module):
             yield tile
 
 
+class AddBias(torch.autograd.Function):
+    """``y + bias`` for bias (n,) or (R, n), whose gradient is summed in an order that other replicas do not change."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor, replicas: int) -> Tensor:  # type: ignore[override]
+        ctx.shape = bias.shape
+        ctx.replicas = replicas
+        return affine(y.contiguous().view(replicas, -1, bias.shape[-1]), None, bias).view(y.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        g = grads[0].contiguous()
+        sums = column_sums(g.view(ctx.replicas, -1, ctx.shape[-1])) if ctx.needs_input_grad[1] else None
+        return g if ctx.needs_input_grad[0] else None, None if sums is None else sums.view(ctx.shape), None
+
+
 def make_tile(
-    out_size: int, in_size: int, rpu_config: RPUConfig | Sequence[RPUConfig], bias: bool = False,
-    replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "",
+    out_size: int, in_size: int, rpu_config: Given[Any], bias: bool = False, replicas: int | None = None,
+    seeds: Sequence[int] | None = None, stream: str = "", kind: type[Any] | None = None,
 ) -> Tile | TileGrid:  # fmt: skip
-    """A tile for a weight matrix, or a grid of them where ``mapping`` limits the size of one."""
-    replica_configs(rpu_config, replicas)
-    first = rpu_config if isinstance(rpu_config, RPUConfig) else rpu_config[0]
-    mapping = first.mapping
-    fits = len(split(out_size, mapping.max_output_size)) == len(split(in_size, mapping.max_input_size)) == 1
-    kind: Any = _tile_class(first) if fits else TileGrid
-    return kind(out_size, in_size, rpu_config, bias=bias, replicas=replicas, seeds=seeds, stream=stream)
+    """A tile for a weight matrix, or a grid of them where ``mapping`` limits the size of one.
+
+    ``kind`` is the class of the tiles, or of the grid, instead of that of the configuration.
+    """
+    checked = Replicas.of(rpu_config, replicas)
+    mapping = checked.first.mapping
+    how: dict[str, Any] = {"bias": bias, "seeds": seeds, "stream": stream}
+    if kind is not None and issubclass(kind, TileGrid):
+        return kind(out_size, in_size, checked, **how)
+    made = tile_class(checked.first) if kind is None else kind
+    if len(split(out_size, mapping.max_output_size)) == len(split(in_size, mapping.max_input_size)) == 1:
+        return made(out_size, in_size, checked, **how)
+    return TileGrid(out_size, in_size, checked, kind=made, **how)
 
 
-def _tile_class(config: RPUConfig) -> Any:
+def tile_class(config: RPUConfig) -> type[Tile]:
+    """Class of the tiles of a configuration: the one that it names as ``tile_class``, or the one made for it."""
+    named = getattr(type(config), "tile_class", None)
+    if named is not None:
+        return named
     for kind, tile in TILE_OF.items():
         if isinstance(config, kind):
             return tile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,17 @@ from sim.configs.mapping import MappingParameter
 from sim.configs.rpu import RPUConfig
 from sim.errors import ConfigError
 from sim.ops import ShapeError
+from sim.periphery import affine
+from sim.tiles.checkpoint import Checkpointed
+from sim.tiles.common import Given, Replicas, check_size, replica_keys
+from sim.tiles.input_range import InputRange
+from sim.tiles.product import TileProduct
+from sim.tiles.weights import program_weights, read_weights
 
 __all__ = ["Tile", "tile_of"]
 
-MANY_USES = 200
+MANY_USES = 2000
+LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 _tiles: Any = WeakIdKeyDictionary()
 
@@ -30,46 +37,77 @@ def tile_of(parameter: Tensor) -> Tile | None:
     return _tiles.get(parameter)
 
 
-class Tile(nn.Module):
+class Tile(Checkpointed, nn.Module):
     """R replicas of one crossbar array with converters, scales and bias.
 
     An ordinary tile has R = 1 and no replica axis in its interface; a replicated one takes activations (R B, n), replica
-    after replica, and shows its weights as (R, out, in).
+    after replica, and shows its weights as (R, out, in). A kind of tile says in `_parts` what it is made of.
 
     Parameters
     ----------
     out_size, in_size : size of the weight matrix, without an analog bias
-    configs : R configurations; they may differ in numbers, not in structure
-    array : the array, of shape (out, in) or (out, in + 1) with an analog bias
-    forward_product, backward_product : the two directions
+    rpu_config : configuration, or a list of R for as many replicas, which may differ in numbers, not in structure
     bias : whether the tile adds a bias: digital, or the array's last column, as ``mapping.digital_bias`` says
-    replicated : whether the interface has the replica axis
+    replicas : number of replicas of one configuration
+    seeds : seed of each replica; torch's generator if not given
+    stream : name of this tile within a replica, needed with seeds
+    keys : key of each replica, instead of what follows from seeds and stream
+
+    Attributes
+    ----------
+    bias : digital bias, (out,) or (R, out)
+    mapping_scales : factors of the outputs that come from scaling the weights, (R, 1) or (R, out); never trained
+    out_scaling_alpha : trained factors of the outputs, (1,) or (out,), after R if replicated
+    input_range : range of the inputs, (1,) or (R,); `input_range_update_idx` counts the batches it was estimated from
+
+    Raises
+    ------
+    ConfigError
+        for a configuration that is not simulated, or replicas that differ in more than numbers
     """
 
+    default_config: ClassVar[type[RPUConfig]]
+
     bias: nn.Parameter | None
-    scales: Tensor | None
+    mapping_scales: Tensor | None
+    out_scaling_alpha: nn.Parameter | None
+    input_range: Tensor | None
+    input_range_update_idx: Tensor | None
     learning_rate: Tensor
+    array: Array
+    forward_product: Product
+    backward_product: Product
 
     def __init__(
-        self, out_size: int, in_size: int, configs: Sequence[RPUConfig], array: Array, forward_product: Product,
-        backward_product: Product, bias: bool = False, replicated: bool = False,
+        self, out_size: int, in_size: int, rpu_config: Given[Any] | None = None, bias: bool = False,
+        replicas: int | None = None, seeds: Sequence[int] | None = None, stream: str = "", keys: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        check_size(out_size=out_size, in_size=in_size)
+        checked = Replicas.of(self.default_config() if rpu_config is None else rpu_config, replicas)
         self.out_size, self.in_size = out_size, in_size
-        self.configs = list(configs)
-        self.replicated = replicated
-        self.array = array
-        self.forward_product, self.backward_product = forward_product, backward_product
-        replicas = len(configs)
+        self.configs, self.replicated = checked.copies(), checked.axis
+        self.keys = replica_keys(checked.count, seeds, stream) if keys is None else list(keys)
         self.analog_bias = bias and not self.mapping.digital_bias
-        digital = torch.zeros(replicas, out_size) if replicated else torch.zeros(out_size)
-        self.bias = nn.Parameter(digital) if bias and not self.analog_bias else None
-        scaled = any(config.mapping.weight_scaling_omega > 0 for config in configs)
-        self.register_buffer("scales", torch.ones(replicas, out_size) if scaled else None)
-        self.register_buffer("learning_rate", torch.full((replicas,), 0.01))
+        shape = (out_size, in_size + self.analog_bias)
+        self.array, self.forward_product, self.backward_product = self._parts(self.configs, shape, self.keys)
+        rows = (checked.count,) if self.replicated else ()
+        self.bias = nn.Parameter(torch.zeros(*rows, out_size)) if bias and not self.analog_bias else None
+        width = out_size if self.mapping.weight_scaling_columnwise else 1
+        scaled = any(config.mapping.weight_scaling_omega > 0 for config in self.configs)
+        self.register_buffer("mapping_scales", torch.ones(checked.count, width) if scaled else None)
+        width = out_size if self.mapping.out_scaling_columnwise else 1
+        self.out_scaling_alpha = nn.Parameter(torch.ones(*rows, width)) if self.mapping.learn_out_scaling else None
+        self._make_range()
+        self.register_buffer("learning_rate", torch.full((checked.count,), 0.01))
         self.analog_ctx = nn.Parameter(torch.zeros(()))
         self._uses: list[tuple[Tensor, Tensor]] = []
+        self._rate: float | None = None
         _tiles[self.analog_ctx] = self
+
+    def _parts(self, configs: list[Any], shape: tuple[int, int], keys: Sequence[int]) -> tuple[Array, Product, Product]:
+        """Array of a shape with the bias column, and the two directions, for R configurations and keys."""
+        raise NotImplementedError
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -92,19 +130,22 @@ class Tile(nn.Module):
 
     # Products
 
-    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
-        """``y = W x + bias`` for x (..., in), float32; replicated: the first axis is R B, replica after replica."""
-        shape = x.shape
-        y = _TileProduct.apply(self._batch(x, self.in_size, "x"), self._anchor(), self)
-        if self.bias is not None:
-            y = y + (self.bias.unsqueeze(1) if self.replicated else self.bias)
-        return y.reshape(*shape[:-1], self.out_size)
+        """``y = W x + bias`` for x (..., in); replicated: the first axis is R B, replica after replica.
+
+        A tile computes in float32; float16 and bfloat16 are converted on the way in and out.
+        """
+        if torch.compiler.is_compiling():
+            return self._outside_graph(x)
+        return self._run(x)
 
     def backward(self, d: Tensor) -> Tensor:
         """``W^T d`` of errors d (..., out) through the backward periphery."""
         with torch.no_grad():
-            return self._backward(self._batch(d, self.out_size, "d")).reshape(*d.shape[:-1], self.in_size)
+            errors = self._batch(d, self.out_size, "d")
+            if self.mapping_scales is not None:
+                errors = affine(errors, self.mapping_scales, None)
+            return self._backward(errors).reshape(*d.shape[:-1], self.in_size)
 
     def update(self, x: Tensor, d: Tensor) -> None:
         """Move the weights by about ``-learning_rate sum_b d_b x_b^T``; x (..., in), d (..., out)."""
@@ -112,6 +153,9 @@ class Tile(nn.Module):
             inputs, errors = self._batch(x, self.in_size, "x"), self._batch(d, self.out_size, "d")
             if inputs.shape[1] != errors.shape[1]:
                 raise ShapeError(f"x has {inputs.shape[1]} samples and d has {errors.shape[1]}; both need the same")
+            if self.input_range is not None:
+                limits = self.input_range.abs().reshape(-1, 1, 1)
+                inputs = inputs.clamp(-limits, limits)
             self._update(inputs, errors)
 
     # Training, as an optimizer does it
@@ -137,11 +181,15 @@ class Tile(nn.Module):
 
     def apply_uses(self) -> None:
         """One update with all recorded uses, in the order of the backward calls."""
-        if self._uses:
-            x = torch.cat([use[0] for use in self._uses], dim=1)
-            d = torch.cat([use[1] for use in self._uses], dim=1)
-            self.forget()
-            self._update(x.contiguous(), d.contiguous())
+        uses = self._uses
+        if not uses:
+            return
+        if len(uses) == 1:
+            x, d = uses[0]
+        else:
+            x, d = torch.cat([use[0] for use in uses], dim=1), torch.cat([use[1] for use in uses], dim=1)
+        self.forget()
+        self._update(x, d)
 
     def end_step(self) -> None:
         """What the array does once after each step of the optimizer."""
@@ -156,12 +204,15 @@ class Tile(nn.Module):
         ConfigError
             If a rate is negative or not finite, or their number is not that of the replicas.
         """
+        if isinstance(rate, float) and rate == self._rate:
+            return
         rates = torch.as_tensor(rate, dtype=torch.float32).reshape(-1)
         if rates.numel() not in (1, self.replicas):
             raise ConfigError(f"learning rate: {rates.numel()} values for {self.replicas} replicas; give one, or one each")
         if not bool((torch.isfinite(rates) & (rates >= 0)).all()):
             raise ConfigError(f"learning rate = {rate} is not allowed: give finite values of at least 0")
         self.learning_rate.copy_(rates.expand(self.replicas))
+        self._rate = rate if isinstance(rate, float) else None
 
     def get_learning_rate(self) -> float | Tensor:
         """The learning rate; (R,) for a replicated tile."""
@@ -169,11 +220,20 @@ class Tile(nn.Module):
 
     # Weights
 
-    def set_weights(self, weight: Tensor, bias: Tensor | None = None, apply_weight_scaling: bool = True) -> None:
+    def set_weights(
+        self, weight: Tensor, bias: Tensor | None = None, apply_weight_scaling: bool = True, realistic: bool = False,
+        weight_scaling_omega: float | None = None,
+    ) -> None:  # fmt: skip
         """Set weights (out, in) and bias (out,), or (R, out, in) and (R, out); devices clip them to their bounds.
 
-        With ``mapping.weight_scaling_omega`` > 0 the matrix is scaled so that its largest magnitude (of each output, if
-        column-wise) is omega; the scales are digital factors of the output.
+        Parameters
+        ----------
+        weight, bias : what `get_weights` shall show; a bias is needed where the tile has one
+        apply_weight_scaling : with ``mapping.weight_scaling_omega`` > 0 the matrix is scaled so that its largest magnitude
+            (of each output, if column-wise) is omega, and the scales become those of the outputs; without, existing scales
+            are kept and divided out. False: the values are those of the array itself
+        realistic : program the devices in a closed loop (see `program_weights`) instead of setting them
+        weight_scaling_omega : instead of that of the configuration
 
         Raises
         ------
@@ -190,22 +250,91 @@ class Tile(nn.Module):
                     target = torch.cat([target, values.unsqueeze(2)], dim=2)
                 elif self.bias is not None:
                     self.bias.copy_(values if self.replicated else values[0])
-            if self.scales is not None and apply_weight_scaling:
-                self.scales.copy_(self._scales_for(target))
-                target = target / self.scales.unsqueeze(2)
+            if apply_weight_scaling:
+                self._rescale(target, weight_scaling_omega)
+                scales = self._all_scales()
+                target = target if scales is None else target / torch.where(scales == 0, 1.0, scales).unsqueeze(2)
             self.array.set(target.contiguous())
+            if realistic:
+                self.program_weights()
 
-    def get_weights(self, apply_weight_scaling: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Weights and bias as copies: (out, in) and (out,), or (R, out, in) and (R, out); None without a bias."""
+    def get_weights(self, apply_weight_scaling: bool = True, realistic: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Weights and bias as copies: (out, in) and (out,), or (R, out, in) and (R, out); None without a bias.
+
+        ``apply_weight_scaling`` multiplies by all scales of the outputs; ``realistic`` reads through products, see
+        `read_weights`.
+        """
+        if realistic:
+            return self.read_weights(apply_weight_scaling)
         with torch.no_grad():
             matrix = self.array.read().clone()
-            if apply_weight_scaling and self.scales is not None:
-                matrix = matrix * self.scales.unsqueeze(2)
-            bias = None if self.bias is None else self.bias.detach().clone()
-            if self.analog_bias:
-                bias = matrix[:, :, -1] if self.replicated else matrix[0, :, -1]
-                matrix = matrix[:, :, :-1]
-            return (matrix if self.replicated else matrix[0]).contiguous(), bias
+            scales = self._all_scales() if apply_weight_scaling else None
+            return self._shown(matrix if scales is None else matrix * scales.unsqueeze(2))
+
+    def remap_weights(self, weight_scaling_omega: float | None = 1.0) -> None:
+        """Scale the weights anew so that their largest magnitude is omega; None: that of the configuration."""
+        self.set_weights(*self.get_weights(), weight_scaling_omega=weight_scaling_omega)
+
+    def read_weights(
+        self, apply_weight_scaling: bool = False, x_values: Tensor | None = None, over_sampling: int = 10
+    ) -> tuple[Tensor, Tensor | None]:
+        """Weights and bias as the forward product shows them; see `sim.tiles.weights.read_weights`."""
+        return read_weights(self, apply_weight_scaling, x_values, over_sampling)
+
+    def program_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Write the present weights anew in a closed loop; see `sim.tiles.weights.program_weights`."""
+        program_weights(self, *args, **kwargs)
+
+    def get_scales(self) -> Tensor | None:
+        """All factors of the outputs, (1,) or (out,), after R if replicated; None where there are none."""
+        return self._one_or_all(self._all_scales())
+
+    def set_scales(self, scales: float | Tensor | None) -> None:
+        """Make these the mapping scales, and the trained ones 1."""
+        self.set_mapping_scales(scales)
+        if self.out_scaling_alpha is not None:
+            with torch.no_grad():
+                self.out_scaling_alpha.fill_(1.0)
+
+    def get_mapping_scales(self) -> Tensor | None:
+        """The mapping scales, as of `get_scales`."""
+        return self._one_or_all(self.mapping_scales)
+
+    def set_mapping_scales(self, scales: float | Tensor | None) -> None:
+        """Set the mapping scales: None for none, a number for all, (out,), or (R, 1) or (R, out) if replicated.
+
+        Raises
+        ------
+        ShapeError
+            for another number of values
+        """
+        if scales is None:
+            self.mapping_scales = None
+            return
+        values = torch.as_tensor(scales, dtype=torch.float32).detach()
+        if values.numel() == 1:
+            values = values.reshape(1, 1)
+            width = 1 if self.mapping_scales is None else self.mapping_scales.shape[1]
+        else:
+            width = values.shape[-1] if values.dim() else 1
+        rows = values.reshape(-1, values.shape[-1])
+        if width not in (1, self.out_size) or rows.shape[0] not in (1, self.replicas):
+            raise ShapeError(f"scales have shape {tuple(values.shape)}; give one, or one of each of {self.out_size} outputs")
+        self.mapping_scales = rows.expand(self.replicas, width).contiguous().clone()
+
+    def set_input_range(self, value: float | Tensor) -> None:
+        """Set the input range, for all replicas or one each; its magnitude counts.
+
+        Raises
+        ------
+        ConfigError
+            If there is none: ``pre_post.input_range.enable`` is off.
+        """
+        if self.input_range is None:
+            field = "pre_post.input_range.enable"
+            raise ConfigError(f"there is no input range here: set {field} before the tile is made", field=field)
+        with torch.no_grad():
+            self.input_range.copy_(torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1).abs())
 
     def hidden_parameters(self) -> dict[str, Tensor]:
         """Hidden parameters of the devices by their standard names, each (out, in), or (R, out, in)."""
@@ -264,43 +393,120 @@ class Tile(nn.Module):
             self.array.clip(bound)
 
     def extra_repr(self) -> str:
-        device = self.configs[0].device  # type: ignore[attr-defined]
+        device: Any = getattr(self.configs[0], "device", None)
         states = f", {device.num_states():.0f} states" if hasattr(device, "num_states") else ""
         replicas = f", {self.replicas} replicas" if self.replicated else ""
+        kind = "" if device is None else f", {type(device).__name__}{states}"
         memory = self.array.memory() * self.array.weight[0].numel() * self.replicas / 1024
-        return f"{self.out_size} x {self.in_size}{replicas}, {type(device).__name__}{states}, {memory:.0f} KiB of state"
+        return f"{self.out_size} x {self.in_size}{replicas}{kind}, {memory:.0f} KiB of state"
 
     # Inside: everything is (R, B, n)
 
+    def _run(self, x: Tensor) -> Tensor:
+        if x.dtype in LOW_PRECISION:
+            return self._run(x.float()).to(x.dtype)
+        return TileProduct.apply(x, self._anchor(), self.bias, self.out_scaling_alpha, self.input_range, self)
+
+    _outside_graph = torch.compiler.disable(_run)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moves the tile as asked, but its numbers stay what they are: a model in half precision keeps float32 arrays."""
+
+        def moved(t: Tensor) -> Tensor:
+            made = fn(t)
+            return made if made.dtype == t.dtype else t.to(made.device)
+
+        return super()._apply(moved, recurse)
+
     def _forward(self, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor]:
+        """Analog product of inputs within their range, without scales, and where the ADC clipped."""
         if self.analog_bias:
-            x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
-        y, clipped = self.forward_product(self.array.read(), x, want_clipped)
-        return (y if self.scales is None else y * self.scales.unsqueeze(1)), clipped
+            x = self._with_bias(x, self.input_range)
+        return self.forward_product(self.array.read(), x, want_clipped)
 
     def _backward(self, d: Tensor) -> Tensor:
-        if self.scales is not None:
-            d = d * self.scales.unsqueeze(1)
-        x = self.backward_product(self.array.read(), d.contiguous())[0]
+        """Analog product of errors, scales included, in the other direction."""
+        x = self.backward_product(self.array.read(), d)[0]
         return x[:, :, :-1].contiguous() if self.analog_bias else x
 
+    def _output_scale(self, limits: Tensor | None) -> Tensor | None:
+        """Factors (R, 1) or (R, out) of the outputs beside the trained ones, for input ranges (R,)."""
+        scale = self.mapping_scales
+        if limits is None:
+            return scale
+        return limits.view(-1, 1) if scale is None else limits.view(-1, 1) * scale
+
+    def _limits(self, x: Tensor, rho: Tensor) -> Tensor:
+        """Input ranges (R,) for inputs x (R, B, in), which may still be taken into their estimate."""
+        values = rho.detach()
+        if self.training and self.range is not None and self.input_range_update_idx is not None:
+            self.range.estimate(x, values, self.input_range_update_idx)
+        return values.abs().clamp(min=1e-12)
+
     def _update(self, x: Tensor, d: Tensor) -> None:
-        self.array.update(*self._operands(x, d), self.learning_rate)
+        x, d = self._operands(x, d)
+        rate = self.learning_rate
+        if self.mapping_scales is not None and self.mapping.weight_scaling_lr_compensation:
+            mean = self.mapping_scales.double().mean(1).float()  # the product of rate and error is what it was
+            rate, d = rate / mean, d * mean.view(-1, 1, 1)
+        self.array.update(x, d, rate)
 
     def _operands(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and errors as the array sees them in an update."""
+        """Inputs and errors as the array sees them in an update: the logical weight s_m W moves by -rate d x^T."""
         if self.analog_bias:
-            x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
-        if self.scales is not None:  # the logical weight scales * W moves by -rate d x^T
-            d = d / self.scales.unsqueeze(1)
-        return x, d
+            x = self._with_bias(x, None)
+        return x, d if self.mapping_scales is None else d / self.mapping_scales.unsqueeze(1)
 
-    def _scales_for(self, target: Tensor) -> Tensor:
-        """Digital factors (R, out) that bring the largest weight of a matrix, or of each output, to omega."""
-        omega = torch.tensor([config.mapping.weight_scaling_omega for config in self.configs]).reshape(-1, 1, 1)
+    def _with_bias(self, x: Tensor, rho: Tensor | None) -> Tensor:
+        """Inputs with that of the bias column: 1, or what becomes 1 when the output is multiplied by the range."""
+        one = x.new_ones(x.shape[0], x.shape[1], 1)
+        return torch.cat([x, one if rho is None else one / rho.detach().abs().clamp(min=1e-12).view(-1, 1, 1)], dim=2)
+
+    def _make_range(self) -> None:
+        """Input range and what moves it, as the configurations say."""
+        settings = [config.pre_post.input_range for config in self.configs]
+        self.range = InputRange(settings) if settings[0].enable else None
+        self._parameters.pop("input_range", None)
+        self._buffers.pop("input_range", None)
+        if self.range is None:
+            self.register_buffer("input_range", None)
+            self.register_buffer("input_range_update_idx", None)
+            return
+        values = self.range.init_value.clone()
+        if self.range.learned:
+            self.register_parameter("input_range", nn.Parameter(values))
+        else:
+            self.register_buffer("input_range", values)
+        self.register_buffer("input_range_update_idx", torch.zeros(self.replicas, dtype=torch.int64))
+
+    def _rescale(self, target: Tensor, omega: float | None) -> None:
+        """Mapping scales that bring the largest weight of a matrix, or of each output, to omega; trained ones become 1."""
+        omegas = torch.tensor([config.mapping.weight_scaling_omega if omega is None else omega for config in self.configs])
+        if not bool((omegas > 0).any()):
+            return
         axes = (2,) if self.mapping.weight_scaling_columnwise else (1, 2)
-        largest = target.abs().amax(dim=axes, keepdim=True).expand(-1, self.out_size, 1)
-        return torch.where((largest > 0) & (omega > 0), largest / omega.clamp(min=1e-30), 1.0).squeeze(2)
+        largest = target.abs().amax(dim=axes)
+        largest = largest if largest.dim() == 2 else largest.unsqueeze(1)
+        omegas = omegas.unsqueeze(1)
+        self.set_scales(torch.where((largest > 0) & (omegas > 0), largest / omegas.clamp(min=1e-30), 1.0))
+
+    def _all_scales(self) -> Tensor | None:
+        """All factors of the outputs, (R, 1) or (R, out)."""
+        trained = None if self.out_scaling_alpha is None else self.out_scaling_alpha.detach().reshape(self.replicas, -1)
+        if trained is None or self.mapping_scales is None:
+            return self.mapping_scales if trained is None else trained
+        return self.mapping_scales * trained
+
+    def _one_or_all(self, scales: Tensor | None) -> Tensor | None:
+        return None if scales is None else (scales if self.replicated else scales[0]).clone()
+
+    def _shown(self, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A matrix (R, out, in and bias) as weight and bias of the interface."""
+        bias = None if self.bias is None else self.bias.detach().clone()
+        if self.analog_bias:
+            bias = (matrix[:, :, -1] if self.replicated else matrix[0, :, -1]).contiguous()
+            matrix = matrix[:, :, :-1]
+        return (matrix if self.replicated else matrix[0]).contiguous(), bias
 
     def _batch(self, v: Tensor, n: int, name: str) -> Tensor:
         """(..., n) to (R, B, n)."""
@@ -308,16 +514,15 @@ class Tile(nn.Module):
             raise ShapeError(f"{name} has shape {tuple(v.shape)}; its last axis needs {n} entries")
         if v.dtype != torch.float32:
             raise ShapeError(f"{name} is {v.dtype}; a tile computes in float32: convert it with .float()")
-        rows = v.numel() // n
-        if self.replicated and (v.dim() < 2 or v.shape[0] % self.replicas):
+        replicas = len(self.configs)
+        if self.replicated and (v.dim() < 2 or v.shape[0] % replicas):
             raise ShapeError(
-                f"{name} has shape {tuple(v.shape)}; its first axis needs a multiple of {self.replicas} rows, "
-                "replica after replica"
+                f"{name} has shape {tuple(v.shape)}; its first axis needs a multiple of {replicas} rows, replica after replica"
             )
-        return v.reshape(self.replicas, rows // self.replicas, n).contiguous()
+        return v.contiguous().view(replicas, v.numel() // (n * replicas), n)
 
     def _per_replica(self, v: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        v = torch.as_tensor(v, dtype=torch.float32)
+        v = torch.as_tensor(v, dtype=torch.float32).detach()
         if not bool(torch.isfinite(v).all()):
             raise ShapeError(f"{name} holds values that are not finite; a weight needs a finite number")
         if tuple(v.shape) == shape:
@@ -326,27 +531,3 @@ class Tile(nn.Module):
             return v
         allowed = f"{shape}" + (f" or {(self.replicas, *shape)}" if self.replicated else "")
         raise ShapeError(f"{name} has shape {tuple(v.shape)}; this tile needs {allowed}")
-
-
-class _TileProduct(torch.autograd.Function):
-    """Product of a tile that records what its update needs.
-
-    The gradient passes straight through the converters of the input, and not at all where the ADC clipped.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, anchor: Tensor, tile: Tile) -> Tensor:
-        y, clipped = tile._forward(x.detach(), want_clipped=ctx.needs_input_grad[0])
-        ctx.tile = tile
-        ctx.save_for_backward(x, clipped)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, clipped = ctx.saved_tensors
-        tile: Tile = ctx.tile
-        d = grads[0].contiguous()
-        anchor = tile.record(x.detach(), d.detach())
-        if not ctx.needs_input_grad[0]:
-            return None, anchor, None
-        return tile._backward(d.masked_fill(clipped.bool(), 0.0) if clipped.numel() else d), anchor, None

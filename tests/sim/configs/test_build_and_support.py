@@ -82,7 +82,6 @@ def test_defaults_are_supported():
         ("forward.slope_calibration", 0.5, "0"),
         ("update.desired_bl", 4097, "4096"),
         ("update.d_sparsity", True, "False"),
-        ("mapping.learn_out_scaling", True, "False"),
     ],
 )
 def test_what_is_not_simulated_is_refused(path, value, words):

@@ -1,0 +1,109 @@
+"""Weights read and written through the products and updates of a tile, as a chip would (mapping_and_hwa.md, 4.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sim.errors import ConfigError
+from sim.ops import ShapeError, key_tensor_of, normal_field, uniform_field
+from sim.random import derive_key
+
+if TYPE_CHECKING:
+    from sim.tiles.tile import Tile
+
+__all__ = ["program_weights", "read_weights"]
+
+
+@torch.no_grad()
+def read_weights(
+    tile: Tile, apply_weight_scaling: bool = False, x_values: Tensor | None = None, over_sampling: int = 10
+) -> tuple[Tensor, Tensor | None]:
+    """Weights and bias by least squares from forward products in evaluation mode.
+
+    Parameters
+    ----------
+    tile : what is read
+    apply_weight_scaling : show logical weights; False: those of the array
+    x_values : inputs (N, in) of the products; over_sampling * in standard normal vectors if not given
+    over_sampling : see x_values
+
+    Raises
+    ------
+    ShapeError
+        for inputs of another size, or fewer than there are unknowns
+    """
+    unknowns = tile.in_size + tile.analog_bias
+    if x_values is None:
+        keys = key_tensor_of([derive_key(key, "read weights") for key in tile.keys])
+        x = normal_field(keys, (over_sampling * unknowns, tile.in_size), tile.forward_product.step)
+    else:
+        x = torch.as_tensor(x_values, dtype=torch.float32).expand(tile.replicas, *x_values.shape[-2:]).contiguous()
+    if x.shape[2] != tile.in_size or x.shape[1] < unknowns:
+        raise ShapeError(f"x_values have shape {tuple(x.shape[1:])}; this tile needs at least {unknowns} rows of {tile.in_size}")
+    training = tile.training
+    tile.eval()
+    try:
+        y = tile(x.reshape(-1, tile.in_size)).reshape(tile.replicas, -1, tile.out_size)
+    finally:
+        tile.train(training)
+    if tile.bias is not None:
+        y = y - (tile.bias.unsqueeze(1) if tile.replicated else tile.bias)
+    if tile.analog_bias:
+        x = torch.cat([x, torch.ones(*x.shape[:2], 1)], dim=2)
+    solved = [torch.linalg.lstsq(a.double(), b.double()).solution.T for a, b in zip(x, y, strict=True)]
+    matrix = torch.stack(solved).float()
+    scales = tile._all_scales()
+    if not apply_weight_scaling and scales is not None:
+        matrix = matrix / scales.unsqueeze(2)
+    return tile._shown(matrix)
+
+
+@torch.no_grad()
+def program_weights(
+    tile: Tile, x_values: Tensor | None = None, learning_rate: float = 0.1, max_iter: int = 10_000, tolerance: float = 0.01,
+    w_init: float | Tensor = 0.01,
+) -> None:  # fmt: skip
+    """Write the present weights anew in a closed loop of products and updates.
+
+    Parameters
+    ----------
+    tile : what is programmed
+    x_values : inputs (N, in) of the products, bias included; one unit vector for each column if not given
+    learning_rate : of the updates
+    max_iter : largest number of updates
+    tolerance : mean error over the largest target at which a replica is done
+    w_init : start values of the array, or the bound of uniform ones
+
+    Raises
+    ------
+    ConfigError
+        for a tolerance or number of updates that is not positive
+    """
+    for name, value in (("max_iter", max_iter), ("tolerance", tolerance), ("learning_rate", learning_rate)):
+        if not value > 0:
+            raise ConfigError(f"{name} = {value} is not allowed: give a number above 0", field=name, value=value)
+    array, n_in = tile.array, tile.in_size + tile.analog_bias
+    target_weight = array.read().clone()
+    if isinstance(w_init, Tensor):
+        start = w_init.to(torch.float32).expand_as(target_weight).contiguous()
+    else:
+        keys = key_tensor_of([derive_key(key, "program weights") for key in tile.keys])
+        start = (uniform_field(keys, array.shape, tile.forward_product.step) * 2.0 - 1.0) * w_init
+    array.set(start)
+    x = torch.eye(n_in) if x_values is None else torch.as_tensor(x_values, dtype=torch.float32)
+    if x.dim() != 2 or x.shape[1] != n_in:
+        raise ShapeError(f"x_values have shape {tuple(x.shape)}; this tile needs rows of {n_in}")
+    inputs = x.expand(tile.replicas, *x.shape).contiguous()
+    target = torch.stack([x.double() @ w.double().T for w in target_weight]).float()
+    largest = target.abs().amax(dim=(1, 2)).clamp(min=1e-30)
+    rates = torch.full((tile.replicas,), learning_rate)
+    for _ in range(max_iter):
+        error = tile.forward_product(array.read(), inputs)[0] - target
+        off = torch.stack([e.double().abs().mean().float() for e in error]) / largest
+        rate = torch.where(off < tolerance, 0.0, rates)
+        if not bool(rate.any()):
+            return
+        array.update(inputs, error, rate)
