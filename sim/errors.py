@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ConfigError", "FitlabError"]
+__all__ = ["ConfigError", "FitlabError", "ModuleError"]
 
 
 class FitlabError(Exception):
@@ -35,3 +35,7 @@ class ConfigError(FitlabError):
         self.field = field
         self.value = value
         self.allowed = allowed
+
+
+class ModuleError(FitlabError):
+    """A module is not in the state that an operation needs, for example in training instead of evaluation."""

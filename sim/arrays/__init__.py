@@ -3,7 +3,8 @@
 from sim.arrays.array import Array, Event
 from sim.arrays.cells import CellArray, VectorArray
 from sim.arrays.ideal import IdealArray
+from sim.arrays.inference import InferenceArray
 from sim.arrays.one_sided import OneSidedArray
 from sim.arrays.pulsed import PulsedArray
 
-__all__ = ["Array", "CellArray", "Event", "IdealArray", "OneSidedArray", "PulsedArray", "VectorArray"]
+__all__ = ["Array", "CellArray", "Event", "IdealArray", "InferenceArray", "OneSidedArray", "PulsedArray", "VectorArray"]

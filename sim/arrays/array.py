@@ -64,6 +64,10 @@ class Array(nn.Module):
         """Weights that a product sees, (R, out, in)."""
         return self.weight
 
+    def stored(self) -> Tensor:
+        """Weights that the array holds, (R, out, in)."""
+        return self.read()
+
     def set(self, weight: Tensor) -> None:
         """Set the weights to (R, out, in) values, as far as the devices allow."""
         raise NotImplementedError

@@ -10,7 +10,10 @@ __all__ = [
     "NoiseManagementType",
     "PulseType",
     "VectorUnitCellUpdatePolicy",
+    "WeightClipType",
+    "WeightModifierType",
     "WeightNoiseType",
+    "WeightRemapType",
 ]
 
 
@@ -81,3 +84,52 @@ class VectorUnitCellUpdatePolicy(Enum):
     """One after the other."""
     SINGLE_RANDOM = "SingleRandom"
     """One drawn at random."""
+
+
+class WeightModifierType(Enum):
+    """What changes the weights that products see during hardware-aware training."""
+
+    NONE = "None"
+    """Nothing but dropped weights."""
+    COPY = "Copy"
+    """The same as NONE."""
+    DISCRETIZE = "Discretize"
+    """Rounded to a grid."""
+    MULT_NORMAL = "MultNormal"
+    """Noise in proportion to the weight."""
+    ADD_NORMAL = "AddNormal"
+    """The same noise for every weight."""
+    DISCRETIZE_ADD_NORMAL = "DiscretizeAddNormal"
+    """Rounded to a grid, then noise."""
+    DOREFA = "DoReFa"
+    """Squashed by tanh, then rounded."""
+    POLY = "Poly"
+    """Noise whose spread is a polynomial of the magnitude."""
+    PCM_NOISE = "PCMNoise"
+    """Programming noise, read noise and the variability of drift of phase-change memory."""
+    PROG_NOISE = "ProgNoise"
+    """As POLY, but a weight keeps its sign."""
+    DROP_CONNECT = "DropConnect"
+    """The same as NONE: weights are dropped with probability pdrop."""
+
+
+class WeightClipType(Enum):
+    """How the weights of an inference tile are clipped after each step of training."""
+
+    NONE = "None"
+    FIXED_VALUE = "FixedValue"
+    """To a number."""
+    LAYER_GAUSSIAN = "LayerGaussian"
+    """To a multiple of their standard deviation."""
+    AVERAGE_CHANNEL_MAX = "AverageChannelMax"
+    """To the mean over the outputs of the largest weight of each."""
+
+
+class WeightRemapType(Enum):
+    """How weights are brought to the full range after each step of training, with digital scales that undo it."""
+
+    NONE = "None"
+    LAYERWISE_SYMMETRIC = "LayerwiseSymmetric"
+    """One factor for the matrix."""
+    CHANNELWISE_SYMMETRIC = "ChannelwiseSymmetric"
+    """One factor for each output."""

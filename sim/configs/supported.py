@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
+from sim.configs.inference import InferenceRPUConfig
 from sim.configs.io import IOParameters
 from sim.configs.rpu import RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.configs.unit_cells import OneSidedUnitCell
@@ -56,6 +57,8 @@ def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
         if isinstance(cfg.device, OneSidedUnitCell):
             yield from _io(cfg.device.refresh_forward, "device.refresh_forward.")
             yield from _update(cfg.device.refresh_update, "device.refresh_update.")
+    if isinstance(cfg, InferenceRPUConfig):
+        yield from _io(cfg.forward, "forward.")
     if isinstance(cfg, SingleRPUConfig):
         if cfg.update.pulse_type is PulseType.NONE and isinstance(cfg.device, PulsedDevice) and 0 < cfg.device.lifetime <= 1:
             yield "device.lifetime", cfg.device.lifetime, "0, or above 1, without pulses"

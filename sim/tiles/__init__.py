@@ -3,6 +3,7 @@
 from sim.tiles.analog import AnalogTile
 from sim.tiles.floating_point import FloatingPointTile
 from sim.tiles.grid import TileGrid, make_tile
+from sim.tiles.inference import InferenceTile
 from sim.tiles.tile import Tile
 
-__all__ = ["AnalogTile", "FloatingPointTile", "Tile", "TileGrid", "make_tile"]
+__all__ = ["AnalogTile", "FloatingPointTile", "InferenceTile", "Tile", "TileGrid", "make_tile"]

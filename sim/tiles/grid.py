@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sim.configs.inference import InferenceRPUConfig
 from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.errors import ConfigError
 from sim.ops import ShapeError
@@ -16,6 +17,7 @@ from sim.random import fresh_seeds
 from sim.tiles.analog import AnalogTile
 from sim.tiles.common import Given, Replicas
 from sim.tiles.floating_point import FloatingPointTile
+from sim.tiles.inference import InferenceTile
 from sim.tiles.tile import LOW_PRECISION, Tile
 
 __all__ = ["TileGrid", "make_tile", "split", "tile_class"]
@@ -24,6 +26,7 @@ TILE_OF: dict[type[RPUConfig], type[Tile]] = {
     SingleRPUConfig: AnalogTile,
     UnitCellRPUConfig: AnalogTile,
     FloatingPointRPUConfig: FloatingPointTile,
+    InferenceRPUConfig: InferenceTile,
 }
 
 

@@ -267,7 +267,7 @@ class Tile(Checkpointed, nn.Module):
         if realistic:
             return self.read_weights(apply_weight_scaling)
         with torch.no_grad():
-            matrix = self.array.read().clone()
+            matrix = self.array.stored().clone()
             scales = self._all_scales() if apply_weight_scaling else None
             return self._shown(matrix if scales is None else matrix * scales.unsqueeze(2))
 
@@ -422,12 +422,16 @@ class Tile(Checkpointed, nn.Module):
         """Analog product of inputs within their range, without scales, and where the ADC clipped."""
         if self.analog_bias:
             x = self._with_bias(x, self.input_range)
-        return self.forward_product(self.array.read(), x, want_clipped)
+        return self._multiply(self.forward_product, x, want_clipped)
 
     def _backward(self, d: Tensor) -> Tensor:
         """Analog product of errors, scales included, in the other direction."""
-        x = self.backward_product(self.array.read(), d)[0]
+        x = self._multiply(self.backward_product, d)[0]
         return x[:, :, :-1].contiguous() if self.analog_bias else x
+
+    def _multiply(self, product: Product, v: Tensor, want_clipped: bool = False) -> tuple[Tensor, Tensor]:
+        """Product of v (R, B, n) with the weights that are read, and where the ADC clipped."""
+        return product(self.array.read(), v, want_clipped)
 
     def _output_scale(self, limits: Tensor | None) -> Tensor | None:
         """Factors (R, 1) or (R, out) of the outputs beside the trained ones, for input ranges (R,)."""

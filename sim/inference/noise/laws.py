@@ -1,0 +1,44 @@
+"""The formulas that noise models share (inference.md, section 3). Everything is element by element.
+
+Powers are written as exp(a ln x): torch's own power differs in bits with the place of an element in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["cut_log", "polynomial", "power_law", "read_factor"]
+
+
+def polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """``c_0 + c_1 x + c_2 x^2 + ...``"""
+    import torch
+
+    if len(coefficients) < 2:
+        return torch.full_like(x, coefficients[0] if coefficients else 0.0)
+    total = x * coefficients[-1] + coefficients[-2]
+    for c in reversed(coefficients[:-2]):
+        total.mul_(x).add_(c)
+    return total
+
+
+def cut_log(log_x: Tensor, slope: float, offset: float, low: float, high: float) -> Tensor:
+    """``clip(slope ln x + offset, low, high)``, given ln x."""
+    return (log_x * slope).add_(offset).clamp_(low, high)
+
+
+def power_law(g: Tensor, nu: Tensor | None, t: float, t_0: float) -> Tensor:
+    """Drifted conductance ``g ((t + t_0) / t_0)^(-nu)``, and g itself at t = 0."""
+    if nu is None or t <= 0.0:
+        return g
+    return (nu * -math.log((t + t_0) / t_0)).exp_().mul_(g)
+
+
+def read_factor(t: float, t_read: float) -> float:
+    """Accumulated 1/f noise ``sqrt(ln((t + t_read) / (2 t_read)))``; 0 where the logarithm is negative."""
+    return math.sqrt(max(math.log((t + t_read) / (2.0 * t_read)), 0.0))
