@@ -17,9 +17,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from sim import _core
 from sim.errors import FitlabError
 
-UPDATE_SETTINGS = (
-    "learning_rate", "granularity", "desired_bl", "um_grad_scale", "res", "x_res", "d_res", "dw_min_std", "write_noise",
-)  # fmt: skip
+TRAIN_SETTINGS = ("desired_bl", "um_grad_scale", "res", "x_res", "d_res")
+NOISE_SETTINGS = ("dw_min_std", "write_noise")
 IO_SETTINGS = (
     "inp_bound", "inp_step", "inp_noise", "inp_asymmetry", "out_bound", "out_step", "out_noise", "out_asymmetry",
     "out_scale", "w_noise", "nm_thres", "max_reduction",
@@ -96,8 +95,8 @@ _library.define(
 )
 _library.define(
     "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor(c!) counts, Tensor fields, int[] field_of,"
-    " Tensor values, Tensor shared, Tensor x, Tensor d, Tensor settings, Tensor keys, Tensor train_keys, Tensor step,"
-    " int device, int[] flags) -> ()"
+    " Tensor values, Tensor shared, Tensor x, Tensor d, Tensor rate, Tensor granularity, Tensor settings, Tensor noise,"
+    " Tensor keys, Tensor train_keys, Tensor step, int device, int[] flags) -> ()"
 )
 _library.define("exact_update_(Tensor(a!) weight, Tensor x, Tensor d, Tensor rate) -> ()")
 _library.define("random_field(Tensor keys, int purpose, Tensor step, int n, bool normal) -> Tensor")
@@ -133,13 +132,33 @@ def _mvm_fake(
 
 def _pulsed_update_cpu(
     weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, field_of: list[int], values: Tensor, shared: Tensor,
-    x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, train_keys: Tensor, step: Tensor, device: int, flags: list[int],
+    x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
+    train_keys: Tensor, step: Tensor, device: int, flags: list[int],
 ) -> None:  # fmt: skip
+    replicas, out, n_in = weight.shape
+    batch = x.shape[1]
+    _check("weight", weight, None)
+    _writable("weight", weight)
+    _check("x", x, (replicas, batch, n_in))
+    _check("d", d, (replicas, batch, out))
+    _check("fields", fields, (replicas, fields.shape[1], out, n_in))
+    _check("values", values, (replicas, len(field_of)))
+    _check("shared", shared, (replicas, shared.shape[1]))
+    _check("rate", rate, (replicas,))
+    _check("granularity", granularity, (replicas,))
+    _check("settings", settings, (replicas, len(TRAIN_SETTINGS)))
+    _check("noise", noise, (replicas, len(NOISE_SETTINGS)))
+    _check("keys", keys, (replicas,), torch.int64)
+    _check("train_keys", train_keys, (replicas,), torch.int64)
+    if apparent.numel():
+        _check("apparent", apparent, (replicas, out, n_in))
+    if counts.numel():
+        _check("counts", counts, (replicas, 2, out, n_in), torch.int64)
     _core.pulsed_update(
-        device, weight.detach().numpy(), apparent.numpy(), fields.numpy(), field_of, values.numpy(), shared.numpy(),
-        counts.numpy(), x.numpy(), d.numpy(), settings.numpy(), keys.numpy(), train_keys.numpy(), int(step), flags[0],
-        *(bool(f) for f in flags[1:5]), flags[5],
-        _threads(0.5 * weight.numel() * x.shape[1]),
+        device, weight.data_ptr(), apparent.data_ptr(), counts.data_ptr(), fields.data_ptr(), field_of, values.data_ptr(),
+        shared.data_ptr(), x.data_ptr(), d.data_ptr(), rate.data_ptr(), granularity.data_ptr(), settings.data_ptr(),
+        noise.data_ptr(), keys.data_ptr(), train_keys.data_ptr(), int(step), replicas, batch, out, n_in, fields.shape[1],
+        shared.shape[1], flags[0], *(bool(f) for f in flags[1:5]), flags[5], _threads(0.5 * replicas * out * n_in * batch),
     )  # fmt: skip
 
 
@@ -276,8 +295,8 @@ def mvm(
 
 def pulsed_update_(
     weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
-    shared: Tensor, x: Tensor, d: Tensor, settings: Tensor, keys: Tensor, train_keys: Tensor, step: Tensor, kernel: str,
-    flags: TrainFlags,
+    shared: Tensor, x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
+    train_keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
 ) -> None:  # fmt: skip
     """Update ``weight`` in place by pulse trains of a mini-batch (update.md, sections 4 to 7).
 
@@ -290,8 +309,11 @@ def pulsed_update_(
     field_of : index into ``fields`` of each of the model's parameters, -1 for one without spread
     values : (R, n_parameters) float32; parameters without spread
     shared : (R, n_shared) float32; what the model shares over the array
-    x, d : (R, B, in) and (R, B, out) float32; inputs and errors, W moves by about -lr sum_b d_b x_b^T
-    settings : (R, len(UPDATE_SETTINGS)) float32
+    x, d : (R, B, in) and (R, B, out) float32; inputs and errors, W moves by about -rate sum_b d_b x_b^T
+    rate : (R,) float32; learning rate
+    granularity : (R,) float32; assumed weight change of one pulse
+    settings : (R, len(TRAIN_SETTINGS)) float32
+    noise : (R, len(NOISE_SETTINGS)) float32
     keys, step : as in `mvm`
     train_keys : (R,) int64, random stream of the pulse trains, which the devices of a cell share
     kernel : name of the compiled device model
@@ -301,27 +323,10 @@ def pulsed_update_(
     ShapeError
         a tensor has another shape, type or device, or requires a gradient
     """
-    if not torch.compiler.is_compiling():
-        replicas, out, n_in = weight.shape
-        names = device_parameters(kernel)
-        _check("weight", weight, None)
-        _writable("weight", weight)
-        _check("x", x, (replicas, x.shape[1], n_in))
-        _check("d", d, (replicas, x.shape[1], out))
-        _check("fields", fields, (replicas, fields.shape[1], out, n_in))
-        _check("values", values, (replicas, len(names)))
-        _check("shared", shared, (replicas, shared.shape[1]))
-        _check("settings", settings, (replicas, len(UPDATE_SETTINGS)))
-        _check("keys", keys, (replicas,), torch.int64)
-        _check("train_keys", train_keys, (replicas,), torch.int64)
-        if apparent is not None:
-            _check("apparent", apparent, (replicas, out, n_in))
-        if counts is not None:
-            _check("counts", counts, (replicas, 2, out, n_in), torch.int64)
     update = _pulsed_update_cpu if _direct(weight) else torch.ops.sim.pulsed_update_
     update(
         weight, _EMPTY if apparent is None else apparent, _EMPTY_COUNTS if counts is None else counts, fields, field_of,
-        values, shared, x, d, settings, keys, train_keys, step, device_index(kernel), flags.ints,
+        values, shared, x, d, rate, granularity, settings, noise, keys, train_keys, step, device_index(kernel), flags.ints,
     )  # fmt: skip
 
 

@@ -87,20 +87,21 @@ class PulsedArray(Array):
         self._store(weight, Event.SET)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
-        self.pulse(x, d, rate, self.trains, self.granularity, self.steps[Event.UPDATE])
-        self.steps[Event.UPDATE] += 1
+        step = self.steps[Event.UPDATE]
+        self.pulse(x, d, rate, self.trains, self.granularity, step)
+        step.add_(1)
 
     def pulse(self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0) -> None:
         """Pulses of given trains: x (R, B, in), d (R, B, out), rate and granularity (R,).
 
         ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell).
         """
-        ends = rate.unsqueeze(1), granularity.unsqueeze(1)
-        settings = torch.cat([*ends, trains.settings, self.noise], dim=1)
+        state, train = self._buffers, trains._buffers  # a module's attributes cost a microsecond each
         pulsed_update_(
-            self.weight, self.apparent, self.counts, self.fields, self.field_of, self.values, self.shared, x, d, settings,
-            self.keys, trains.keys, step, self.kernel, trains.flags[side],
-        )  # fmt: skip
+            state["weight"], state["apparent"], state["counts"], state["fields"], self.field_of, state["values"], state["shared"],
+            x, d, rate, granularity, train["settings"], state["noise"], state["keys"], train["keys"], step, self.kernel,
+            trains.flags[side],
+        )  # type: ignore[arg-type]  # fmt: skip
 
     def end_step(self) -> None:
         diffusing = [device.diffusion > 0 for device in self.devices]

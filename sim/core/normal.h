@@ -51,6 +51,13 @@ template <class F, class U> SIM_HD void box_muller(U a, U b, F& z0, F& z1) {
     z1 = r * s;
 }
 
+// The first of the two alone.
+template <class F, class U> SIM_HD F first_normal(U a, U b) {
+    F z0, z1;
+    box_muller(a, b, z0, z1);
+    return z0;
+}
+
 template <class F> struct Normals4 {
     F z[4];
 };
@@ -59,6 +66,19 @@ template <class F, class U> SIM_HD Normals4<F> normals(Words4<U> words) {
     box_muller<F>(words.x, words.y, n.z[0], n.z[1]);
     box_muller<F>(words.z, words.w, n.z[2], n.z[3]);
     return n;
+}
+
+// Pairs of normals of an element, where an element needs few of them: those of its pulses. Key and start of the counter are a
+// block of (stream, step), so that they differ in 64 bits between tiles, purposes and steps.
+struct Pairs {
+    u32 key, start;
+};
+SIM_HD Pairs pairs_of(Stream s, u32 step) {
+    const Words4<u32> w = philox(Words4<u32>{0, 0, 0, step}, s.key0, s.key1);
+    return {w.x, w.y};
+}
+template <class U> SIM_HD Words2<U> pair_words(Pairs p, U element, U pair) {
+    return {element, pair + p.start};
 }
 
 // Fields. Element e of a field of numbers (one purpose, sample, draw and step) is component (e / 16) % 4 of the block

@@ -11,22 +11,43 @@ namespace sim {
 template <class U> struct Words4 {
     U x, y, z, w;
 };
+template <class U> struct Words2 {
+    U x, y;
+};
 
 // N independent blocks, a round of each in turn.
 template <int N, class U> SIM_HD void philox(Words4<U>* c, u32 key0, u32 key1) {
+    Words4<decltype(widen(U{}))> v[N];
+    for (int n = 0; n < N; ++n) v[n] = {widen(c[n].x), widen(c[n].y), widen(c[n].z), widen(c[n].w)};
     for (int round = 0; round < 10; ++round) {
         for (int n = 0; n < N; ++n) {
-            U high0, low0, high1, low1;
-            mul_wide(c[n].x, U{} + 0xD2511F53u, high0, low0);
-            mul_wide(c[n].z, U{} + 0xCD9E8D57u, high1, low1);
-            c[n] = {high1 ^ c[n].y ^ key0, low1, high0 ^ c[n].w ^ key1, low0};
+            const auto a = product(v[n].x, 0xD2511F53u), b = product(v[n].z, 0xCD9E8D57u);
+            v[n] = {mixed(high_half(b), v[n].y, key0), b, mixed(high_half(a), v[n].w, key1), a};
         }
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
+    for (int n = 0; n < N; ++n) c[n] = {narrow(v[n].x), narrow(v[n].y), narrow(v[n].z), narrow(v[n].w)};
+}
+// Philox2x32-10: half the work, where two words of a counter are enough.
+template <int N, class U> SIM_HD void philox(Words2<U>* c, u32 key) {
+    Words2<decltype(widen(U{}))> v[N];
+    for (int n = 0; n < N; ++n) v[n] = {widen(c[n].x), widen(c[n].y)};
+    for (int round = 0; round < 10; ++round) {
+        for (int n = 0; n < N; ++n) {
+            const auto a = product(v[n].x, 0xD256D193u);
+            v[n] = {mixed(high_half(a), v[n].y, key), a};
+        }
+        key += 0x9E3779B9u;
+    }
+    for (int n = 0; n < N; ++n) c[n] = {narrow(v[n].x), narrow(v[n].y)};
 }
 template <class U> SIM_HD Words4<U> philox(Words4<U> c, u32 key0, u32 key1) {
     philox<1>(&c, key0, key1);
+    return c;
+}
+template <class U> SIM_HD Words2<U> philox(Words2<U> c, u32 key) {
+    philox<1>(&c, key);
     return c;
 }
 

@@ -67,12 +67,12 @@ SIM_HD float float_of(u32 u) {
     return x;
 #endif
 }
-// High and low half of a 32 x 32 bit product.
-SIM_HD void mul_wide(u32 a, u32 b, u32& high, u32& low) {
-    const u64 p = static_cast<u64>(a) * b;
-    high = static_cast<u32>(p >> 32);
-    low = static_cast<u32>(p);
-}
+// A 32-bit number on its way through products of twice its width: the low half of a u64 counts, the high half is anything.
+SIM_HD u64 widen(u32 a) { return a; }
+SIM_HD u32 narrow(u64 a) { return static_cast<u32>(a); }
+SIM_HD u64 product(u64 a, u32 b) { return static_cast<u64>(static_cast<u32>(a)) * b; }
+SIM_HD u64 high_half(u64 a) { return a >> 32; }
+SIM_HD u64 mixed(u64 a, u64 b, u32 key) { return a ^ b ^ key; }
 
 }  // namespace sim
 

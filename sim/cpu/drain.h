@@ -17,33 +17,44 @@ struct RowScratch {
     int n_touched;
     bool drained;             // queues were drained before the end of the batch
     const float** parameter;  // row of each parameter of the device; null: without spread
+    int* varying;             // which parameters have one
+    int n_varying;
     float* packed;            // (1 + n_parameters, stride): weights and parameters of waiting columns
     u32* hit;                 // which columns of a vector wait
     int stride;
+    Words words;
+};
+
+// Random streams of one replica in this call.
+struct Noise {
+    Pairs cycle, write;
+    Noise(const UpdateArgs& a, int r)
+        : cycle(pairs_of(stream_of(static_cast<u64>(a.keys[r]), PURPOSE_CYCLE), a.step)),
+          write(pairs_of(stream_of(static_cast<u64>(a.keys[r]), PURPOSE_WRITE), a.step)) {}
 };
 
 // One row of one replica.
 struct Row {
     const UpdateArgs& a;
-    const float* settings;
+    const float* noise;
     const float* values;      // parameters without spread
     const float* data;
-    Stream cycle, write;
+    Pairs cycle, write;       // noise of pulses, and of writing
     float *weight, *apparent;
     long long *down, *up;     // pulse counts, or null
     u32 first;                // element of the first column
-    Row(const UpdateArgs& args, int r, int row) : a(args) {
+    int replica;
+    Row(const UpdateArgs& args, int r, int row, const Noise& streams) : a(args), cycle(streams.cycle), write(streams.write) {
         const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-        const u64 key = static_cast<u64>(a.keys[r]);
-        settings = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+        noise = a.noise + static_cast<size_t>(r) * N_NOISE_SETTINGS;
         values = a.values + static_cast<size_t>(r) * a.n_parameters;
         data = a.data + static_cast<size_t>(r) * a.n_data;
-        cycle = stream_of(key, PURPOSE_CYCLE), write = stream_of(key, PURPOSE_WRITE);
         weight = a.weight + r * cells + at;
         apparent = a.apparent ? a.apparent + r * cells + at : nullptr;
         down = a.counts ? a.counts + 2 * r * cells + at : nullptr;
         up = a.counts ? down + cells : nullptr;
         first = static_cast<u32>(at);
+        replica = r;
     }
 };
 
@@ -53,7 +64,7 @@ template <class Device, int U, class Lookup>
 SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 rounds) {
     typename Device::template Cell<vf> cell[U];
     vf g[U];
-    const float sigma = row.settings[DW_MIN_STD];
+    const float sigma = row.noise[DW_MIN_STD];
     for (int u = 0; u < U; ++u) {
         cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
         g[u] = weight[u] + Device::reference(cell[u]);
@@ -61,12 +72,20 @@ SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* co
     for (u32 n = 0; n < rounds; n += 4) {
         Normals4<vf> xi[U] = {};
         if (sigma > 0.0f) {
-            Words4<vu> w[U];
-            for (int u = 0; u < U; ++u) w[u] = {column[u] + row.first, vu{}, (t[u].done + n) >> 2, broadcast(row.a.step)};
-            philox<U>(w, row.cycle.key0, row.cycle.key1);
-            for (int u = 0; u < U; ++u) box_muller<vf>(w[u].x, w[u].y, xi[u].z[0], xi[u].z[1]);
-            if (rounds - n > 2)
-                for (int u = 0; u < U; ++u) box_muller<vf>(w[u].z, w[u].w, xi[u].z[2], xi[u].z[3]);
+            Words2<vu> w[2 * U];
+            const auto pair = [&](int u, u32 k) { return pair_words(row.cycle, column[u] + row.first, ((t[u].done + n) >> 1) + k); };
+            for (int u = 0; u < U; ++u) w[u] = pair(u, 0);
+            if (rounds - n > 2) {
+                for (int u = 0; u < U; ++u) w[U + u] = pair(u, 1);
+                philox<2 * U>(w, row.cycle.key);
+                for (int u = 0; u < U; ++u) box_muller<vf>(w[U + u].x, w[U + u].y, xi[u].z[2], xi[u].z[3]);
+            } else {
+                philox<U>(w, row.cycle.key);
+            }
+            for (int u = 0; u < U; ++u) {
+                if (rounds - n == 1) xi[u].z[0] = first_normal<vf>(w[u].x, w[u].y);
+                else box_muller<vf>(w[u].x, w[u].y, xi[u].z[0], xi[u].z[1]);
+            }
         }
         for (u32 k = 0; k < 4 && n + k < rounds; ++k) {
             for (int u = 0; u < U; ++u) {
@@ -149,67 +168,84 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
 }
 
 #if defined(__AVX512F__)
+// Pulses of U vectors of the packed columns of `drain_few`.
+template <class Device, int U> SIM_HD void pulse_packed(const Row& row, RowScratch& s, const u32* list, int n, int first) {
+    Taken t[U];
+    vu column[U];
+    vf w[U];
+    u32 rounds = 0;
+    for (int u = 0; u < U; ++u) {
+        const vu waiting = load(list + first + u * LANES);
+        t[u] = unpack(waiting);
+        column[u] = waiting >> 12;
+        w[u] = load(s.packed + first + u * LANES);
+        rounds = maximum(rounds, most(t[u].left));
+    }
+    const auto lookup = [&](int k, int u) {
+        return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first + u * LANES) : broadcast(row.values[k]);
+    };
+    apply_pulses<Device, U>(row, lookup, w, column, t, rounds);
+    for (int u = 0; u < U; ++u) {
+        const int at = first + u * LANES, left = n - at < LANES ? n - at : LANES;
+        store(s.packed + at, w[u]);
+        if (row.down) {
+            alignas(64) u32 index[LANES];
+            store(index, column[u]);
+            count_pulses(row, index, left, t[u]);
+        }
+    }
+}
+
 // The same where no column has many pulses: what the waiting columns need is packed vector by vector instead of gathered,
 // which costs far less.
 template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) {
-    const int width = padded(row.a.in), parameters_of = row.a.n_parameters;
-    s.waiting.n = 0;
+    const int in = row.a.in, width = padded(in), n_varying = s.n_varying, stride = s.stride;
+    u32 *list = s.waiting.column, *hits_of = s.hit;
+    const float* const* parameter = s.parameter;
+    const int* varying = s.varying;
+    float *packed = s.packed, *weight = row.weight;
+    int n = 0;
     for (int j = 0; j < width; j += LANES) {
         Taken t;
-        s.hit[j / LANES] = 0;
+        hits_of[j / LANES] = 0;
         if (!source(j, t)) continue;
         const __mmask16 hit = hits(t);
-        const int at = s.waiting.n;
-        s.hit[j / LANES] = hit;
-        compress(load_padded(row.weight, j, row.a.in), hit, s.packed + at);
-        for (int k = 0; k < parameters_of; ++k)
-            if (s.parameter[k]) compress(load_padded(s.parameter[k], j, row.a.in), hit, s.packed + (k + 1) * s.stride + at);
-        append(j, t, s.waiting);
+        hits_of[j / LANES] = hit;
+        compress(pack(j, t), hit, list + n);
+        compress(load_padded(weight, j, in), hit, packed + n);
+        for (int k = 0; k < n_varying; ++k)
+            compress(load_padded(parameter[varying[k]], j, in), hit, packed + (varying[k] + 1) * stride + n);
+        n += static_cast<int>(t.columns);
     }
-    const Waiting& list = s.waiting;
-    pad(list);
-    for (int first = 0; first < list.n; first += TOGETHER * LANES) {
-        Taken t[TOGETHER];
-        vu column[TOGETHER];
-        vf w[TOGETHER];
-        u32 rounds = 0;
-        for (int u = 0; u < TOGETHER; ++u) {
-            t[u] = waiting_at(list, first + u * LANES);
-            column[u] = load(list.column + first + u * LANES);
-            w[u] = load(s.packed + first + u * LANES);
-            rounds = maximum(rounds, most(t[u].left));
-        }
-        const auto lookup = [&](int k, int u) {
-            return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first + u * LANES) : broadcast(row.values[k]);
-        };
-        apply_pulses<Device, TOGETHER>(row, lookup, w, column, t, rounds);
-        for (int u = 0; u < TOGETHER; ++u) {
-            const int at = first + u * LANES, n = list.n - at < LANES ? list.n - at : LANES;
-            store(s.packed + at, w[u]);
-            if (row.down && n > 0) count_pulses(row, list.column + at, n, t[u]);
-        }
-    }
+    for (int k = n; k % LANES; ++k) list[k] = list[0] & ~4095u;  // no pulse
+    int first = 0;
+    for (; first + LANES < n; first += TOGETHER * LANES) pulse_packed<Device, TOGETHER>(row, s, list, n, first);
+    if (first < n) pulse_packed<Device, 1>(row, s, list, n, first);
     int at = 0;
     for (int j = 0; j < width; j += LANES) {
         const __mmask16 hit = static_cast<__mmask16>(s.hit[j / LANES]);
         if (!hit) continue;
-        const vf w = expand(load_padded(row.weight, j, row.a.in), hit, s.packed + at);
-        store_first(row.weight + j, w, row.a.in - j < LANES ? row.a.in - j : LANES);
+        const vf w = expand(load_padded(row.weight, j, in), hit, s.packed + at);
+        store_first(row.weight + j, w, in - j < LANES ? in - j : LANES);
         at += __builtin_popcount(hit);
     }
     if (row.apparent)
-        for (int k = 0; k < list.n; ++k) s.touched[s.n_touched++] = list.column[k];
+        for (int k = 0; k < n; ++k) s.touched[s.n_touched++] = list[k] >> 12;
 }
-#else
-template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) { drain<Device>(row, s, source); }
 #endif
 
-constexpr u64 FEW = 8;  // pulses; above, columns are sorted so that the lanes of a vector have about as many
+// Columns with many pulses are sorted, so that the lanes of a vector have about as many.
+template <class Device, class Source> void drain_most(const Row& row, u64 pulses, RowScratch& s, Source source) {
+#if defined(__AVX512F__)
+    if (pulses <= FEW && row.a.in <= FEW_COLUMNS) return drain_few<Device>(row, s, source);
+#endif
+    (void)pulses;
+    drain<Device>(row, s, source);
+}
 
 template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
     const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
-    if (bound <= FEW) drain_few<Device>(row, s, source);
-    else drain<Device>(row, s, source);
+    drain_most<Device>(row, bound, s, source);
     if (!all) {
         s.drained = true;
         s.n_touched = 0;  // found again by what is done
@@ -218,11 +254,11 @@ template <class Device> void drain_queues(const Row& row, bool all, u64 bound, R
 
 // Write noise: every crosspoint that had a pulse shows a new apparent weight (devices.md, 4.2).
 SIM_HD void write_noise(const Row& row, RowScratch& s) {
-    const float kappa = row.settings[WRITE_NOISE];
+    const float kappa = row.noise[WRITE_NOISE];
     for (int first = 0; first < s.n_touched; first += LANES) {
         for (int k = s.n_touched; k < first + LANES; ++k) s.touched[k] = s.touched[first];
         const vu column = load(s.touched + first);
-        const Words4<vu> w = philox(Words4<vu>{column + row.first, vu{}, vu{}, broadcast(row.a.step)}, row.write.key0, row.write.key1);
+        const Words2<vu> w = philox(pair_words(row.write, column + row.first, vu{}), row.write.key);
         vf z, unused;
         box_muller<vf>(w.x, w.y, z, unused);
         const vf shown = gather(row.weight, column) + z * kappa;

@@ -5,10 +5,8 @@
 
 namespace sim {
 
-enum UpdateSetting {
-    LEARNING_RATE, GRANULARITY, DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, X_RESOLUTION, D_RESOLUTION, DW_MIN_STD, WRITE_NOISE,
-    N_UPDATE_SETTINGS
-};
+enum TrainSetting { DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, X_RESOLUTION, D_RESOLUTION, N_TRAIN_SETTINGS };
+enum NoiseSetting { DW_MIN_STD, WRITE_NOISE, N_NOISE_SETTINGS };
 // How the trains of a sample come about (update.md, section 5).
 enum PulseKind { PULSES_STOCHASTIC, PULSES_MEAN_COUNT, PULSES_IMPLICIT, PULSES_NONE_WITH_DEVICE };
 
@@ -24,7 +22,10 @@ struct UpdateArgs {
     long long* counts;      // (R, 2, out, in): pulses down and up of each crosspoint; null: not counted
     const float* x;         // (R, B, in)
     const float* d;         // (R, B, out)
-    const float* settings;  // (R, N_UPDATE_SETTINGS)
+    const float* rate;      // (R): learning rate
+    const float* granularity;  // (R): assumed weight change of one pulse
+    const float* settings;  // (R, N_TRAIN_SETTINGS)
+    const float* noise;     // (R, N_NOISE_SETTINGS)
     const long long* keys;  // (R)
     const long long* train_keys;  // (R): of the pulse trains; devices of one cell share their trains
     u32 step;

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <iterator>
 #include <stdexcept>
 
 #include "device_list.h"
@@ -50,7 +51,6 @@ const Kernels* kernels = find(supported("avx512") ? "avx512" : supported("avx2")
 using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using ConstFloats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Keys = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Counts = nb::ndarray<int64_t, nb::c_contig, nb::device::cpu>;
 using Flags = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
 
 void require(bool ok, const char* what) {
@@ -87,31 +87,37 @@ int shared_at_least(int index) {
     return all[index];
 }
 
-void pulsed_update(int device, Floats weight, Floats apparent, ConstFloats fields, const std::vector<int>& field_of,
-                   ConstFloats values, ConstFloats shared, Counts counts, ConstFloats x, ConstFloats d, ConstFloats settings, Keys keys,
-                   Keys train_keys, int64_t step, int side, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding,
-                   int pulse_type, int threads) {
-    require(weight.ndim() == 3 && x.ndim() == 3 && d.ndim() == 3 && fields.ndim() == 4, "pulsed_update: rank");
-    const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1), n = field_of.size();
-    require(device >= 0 && static_cast<size_t>(device) < device_names().size() && device_parameters(device).size() == n,
-            "pulsed_update: device and its parameters");
-    require(has_shape(x, {replicas, batch, in}) && has_shape(d, {replicas, batch, out}), "pulsed_update: x, d");
-    require(has_shape(fields, {replicas, fields.shape(1), out, in}) && has_shape(values, {replicas, n}), "pulsed_update: parameters");
-    require(has_shape(settings, {replicas, N_UPDATE_SETTINGS}) && keys.shape(0) == replicas, "pulsed_update: settings, keys");
-    require(apparent.size() == 0 || has_shape(apparent, {replicas, out, in}), "pulsed_update: apparent");
-    require(shared.ndim() == 2 && shared.shape(0) == replicas && pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE,
-            "pulsed_update: shared data, pulse type");
-    require(shared.shape(1) >= static_cast<size_t>(shared_at_least(device)), "pulsed_update: the device needs shared data");
-    require(train_keys.shape(0) == replicas && side >= -1 && side <= 1, "pulsed_update: train keys, side");
-    require(counts.size() == 0 || has_shape(counts, {replicas, 2, out, in}), "pulsed_update: counts");
-    require(out * in < (u64(1) << 32) && threads >= 1, "pulsed_update: size");
-    for (int k : field_of) require(k < static_cast<int>(fields.shape(1)), "pulsed_update: field index");
-    if (weight.size() == 0 || batch == 0) return;
-    const UpdateArgs args{weight.data(), apparent.size() ? apparent.data() : nullptr, fields.data(), field_of.data(), values.data(),
-                          static_cast<int>(fields.shape(1)), static_cast<int>(n), shared.data(), static_cast<int>(shared.shape(1)),
-                          counts.size() ? reinterpret_cast<long long*>(counts.data()) : nullptr, x.data(), d.data(), settings.data(), data(keys), data(train_keys),
-                          static_cast<u32>(step), static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out),
-                          static_cast<int>(in), side, fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
+int n_parameters(int index) {
+#define SIM_ENTRY(name) static_cast<int>(std::size(device::name::names)),
+    static constexpr int all[] = {SIM_FOR_EACH_DEVICE(SIM_ENTRY)};
+#undef SIM_ENTRY
+    return all[index];
+}
+int n_devices() {
+#define SIM_ENTRY(name) +1
+    return 0 SIM_FOR_EACH_DEVICE(SIM_ENTRY);
+#undef SIM_ENTRY
+}
+
+// An address that Python says: views of a dozen tensors would cost more than the update of a small tile.
+using Address = uintptr_t;
+
+void pulsed_update(int device, Address weight, Address apparent, Address counts, Address fields, const std::vector<int>& field_of,
+                   Address values, Address shared, Address x, Address d, Address rate, Address granularity, Address settings, Address noise,
+                   Address keys, Address train_keys, int64_t step, int replicas, int batch, int out, int in, int n_fields, int n_shared, int side,
+                   bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding, int pulse_type, int threads) {
+    require(device >= 0 && device < n_devices() && n_parameters(device) == static_cast<int>(field_of.size()), "pulsed_update: device and its parameters");
+    require(n_shared >= shared_at_least(device), "pulsed_update: the device needs shared data");
+    require(pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE && side >= -1 && side <= 1, "pulsed_update: pulse type, side");
+    require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 32) && threads >= 1, "pulsed_update: size");
+    for (int k : field_of) require(k < n_fields, "pulsed_update: field index");
+    if (replicas == 0 || out == 0 || in == 0 || batch == 0) return;
+    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
+    const auto integers = [](Address a) { return reinterpret_cast<long long*>(a); };
+    const UpdateArgs args{floats(weight), floats(apparent), floats(fields), field_of.data(), floats(values), n_fields,
+                          static_cast<int>(field_of.size()), floats(shared), n_shared, integers(counts), floats(x), floats(d), floats(rate),
+                          floats(granularity), floats(settings), floats(noise), integers(keys), integers(train_keys), static_cast<u32>(step),
+                          replicas, batch, out, in, side, fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
     nb::gil_scoped_release release;
     kernels->pulsed_update(device, args);
 }
@@ -159,7 +165,11 @@ void sigmoid(ConstFloats x, Floats y, int threads) {
 }
 
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
-    require(counter.size() == 4 && key.size() == 2, "philox: four counter words, two key words");
+    if (counter.size() == 2 && key.size() == 1) {
+        const Words2<u32> w = philox(Words2<u32>{counter[0], counter[1]}, key[0]);
+        return {w.x, w.y};
+    }
+    require(counter.size() == 4 && key.size() == 2, "philox: four counter words and two key words, or two and one");
     const Words4<u32> w = philox(Words4<u32>{counter[0], counter[1], counter[2], counter[3]}, key[0], key[1]);
     return {w.x, w.y, w.z, w.w};
 }
@@ -180,15 +190,10 @@ NB_MODULE(_core, m) {
         return names;
     });
     m.def("use_isa", [](const std::string& isa) { kernels = find(isa); }, nb::arg("isa"));
-    m.def("philox", &philox_block, nb::arg("counter"), nb::arg("key"), "One block of Philox4x32-10.");
+    m.def("philox", &philox_block, nb::arg("counter"), nb::arg("key"), "One block of Philox4x32-10, or of Philox2x32-10.");
     m.def("random_field", &random_field, nb::arg("field").noconvert(), nb::arg("keys").noconvert(), nb::arg("purpose"), nb::arg("step"),
           nb::arg("normal"), nb::arg("threads"));
-    m.def("pulsed_update", &pulsed_update, nb::arg("device"), nb::arg("weight").noconvert(), nb::arg("apparent").noconvert(),
-          nb::arg("fields").noconvert(), nb::arg("field_of"), nb::arg("values").noconvert(), nb::arg("shared").noconvert(),
-          nb::arg("counts").noconvert(), nb::arg("x").noconvert(),
-          nb::arg("d").noconvert(), nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("train_keys").noconvert(),
-          nb::arg("step"), nb::arg("side"), nb::arg("fixed_bl"),
-          nb::arg("update_management"), nb::arg("update_bl_management"), nb::arg("stochastic_rounding"), nb::arg("pulse_type"), nb::arg("threads"));
+    m.def("pulsed_update", &pulsed_update);
     m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
           nb::arg("rate").noconvert(), nb::arg("threads"));
     m.def("mvm", &mvm, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("clipped").noconvert(),

@@ -123,29 +123,35 @@ SIM_HD void pad(const Waiting& w) {
 }
 SIM_HD Taken waiting_at(const Waiting& w, int k) { return {load(w.low + k), load(w.high + k), load(w.left + k), load(w.done + k), 0}; }
 
-// The same from a single word of coincidences, where nothing is queued.
-SIM_HD bool take_word(int j, u32 row_bits, u32 row_negative, bool ups_only, const u32* bits, const u32* negative, Taken& t) {
-    const vu up = load(negative + j) ^ row_negative;
-    const vu hit = load(bits + j) & row_bits & (up | (ups_only ? 0u : ~0u));
-#if defined(__AVX512VPOPCNTDQ__)
-    const __mmask16 some = _mm512_test_epi32_mask((__m512i)hit, (__m512i)hit);
-    if (!some) return false;
-    t.columns = static_cast<u32>(__builtin_popcount(some));
-    const __m512i left = _mm512_popcnt_epi32((__m512i)hit), one = _mm512_set1_epi32(1);
-    t.left = (vu)left;
-    t.low = (vu)_mm512_sub_epi32(_mm512_sllv_epi32(one, left), one) & up;
+// Words of bits that a row shares with the columns, sample by sample; together they have at most 32 bits.
+struct Words {
+    struct Word {
+        const u32 *bits, *negative;  // of the columns
+        u32 row_bits, up_if;         // up_if: all ones where a column that is not negative gets up pulses
+    } word[32];
+    int n;
+    u32 pulses;  // the most that a column can get
+};
+
+// The same as `take` from words, where nothing is queued.
+SIM_HD bool take_words(int j, const Words& words, bool ups_only, Taken& t) {
+    const u32 keep = ups_only ? 0u : ~0u;
+    t.left = t.low = vu{};
+    for (int k = 0; k < words.n; ++k) {
+        const Words::Word& w = words.word[k];
+        const vu up = load(w.negative + j) ^ w.up_if;
+        const vu n = population(load(w.bits + j) & w.row_bits & (up | keep));
+        t.low |= shift_left((shift_left(broadcast(1u), n) - 1u) & up, t.left);
+        t.left += n;
+    }
+    t.high = t.done = vu{};
+#if defined(__AVX512F__)
+    t.columns = static_cast<u32>(__builtin_popcount(_mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left)));
 #else
     t.columns = 0;
-    for (int k = 0; k < LANES; ++k) {
-        const u32 c = static_cast<u32>(__builtin_popcount(hit[k]));
-        t.columns += c != 0;
-        t.left[k] = c;
-        t.low[k] = static_cast<u32>((u64(1) << c) - 1) & up[k];
-    }
-    if (!t.columns) return false;
+    for (int k = 0; k < LANES; ++k) t.columns += t.left[k] != 0;
 #endif
-    t.high = t.done = vu{};
-    return true;
+    return t.columns != 0;
 }
 
 // Appends the columns of a vector that have pulses.
@@ -165,8 +171,15 @@ SIM_HD void append(int j, const Taken& t, Waiting& w) {
 }
 
 #if defined(__AVX512F__)
+// A column with at most FEW pulses in one word.
+constexpr u32 FEW = 8;  // pulses
+constexpr int FEW_COLUMNS = 1 << 20;
+SIM_HD vu pack(int j, const Taken& t) { return t.low | (t.left << 8) | ((lane_index() + static_cast<u32>(j)) << 12); }
+SIM_HD Taken unpack(vu p) { return {p & 255u, vu{}, (p >> 8) & 15u, vu{}, 0}; }
+
 // Values of the columns of a vector that have pulses, next to those of the vectors before; and back to their columns.
 SIM_HD void compress(vf v, __mmask16 hit, float* to) { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(hit, (__m512)v)); }
+SIM_HD void compress(vu v, __mmask16 hit, u32* to) { _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(hit, (__m512i)v)); }
 SIM_HD vf expand(vf v, __mmask16 hit, const float* from) { return (vf)_mm512_mask_expand_ps((__m512)v, hit, _mm512_loadu_ps(from)); }
 SIM_HD __mmask16 hits(const Taken& t) { return _mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left); }
 #endif

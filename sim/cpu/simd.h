@@ -44,19 +44,42 @@ SIM_HD vu lane_index() {
     return v;
 }
 
+// Set bits of each lane, in plain arithmetic, where the instruction set does not count them.
+SIM_HD vu counted_bits(vu a) {
+    a = a - ((a >> 1) & 0x55555555u);
+    a = (a & 0x33333333u) + ((a >> 2) & 0x33333333u);
+    return (((a + (a >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
+}
+
 #if defined(__AVX512F__)
 SIM_HD vf root(vf x) { return (vf)_mm512_sqrt_ps((__m512)x); }
 SIM_HD vf round_even(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 SIM_HD vf gather(const float* p, vu index) { return (vf)_mm512_i32gather_ps((__m512i)index, p, 4); }
 SIM_HD vf multiply_add(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 SIM_HD bool any(vi m) { return _mm512_movepi32_mask((__m512i)m) != 0; }
-SIM_HD void mul_wide(vu a, vu b, vu& high, vu& low) {
-    const __m512i x = (__m512i)a, y = (__m512i)b;
-    const __m512i even = _mm512_mul_epu32(x, y);
-    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(y, 32));
-    high = (vu)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
-    low = (vu)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+// A vector on its way through products of twice its width, even and odd lanes apart (see portable.h).
+struct vw {
+    __m512i even, odd;
+};
+SIM_HD vw widen(vu a) { return {(__m512i)a, _mm512_srli_epi64((__m512i)a, 32)}; }
+SIM_HD vu narrow(vw a) { return (vu)_mm512_mask_shuffle_epi32(a.even, 0xAAAA, a.odd, _MM_PERM_CCAA); }
+SIM_HD vw product(vw a, u32 b) {
+    const __m512i f = _mm512_set1_epi64(b);
+    return {_mm512_mul_epu32(a.even, f), _mm512_mul_epu32(a.odd, f)};
 }
+SIM_HD vw high_half(vw a) { return {_mm512_srli_epi64(a.even, 32), _mm512_srli_epi64(a.odd, 32)}; }
+SIM_HD vw mixed(vw a, vw b, u32 key) {
+    const __m512i k = _mm512_set1_epi64(key);
+    return {_mm512_ternarylogic_epi64(a.even, b.even, k, 0x96), _mm512_ternarylogic_epi64(a.odd, b.odd, k, 0x96)};
+}
+SIM_HD vu population(vu a) {
+#if defined(__AVX512VPOPCNTDQ__)
+    return (vu)_mm512_popcnt_epi32((__m512i)a);
+#else
+    return counted_bits(a);
+#endif
+}
+SIM_HD vu shift_left(vu a, vu by) { return (vu)_mm512_sllv_epi32((__m512i)a, (__m512i)by); }  // 0 for 32 and above
 SIM_HD vf load_first(const float* p, int n) { return (vf)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p); }
 SIM_HD void store_first(float* p, vf x, int n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), (__m512)x); }
 #else
@@ -66,13 +89,22 @@ SIM_HD vf round_even(vf x) { return (vf)_mm256_round_ps((__m256)x, _MM_FROUND_TO
 SIM_HD vf gather(const float* p, vu index) { return (vf)_mm256_i32gather_ps(p, (__m256i)index, 4); }
 SIM_HD vf multiply_add(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 SIM_HD bool any(vi m) { return _mm256_movemask_ps((__m256)m) != 0; }
-SIM_HD void mul_wide(vu a, vu b, vu& high, vu& low) {
-    const __m256i x = (__m256i)a, y = (__m256i)b;
-    const __m256i even = _mm256_mul_epu32(x, y);
-    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), _mm256_srli_epi64(y, 32));
-    high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
-    low = (vu)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+struct vw {
+    __m256i even, odd;
+};
+SIM_HD vw widen(vu a) { return {(__m256i)a, _mm256_srli_epi64((__m256i)a, 32)}; }
+SIM_HD vu narrow(vw a) { return (vu)_mm256_blend_epi32(a.even, _mm256_slli_epi64(a.odd, 32), 0xAA); }
+SIM_HD vw product(vw a, u32 b) {
+    const __m256i f = _mm256_set1_epi64x(b);
+    return {_mm256_mul_epu32(a.even, f), _mm256_mul_epu32(a.odd, f)};
 }
+SIM_HD vw high_half(vw a) { return {_mm256_srli_epi64(a.even, 32), _mm256_srli_epi64(a.odd, 32)}; }
+SIM_HD vw mixed(vw a, vw b, u32 key) {
+    const __m256i k = _mm256_set1_epi64x(key);
+    return {_mm256_xor_si256(_mm256_xor_si256(a.even, b.even), k), _mm256_xor_si256(_mm256_xor_si256(a.odd, b.odd), k)};
+}
+SIM_HD vu population(vu a) { return counted_bits(a); }
+SIM_HD vu shift_left(vu a, vu by) { return (vu)_mm256_sllv_epi32((__m256i)a, (__m256i)by); }
 #else
 SIM_HD vf root(vf x) {
     for (int k = 0; k < LANES; ++k) x[k] = root(x[k]);
@@ -93,13 +125,35 @@ SIM_HD bool any(vi m) {
     for (int k = 0; k < LANES; ++k) r |= m[k];
     return r != 0;
 }
-SIM_HD void mul_wide(vu a, vu b, vu& high, vu& low) {
-    for (int k = 0; k < LANES; ++k) {
-        u32 h, l;
-        mul_wide(a[k], b[k], h, l);
-        high[k] = h;
-        low[k] = l;
-    }
+struct vw {
+    u64 lane[LANES];
+};
+SIM_HD vw widen(vu a) {
+    vw w;
+    for (int k = 0; k < LANES; ++k) w.lane[k] = a[k];
+    return w;
+}
+SIM_HD vu narrow(vw a) {
+    vu v{};
+    for (int k = 0; k < LANES; ++k) v[k] = static_cast<u32>(a.lane[k]);
+    return v;
+}
+SIM_HD vw product(vw a, u32 b) {
+    for (int k = 0; k < LANES; ++k) a.lane[k] = product(a.lane[k], b);
+    return a;
+}
+SIM_HD vw high_half(vw a) {
+    for (int k = 0; k < LANES; ++k) a.lane[k] >>= 32;
+    return a;
+}
+SIM_HD vw mixed(vw a, vw b, u32 key) {
+    for (int k = 0; k < LANES; ++k) a.lane[k] ^= b.lane[k] ^ key;
+    return a;
+}
+SIM_HD vu population(vu a) { return counted_bits(a); }
+SIM_HD vu shift_left(vu a, vu by) {
+    for (int k = 0; k < LANES; ++k) a[k] = static_cast<u32>(static_cast<u64>(a[k]) << by[k]);
+    return a;
 }
 #endif
 SIM_HD vf load_first(const float* p, int n) {

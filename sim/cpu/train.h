@@ -112,12 +112,11 @@ void draw_numbers(const Side& side, int length, bool row, bool counts, u32 sampl
 
 // Trains of sample b of replica r, for both sides.
 void draw_trains(const UpdateArgs& a, int r, int b, Lines& columns, Lines& rows) {
-    const float* s = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
+    const float* s = a.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
     const float* x = a.x + (static_cast<size_t>(r) * a.batch + b) * a.in;
     const float* d = a.d + (static_cast<size_t>(r) * a.batch + b) * a.out;
-    const float rate = s[LEARNING_RATE] < 0.0f ? -s[LEARNING_RATE] : s[LEARNING_RATE];
-    const TrainSettings settings{rate,      s[GRANULARITY],      s[DESIRED_BL],         s[UM_GRAD_SCALE],
-                                 a.fixed_bl, a.update_management, a.update_bl_management};
+    const TrainSettings settings{absolute(a.rate[r]), a.granularity[r],    s[DESIRED_BL],         s[UM_GRAD_SCALE],
+                                 a.fixed_bl,          a.update_management, a.update_bl_management};
     const Train train = plan_train(settings, largest_magnitude(x, a.in), largest_magnitude(d, a.out));
     const u64 key = static_cast<u64>(a.train_keys[r]);
     const bool implicit = a.pulse_type == PULSES_IMPLICIT, sto_round = a.stochastic_rounding;

@@ -25,19 +25,35 @@ template <class Device> void make_room(const Row& row, u64 more, u64& bound, Row
 
 // All ones where a column that is not negative gets up pulses: a pulse lowers the weight where lr x d > 0. One side of a
 // cell takes one direction only, as up pulses.
-SIM_HD u32 up_mask(const Row& work, int row, int b, Lines& rows) {
-    return rows.sample_negative(b)[row] ^ (work.settings[LEARNING_RATE] < 0.0f ? ~0u : 0u) ^ (work.a.side < 0 ? ~0u : 0u);
+SIM_HD u32 up_mask(const UpdateArgs& a, float rate, int row, int b, Lines& rows) {
+    return rows.sample_negative(b)[row] ^ (rate < 0.0f ? ~0u : 0u) ^ (a.side < 0 ? ~0u : 0u);
 }
 
-// Whether at most one word of a row has bits, and where it is (b < 0: none has).
-SIM_HD bool single_word(const UpdateArgs& a, int row, Lines& rows, int& where_b, int& where_word) {
-    where_b = -1;
+// Bits that each of some rows has in any word of any sample: most rows have none where pulses are few.
+SIM_HD void join_words(const UpdateArgs& a, int first, int n, Lines& rows, u32* joined) {
+    for (int k = 0; k < n; ++k) joined[k] = 0;
     for (int b = 0; b < a.batch; ++b)
-        for (int word = 0; word < rows.words; ++word)
-            if (rows.sample_bits(b)[static_cast<size_t>(word) * padded(a.out) + row]) {
-                if (where_b >= 0) return false;
-                where_b = b, where_word = word;
-            }
+        for (int word = 0; word < rows.words; ++word) {
+            const u32* bits = rows.sample_bits(b) + static_cast<size_t>(word) * padded(a.out) + first;
+            for (int k = 0; k < n; ++k) joined[k] |= bits[k];
+        }
+}
+
+// Brings together the words of a row that have bits; false where they have more than 32.
+SIM_HD bool collect(const UpdateArgs& a, float rate, int row, Lines& columns, Lines& rows, Words& list) {
+    list.n = 0;
+    list.pulses = 0;
+    const size_t width = padded(a.in), row_width = padded(a.out);
+    for (int b = 0; b < a.batch; ++b) {
+        const u32* bits = rows.sample_bits(b) + row;
+        for (int word = 0; word < rows.words; ++word) {
+            const u32 row_bits = bits[word * row_width];
+            if (!row_bits) continue;
+            list.pulses += static_cast<u32>(__builtin_popcount(row_bits));
+            if (list.pulses > 32) return false;
+            list.word[list.n++] = {columns.sample_bits(b) + word * width, columns.sample_negative(b), row_bits, up_mask(a, rate, row, b, rows)};
+        }
+    }
     return true;
 }
 
@@ -45,7 +61,7 @@ SIM_HD bool single_word(const UpdateArgs& a, int row, Lines& rows, int& where_b,
 template <class Device> bool queue_sample(const Row& work, int row, int b, Lines& columns, Lines& rows, u64& bound, RowScratch& s) {
     const UpdateArgs& a = work.a;
     const int width = padded(a.in), row_width = padded(a.out);
-    const u32 row_negative = up_mask(work, row, b, rows);
+    const u32 row_negative = up_mask(a, a.rate[work.replica], row, b, rows);
     const bool ups_only = a.side != 0;
     bool any_pulse = false;
     if (a.pulse_type != PULSES_STOCHASTIC) {
@@ -72,33 +88,27 @@ template <class Device> bool queue_sample(const Row& work, int row, int b, Lines
 
 SIM_HD void point_to_fields(const UpdateArgs& a, int r, int row, RowScratch& s) {
     const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    for (int k = 0; k < a.n_parameters; ++k)
+    s.n_varying = 0;
+    for (int k = 0; k < a.n_parameters; ++k) {
         s.parameter[k] = a.field_of[k] < 0 ? nullptr : a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
+        if (s.parameter[k]) s.varying[s.n_varying++] = k;
+    }
 }
 
-template <class Device> void update_row(const UpdateArgs& a, int r, int index, Lines& columns, Lines& rows, RowScratch& s) {
-    const Row row(a, r, index);
+template <class Device> void update_row(const UpdateArgs& a, int r, int index, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
+    const bool words = a.pulse_type == PULSES_STOCHASTIC && collect(a, a.rate[r], index, columns, rows, s.words);
+    const Row row(a, r, index, noise);
     point_to_fields(a, r, index, s);
-    bool any_pulse = false;
-    u64 bound = 0;
     s.drained = false;
     s.n_touched = 0;
-    int b = 0, word = 0;
-    if (a.pulse_type == PULSES_STOCHASTIC && single_word(a, index, rows, b, word)) {
-        if (b < 0) return;
-        const int width = padded(a.in);
-        const u32 bits = rows.sample_bits(b)[static_cast<size_t>(word) * padded(a.out) + index];
-        const u32 negative = up_mask(row, index, b, rows);
-        const u32* column_bits = columns.sample_bits(b) + static_cast<size_t>(word) * width;
-        const auto source = [&](int j, Taken& t) {
-            return take_word(j, bits, negative, a.side != 0, column_bits, columns.sample_negative(b), t);
-        };
-        if (static_cast<u64>(__builtin_popcount(bits)) <= FEW) drain_few<Device>(row, s, source);
-        else drain<Device>(row, s, source);
+    if (words) {
+        drain_most<Device>(row, s.words.pulses, s, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
         if (row.apparent) write_noise(row, s);
         return;
     }
-    for (b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
+    bool any_pulse = false;
+    u64 bound = 0;
+    for (int b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
     if (!any_pulse) return;
     drain_queues<Device>(row, true, bound, s);  // all queues are empty again, as the next row expects them
     if (!row.apparent) return;
@@ -115,8 +125,8 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, L
 }
 
 // No pulses: the exact step of each sample, then the bounds of the device (update.md, 5.5), on the persistent weight.
-template <class Device> void clip_row(const UpdateArgs& a, int r, int index, RowScratch& s) {
-    const Row row(a, r, index);
+template <class Device> void clip_row(const UpdateArgs& a, int r, int index, const Noise& noise, RowScratch& s) {
+    const Row row(a, r, index, noise);
     point_to_fields(a, r, index, s);
     for (int j = 0; j < a.in; j += LANES) {
         const auto cell = Device::template load<vf>(
@@ -125,7 +135,7 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, Row
         vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
             const size_t sample = static_cast<size_t>(r) * a.batch + b;
-            const float f = row.settings[LEARNING_RATE] * a.d[sample * a.out + index];
+            const float f = a.rate[r] * a.d[sample * a.out + index];
             if (f != 0.0f) g = clamp(g - load_padded(a.x + sample * a.in, j, a.in) * f, low, high);
         }
         store_first(row.weight + j, g - reference, a.in - j < LANES ? a.in - j : LANES);
@@ -138,10 +148,8 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, Row
 template <class Device> void update_device(const UpdateArgs& a) {
     float longest_train = 1.0f;
     for (int r = 0; r < a.replicas; ++r) {
-        const float* s = a.settings + static_cast<size_t>(r) * N_UPDATE_SETTINGS;
-        const float rate = s[LEARNING_RATE] < 0.0f ? -s[LEARNING_RATE] : s[LEARNING_RATE];
-        float length = s[DESIRED_BL];
-        if (!a.fixed_bl && !a.update_bl_management) length = maximum(length, ceiling(rate / s[GRANULARITY]));
+        float length = a.settings[static_cast<size_t>(r) * N_TRAIN_SETTINGS + DESIRED_BL];
+        if (!a.fixed_bl && !a.update_bl_management) length = maximum(length, ceiling(absolute(a.rate[r]) / a.granularity[r]));
         longest_train = maximum(longest_train, length);
     }
     const int words = a.pulse_type == PULSES_STOCHASTIC ? (static_cast<int>(longest_train) + 31) / 32 : 1;
@@ -155,18 +163,20 @@ template <class Device> void update_device(const UpdateArgs& a) {
         };
         return Both{{b, s, a.in, words}, {b + static_cast<size_t>(a.batch) * words * width, s + static_cast<size_t>(a.batch) * width, a.out, words}};
     };
-    const int block = 8, blocks = (a.out + block - 1) / block;
+    constexpr int block = 16;
+    const int blocks = (a.out + block - 1) / block;
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
         Scratch<u32> done(width), touched(width + LANES), lists(10 * (width + MARGIN));
         Scratch<const float*> parameter(a.n_parameters);
+        Scratch<int> varying(a.n_parameters);
         Scratch<float> packed((1 + a.n_parameters) * (width + MARGIN));
         Scratch<u32> hit(width / LANES);
         const auto list = [&](size_t k) { return lists.get() + k * (width + MARGIN); };
         RowScratch scratch{queue.get(), count.get(), done.get(), {list(0), list(1), list(2), list(3), list(4), 0},
                            {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get(),
-                           packed.get(), hit.get(), static_cast<int>(width) + MARGIN};
+                           varying.get(), 0, packed.get(), hit.get(), static_cast<int>(width) + MARGIN, {}};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
@@ -179,9 +189,13 @@ template <class Device> void update_device(const UpdateArgs& a) {
         for (int r = 0; r < a.replicas; ++r)
             for (int q = 0; q < blocks; ++q) {
                 auto l = lines(r);
-                for (int row = q * block; row < a.out && row < (q + 1) * block; ++row) {
-                    if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, row, scratch);
-                    else update_row<Device>(a, r, row, l.columns, l.rows, scratch);
+                const Noise noise(a, r);
+                const int first = q * block, rows = a.out - first < block ? a.out - first : block;
+                u32 joined[block];
+                if (a.pulse_type == PULSES_STOCHASTIC) join_words(a, first, rows, l.rows, joined);
+                for (int k = 0; k < rows; ++k) {
+                    if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, first + k, noise, scratch);
+                    else if (a.pulse_type != PULSES_STOCHASTIC || joined[k]) update_row<Device>(a, r, first + k, noise, l.columns, l.rows, scratch);
                 }
             }
     }

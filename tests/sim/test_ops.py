@@ -29,15 +29,15 @@ def test_opcheck_of_the_product(transposed: bool) -> None:
 
 def update_args() -> list[object]:
     array = PulsedArray([SoftBoundsDevice()], [UpdateParameters()], (5, 7), [1])
-    settings = torch.tensor([[0.1, 0.001, 31.0, 1.0, 0.0, 0.0, 0.0, 0.3, 0.0]])
     x, d = torch.randn(1, 3, 7), torch.randn(1, 3, 5)
     apparent = torch.empty(0)
     device = ops.device_index(array.kernel)
     flags = TrainFlags().ints
     counts = torch.empty(0, dtype=torch.int64)
     return [
-        array.weight, apparent, counts, array.fields, array.field_of, array.values, array.shared, x, d, settings,
-        array.keys, array.trains.keys, array.steps[0], device, flags,
+        array.weight, apparent, counts, array.fields, array.field_of, array.values, array.shared, x, d,
+        torch.tensor([0.1]), array.granularity, array.trains.settings, array.noise, array.keys, array.trains.keys, array.steps[0],
+        device, flags,
     ]  # fmt: skip
 
 

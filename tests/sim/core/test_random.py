@@ -22,6 +22,9 @@ KEY = 0x1234_5678_9ABC_DEF0
             [0xA4093822, 0x299F31D0],
             [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
         ),
+        ([0] * 2, [0], [0xFF1DAE59, 0x6CD10DF2]),
+        ([0xFFFFFFFF] * 2, [0xFFFFFFFF], [0x2C3F628B, 0xAB4FD7AD]),
+        ([0x243F6A88, 0x85A308D3], [0x13198A2E], [0xDD7CE038, 0xF62A4C12]),
     ],
 )
 def test_philox_known_answers(counter: list[int], key: list[int], answer: list[int]) -> None:
