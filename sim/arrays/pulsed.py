@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,12 +97,13 @@ class PulsedArray(Array):
 
         ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell).
         """
-        state, train = self._buffers, trains._buffers  # a module's attributes cost a microsecond each
+        state: Any = self._buffers  # a module's attributes cost a microsecond each
+        train: Any = trains._buffers
         pulsed_update_(
             state["weight"], state["apparent"], state["counts"], state["fields"], self.field_of, state["values"], state["shared"],
             x, d, rate, granularity, train["settings"], state["noise"], state["keys"], train["keys"], step, self.kernel,
             trains.flags[side],
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     def end_step(self) -> None:
         diffusing = [device.diffusion > 0 for device in self.devices]
