@@ -1,4 +1,4 @@
-"""The command line `fitlab`: fit, show, presets, doctor, and the studies.
+"""The command line `fitlab`: fit, show, presets, formats, doctor, and the studies.
 
 Exit codes: 0 done; 1 fault of the program, or (doctor) something is missing; 2 input or usage. Heavy modules are imported
 inside the commands, so that help answers at once.
@@ -69,13 +69,24 @@ def fit_command(
         list[str] | None,
         typer.Option(
             "--map",
-            help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, ignore.",
+            help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, amplitude, width, time, "
+            "ignore.",
             show_default=False,
         ),
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="Reader to use instead of detection: long, pair, trace, wide.", show_default=False),
+        typer.Option("--format", help="Reader to use instead of detection (fitlab formats lists them).", show_default=False),
+    ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number.", show_default=False)] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the reads where the file names none: uS, nA, kohm.", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Description of a headerless file (TOML, see `fitlab formats`).", show_default=False)
+    ] = None,
+    amplitude: Annotated[
+        str | None, typer.Option(help="Pulses to take where they have several voltages, such as 1.5V.", show_default=False)
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the device in the parameter set.", show_default=False)] = None,
     style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
@@ -89,7 +100,7 @@ def fit_command(
 
     output = output or Path(files[0].stem + ".toml")
     _check_targets(files, output, figure)
-    options = _options(columns, read_voltage, map_, format_, force)
+    options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
     from fitlab.fit import fit, parameter_set
     from fitlab.io import read_record
 
@@ -130,6 +141,16 @@ def show(
     format_: Annotated[
         str | None, typer.Option("--format", help="Reader to use instead of detection.", show_default=False)
     ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number.", show_default=False)] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the reads where the file names none: uS, nA, kohm.", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Description of a headerless file (TOML, see `fitlab formats`).", show_default=False)
+    ] = None,
+    amplitude: Annotated[
+        str | None, typer.Option(help="Pulses to take where they have several voltages, such as 1.5V.", show_default=False)
+    ] = None,
     style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
     force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
 ) -> None:
@@ -143,7 +164,8 @@ def show(
             raise FitlabError(f"--set: {what} is a measurement, which has no fields; name a device or a parameter set")
         from fitlab.io import read_record
 
-        response = read_record(path, _options(columns, read_voltage, map_, format_, force))
+        options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
+        response = read_record(path, options)
         terminal.print_response(response)
         _draw(figure, style, lambda: _plot().figure_of_response(response))
         return
@@ -200,6 +222,16 @@ def presets(
     _draw(figure, style, make)
 
 
+@app.command(name="formats", epilog="Example: fitlab formats")
+def formats_command() -> None:
+    """List the instruments and layouts that are read, by the names that --format takes."""
+    from fitlab.io.formats import formats
+    from fitlab.io.instruments import instruments
+    from fitlab.terminal import print_formats
+
+    print_formats(instruments(), formats())
+
+
 @app.command(epilog="Example: fitlab doctor")
 def doctor() -> None:
     """Say what is installed, which backends work, how many threads there are, and what is missing."""
@@ -209,25 +241,49 @@ def doctor() -> None:
     raise typer.Exit(1 if missing else 0)
 
 
-def _options(columns: str | None, read_voltage: str | None, pairs: list[str] | None, format_: str | None, force: bool):  # type: ignore[no-untyped-def]  # the class costs an import
+def _options(
+    columns: str | None,
+    read_voltage: str | None,
+    pairs: list[str] | None,
+    format_: str | None,
+    force: bool,
+    sheet: str | None,
+    unit: str | None,
+    recipe: Path | None,
+    amplitude: str | None,
+):  # type: ignore[no-untyped-def]  # the class costs an import
     from fitlab.io import Options
 
     if columns not in (None, "devices", "cycles"):
         raise FitlabError(f"--columns {columns}: use devices or cycles")
-    voltage = None
-    if read_voltage is not None:
-        from fitlab.io.units import quantity
-
-        voltage = quantity(read_voltage, "V", "--read-voltage")
-        if not 0 < abs(voltage) < 100:
-            raise FitlabError(f"--read-voltage {read_voltage}: use a voltage that is not zero and below 100 V")
     mapping = {}
     for pair in pairs or []:
         role, sign, column = pair.partition("=")
         if not sign or not column.strip():
             raise FitlabError(f"--map {pair}: write ROLE=COLUMN, for example --map value='I (A)'")
         mapping[role.strip()] = column.strip()
-    return Options(columns=columns, read_voltage_V=voltage, mapping=mapping, format=format_, force=force)
+    return Options(
+        columns=columns,
+        read_voltage_V=_volts("--read-voltage", read_voltage),
+        mapping=mapping,
+        format=format_,
+        force=force,
+        sheet=sheet,
+        unit=unit,
+        recipe=recipe,
+        amplitude_V=_volts("--amplitude", amplitude),
+    )
+
+
+def _volts(option: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    from fitlab.io.units import quantity
+
+    voltage = quantity(text, "V", option)
+    if not 0 < abs(voltage) < 100:
+        raise FitlabError(f"{option} {text}: use a voltage that is not zero and below 100 V")
+    return voltage
 
 
 def _check_targets(files: list[Path], output: Path | None, figure: Path | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -126,6 +127,13 @@ def print_overview(name: str, found: Overview, citation: str | None) -> None:
     _table(f"{name}: response to single pulses, simulated (weight units; +- over devices)", ("", "value"), lines(found))
     if citation:
         say(f"source: {citation}")
+
+
+def print_formats(instruments: Mapping[str, ModuleType], layouts: Mapping[str, ModuleType]) -> None:
+    """Instruments and layouts by name, with what they are."""
+    for title, modules in (("instruments", instruments), ("layouts of tables", layouts)):
+        rows = [(name, (module.__doc__ or "").strip().partition("\n")[0]) for name, module in modules.items()]
+        _table(title, ("--format", "what"), rows)
 
 
 def print_configurations(chosen: Sequence[Preset]) -> None:

@@ -154,8 +154,14 @@ def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace]]:
     Raises
     ------
     FitError
-        Constant response, fewer than 10 usable reads of a device, or directions that contradict the response.
+        Pulses that are not alike, constant response, fewer than 10 usable reads of a device, or directions that contradict the
+        response.
     """
+    if response.attrs.get("pulses_differ"):
+        raise FitError(
+            f"{response.attrs['source']}: the pulses are not alike (amplitude or width changes), and a model of identical pulses "
+            "does not describe them; take those of one voltage with --amplitude"
+        )
     values, _ = measured(response)
     mapping = window(response)
     traces = []

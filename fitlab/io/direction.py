@@ -13,7 +13,8 @@ Floats = NDArray[np.float64]
 def turning_points(values: Floats) -> list[int]:
     """Indices at which a trace of ramps turns round (the first read of each later ramp).
 
-    A zigzag over the smoothed trace: a turn counts where the response then goes back by a third of its whole range.
+    A zigzag over the smoothed trace: a turn counts where the response then goes back by a third of its whole range. Four or
+    more ramps whose turns are those of one length, but for 6 %, have that length.
     """
     index = np.flatnonzero(np.isfinite(values))
     if len(index) < 10:
@@ -40,7 +41,16 @@ def turning_points(values: Floats) -> list[int]:
                 turns.append(low)
             trend, high = 1, k
             low = k
-    return [int(index[t]) + 1 for t in turns if 5 <= t <= len(y) - 5]
+    return _evened([int(index[t]) + 1 for t in turns if 5 <= t <= len(y) - 5], len(values))
+
+
+def _evened(turns: list[int], size: int) -> list[int]:
+    """Turns of many ramps of one length, which noise moves by a few reads, at the multiples of that length."""
+    ramps = len(turns) + 1
+    length = size // ramps
+    if ramps < 4 or size % ramps or any(abs(t - (k + 1) * length) > 0.06 * length for k, t in enumerate(turns)):
+        return turns
+    return [(k + 1) * length for k in range(len(turns))]
 
 
 def trend(values: Floats) -> int:

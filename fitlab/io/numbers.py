@@ -10,6 +10,8 @@ from .record import COMPLIANCE, MISSING, NOT_FINITE, SENTINEL
 MISSING_TOKENS = frozenset(
     {"", "nan", "na", "n/a", "#n/a", "#na", "--", "---", "-", "null", "none", "1.#qnan", "-1.#ind", "#ref", "#value!", "?"}
 )
+LONGEST = 80
+"""A longer cell is text."""
 _SUFFIX = {
     "f": 1e-15,
     "p": 1e-12,
@@ -47,6 +49,8 @@ def parse(cell: str, *, decimal_comma: bool = False) -> tuple[float, int] | None
     SENTINEL, for overrange (9.9e37, 7e22, 1e22) NaN with COMPLIANCE; infinities NaN with NOT_FINITE.
     """
     text = cell.strip().strip('"').strip()
+    if len(text) > LONGEST:
+        return None
     if _PLAIN.fullmatch(text):
         return _judge(float(text), 0)
     if text.lower() in MISSING_TOKENS:

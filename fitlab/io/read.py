@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 
 from fitlab.errors import ReadError
 
+from .block import Block
 from .formats import formats
+from .instruments import instruments
 from .reading import Match, Options, Reading, read_voltage
-from .record import PADDING, Origin, PulseResponse, Run, record
+from .record import EXTRAS, PADDING, Origin, PulseResponse, Run, joined, record
 from .roles import DOWN_NAME, UP_NAME, assign
 from .table import read_table
-from .text import Source, load
+from .text import AbortedError, Document, load
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,93 +56,264 @@ def read_record(paths: str | Path | Sequence[str | Path], options: Options | Non
     options = options or Options()
     files = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not files:
-        raise ReadError("no file was given", file="fitlab")
-    sources, copies = _distinct([load(p) for p in files])
-    pair = _pair(sources)
+        raise ReadError("no file was given; name one", file="fitlab")
+    skipped: list[str] = []
+    documents = _loaded(files, skipped)
+    documents, copies = _distinct(documents)
+    pair = _pair(documents)
     if pair:
         up, down = (_read_one(s, replace(options, direction=d)) for s, d in zip(pair, (1, -1), strict=True))
         runs, origin = _join(up, down)
     else:
-        parts = [_read_one(s, options) for s in sources]
+        parts = []
+        for document in _without_joined(documents, skipped):
+            try:
+                parts.append(_read_one(document, options))
+            except AbortedError as error:
+                if len(documents) == 1:
+                    raise
+                skipped.append(f"skipped {error}")
+        if not parts:
+            raise ReadError(f"no file holds a read: {'; '.join(skipped[:3])}", file=documents[0].name)
         runs, origin = _together(parts)
     for name in copies:
         origin.warnings.append(f"{name} has the same content as another file and was dropped")
+    origin.warnings += skipped
     if origin.unit == "A" and origin.read_voltage_V is None:
         origin.warnings.append(
             "the reads are currents and no read voltage is known, so they stay amperes; give --read-voltage for siemens"
         )
+    if options.amplitude_V is not None:
+        runs = _of_amplitude(runs, options.amplitude_V, origin)
     _check_flags(runs, origin, options.force)
     return record(runs, origin)
 
 
-def _distinct(sources: list[Source]) -> tuple[list[Source], list[str]]:
-    kept: dict[str, Source] = {}
+def _loaded(files: Sequence[str | Path], skipped: list[str]) -> list[Document]:
+    documents = []
+    for path in files:
+        try:
+            documents.append(load(path))
+        except AbortedError as error:
+            if len(files) == 1:
+                raise
+            skipped.append(f"skipped {error}")
+    if not documents:
+        raise ReadError("all files are empty; give files with data", file=str(files[0]))
+    return documents
+
+
+def _distinct(documents: list[Document]) -> tuple[list[Document], list[str]]:
+    kept: dict[str, Document] = {}
     copies = []
-    for source in sources:
-        if source.sha256 in kept:
-            copies.append(source.name)
+    for document in documents:
+        if document.sha256 in kept:
+            copies.append(document.name)
         else:
-            kept[source.sha256] = source
+            kept[document.sha256] = document
     return list(kept.values()), copies
 
 
-def _pair(sources: list[Source]) -> tuple[Source, Source] | None:
-    if len(sources) != 2:
+def _without_joined(documents: list[Document], skipped: list[str]) -> list[Document]:
+    """Without files that only join the lines of others, as bench programs write them beside the single runs."""
+    joined = {d.path: d for d in documents if re.search(r"\(ALL\)|_all\b", d.path.stem, re.IGNORECASE)}
+    if not joined or len(documents) == len(joined):
+        return documents
+    single = {_unnumbered(line) for d in documents if d.path not in joined for part in d.parts for line in part.lines}
+    out, dropped = [], []
+    for document in documents:
+        if document.path in joined:
+            lines = [line for part in document.parts for line in part.lines if re.match(r"\s*\d", line)]
+            if lines and all(_unnumbered(line) in single for line in lines):
+                dropped.append(document.name)
+                continue
+        out.append(document)
+    if dropped:
+        skipped.append(f"{len(dropped)} files join runs that are given one by one and were left out: {', '.join(dropped)}")
+    return out
+
+
+def _unnumbered(line: str) -> str:
+    """A line without its first field, which a joined file numbers on."""
+    return line.partition(",")[2].strip()
+
+
+def _pair(documents: list[Document]) -> tuple[Document, Document] | None:
+    if len(documents) != 2:
         return None
-    names = [s.path.stem.lower() for s in sources]
+    names = [s.path.stem.lower() for s in documents]
     is_up = [bool(UP_NAME.search(n)) and not DOWN_NAME.search(n) for n in names]
     is_down = [bool(DOWN_NAME.search(n)) and not UP_NAME.search(n) for n in names]
     if is_up[0] and is_down[1]:
-        return sources[0], sources[1]
+        return documents[0], documents[1]
     if is_up[1] and is_down[0]:
-        return sources[1], sources[0]
+        return documents[1], documents[0]
     return None
 
 
-def _read_one(source: Source, options: Options) -> tuple[list[Run], Origin]:
+def _read_one(document: Document, options: Options) -> tuple[list[Run], Origin]:
+    """Runs of a file: the instrument, its blocks, the layout of each."""
+    instrument, sure = _instrument(document, options)
+    found: list[Block] = instruments()[instrument].blocks(document, options)
+    runs: list[Run] = []
+    first: Origin | None = None
+    for block in found:
+        own, origin = _read_block(document, block, options)
+        origin.instrument = instrument
+        if instrument != "table":
+            origin.reader = f"{instrument} ({sure:.2f}), {origin.reader}"
+        if first is None:
+            first = origin
+        elif origin.unit != first.unit:
+            raise ReadError(f"tables of the file are in {first.unit} and {origin.unit}; give them as files", file=document.name)
+        else:
+            first.assumptions = list(dict.fromkeys([*first.assumptions, *origin.assumptions]))
+            first.warnings = list(dict.fromkeys([*first.warnings, *origin.warnings]))
+            if origin.read_voltage_V != first.read_voltage_V:
+                raise ReadError(
+                    f"tables of the file have the read voltages {first.read_voltage_V} V and {origin.read_voltage_V} V; "
+                    "give them as files",
+                    file=document.name,
+                )
+        _add_cycles(runs, own)
+    assert first is not None
+    return runs, first
+
+
+def _add_cycles(runs: list[Run], own: list[Run]) -> None:
+    """Add runs of devices that may be there already: their cycles follow."""
+    taken = {(r.device, r.cycle) for r in runs}
+    if any((r.device, r.cycle) in taken for r in own):
+        last = {r.device: 0 for r in runs}
+        for r in runs:
+            last[r.device] = max(last[r.device], r.cycle)
+        for r in own:
+            r.cycle += last.get(r.device, -1) + 1
+    runs += own
+
+
+def _instrument(document: Document, options: Options) -> tuple[str, float]:
+    known = instruments()
+    if options.format is not None and options.format in known:
+        return options.format, 1.0
+    if options.format is not None:
+        if options.format not in formats():
+            raise ReadError(
+                f"--format {options.format}: there is no such format; choose from {', '.join([*formats(), *known])}",
+                file=document.name,
+            )
+        return "table", 1.0
+    matches: dict[str, Match] = {}
+    for name in sorted(known, key=lambda n: n != "recipe"):  # what is said in a recipe is not guessed
+        matches[name] = known[name].match(document, options)
+        if matches[name].confidence == 1:
+            break
+    best = max(matches, key=lambda n: matches[n].confidence)
+    return best, matches[best].confidence
+
+
+def _kind(document: Document, block: Block, options: Options) -> str | None:
+    """Whether reads are of pulses or over time: as said, or as the names of file and sheet say."""
+    said = options.kind or block.kind
+    if said is None and re.search(
+        r"retention|relax|\bbake|drift|for 1e\d+ ?s\b", f"{document.path.stem} {block.source.sheet or ''}", re.IGNORECASE
+    ):
+        return "retention"
+    return said
+
+
+def _read_block(document: Document, block: Block, options: Options) -> tuple[list[Run], Origin]:
+    options = replace(
+        options,
+        mapping={**{k: v for k, v in block.mapping.items() if k not in options.mapping}, **options.mapping},
+        kind=_kind(document, block, options),
+        unit=options.unit or block.unit or _unit_of_name(document),
+    )
+    source = block.source
     table = read_table(source)
     roles = assign(table, options.mapping)
-    origin = Origin(source.name, source.sha256, "", "norm", assumptions=[*table.assumptions, *roles.assumptions])
+    origin = Origin(document.path.name, document.sha256, "", "norm", assumptions=[*table.assumptions, *roles.assumptions])
+    origin.assumptions += block.assumptions
+    origin.warnings += block.warnings
     origin.read_voltage_V = read_voltage(table, roles, options, origin.assumptions)
-    if source.encoding == "cp1252":
-        origin.assumptions.append("the file is not UTF-8 and was read as Windows text (cp1252)")
+    if options.read_voltage_V is None and block.read_voltage_V is not None:
+        origin.read_voltage_V = block.read_voltage_V
+    if source.encoding not in ("utf-8", "utf-8-sig", "utf-16", "workbook"):
+        origin.assumptions.append(f"the file is not UTF-8 and was read as {_ENCODINGS.get(source.encoding, source.encoding)}")
     reading = Reading(table, roles, options, origin)
-    if options.direction is None:
-        name = source.path.stem.lower()
-        if (
-            UP_NAME.search(name)
-            and not DOWN_NAME.search(name)
-            and len(name) < 12
-            and not (roles.direction or roles.pulse_voltage)
-        ):
-            reading.options = replace(options, direction=None)
     known = formats()
-    if options.format is not None:
-        if options.format not in known:
-            raise ReadError(
-                f"--format {options.format}: there is no such format; choose from {', '.join(known)}", file=source.name
-            )
-        chosen, confidence = options.format, 1.0
+    given = options.format if options.format in known else block.layout
+    if given is not None:
+        chosen, confidence = given, 1.0
     else:
-        matches: dict[str, Match] = {name: module.match(reading) for name, module in known.items()}
-        order = sorted(matches, key=lambda n: -matches[n].confidence)
-        chosen, confidence = order[0], matches[order[0]].confidence
-        if confidence < 0.3:
-            listed = ", ".join(f"'{c.label}'" for c in table.columns)
-            raise ReadError(
-                f"the layout is not recognised (columns {listed}); name the columns "
-                "with --map value=COLUMN and --map direction=COLUMN",
-                file=source.name,
-            )
-        second = order[1]
-        if confidence - matches[second].confidence < 0.1:
-            raise ReadError(
-                f"the file may be {chosen} ({matches[chosen].why}) or {second} "
-                f"({matches[second].why}); choose with --format {chosen} or --format {second}",
-                file=source.name,
-            )
+        chosen, confidence = _layout(reading)
     origin.reader = f"{chosen} ({confidence:.2f})"
-    return known[chosen].read(reading), origin
+    runs: list[Run] = known[chosen].read(reading)
+    for run in runs:
+        if block.device is not None:
+            run.device = block.device if len({r.device for r in runs}) == 1 else f"{block.device}:{run.device}"
+        if block.cycle is not None:
+            run.cycle += block.cycle
+        if block.ramps_apart:
+            run.restart[0] = True
+            run.restart[1:] |= np.diff(run.direction) != 0
+    return runs, origin
+
+
+_ENCODINGS = {"cp1252": "Windows text (cp1252)", "cp932": "Shift-JIS", "gbk": "GBK", "euc_kr": "EUC-KR"}
+
+
+def _unit_of_name(document: Document) -> str | None:
+    """Unit at the end of a file name, as in `currents_nA.csv`; only where a prefix makes it unmistakable."""
+    found = re.search(r"_([fpnumkM](?:S|A|ohm))$", document.path.stem)
+    return found[1] if found else None
+
+
+def _layout(reading: Reading) -> tuple[str, float]:
+    """The layout that fits best.
+
+    Raises
+    ------
+    ReadError
+        None, or two alike.
+    """
+    known, name = formats(), reading.table.source.name
+    matches: dict[str, Match] = {n: module.match(reading) for n, module in known.items()}
+    order = sorted(matches, key=lambda n: -matches[n].confidence)
+    chosen, confidence = order[0], matches[order[0]].confidence
+    if confidence < 0.3:
+        listed = ", ".join(f"'{c.label}'" for c in reading.table.columns)
+        raise ReadError(
+            f"the layout is not recognised (columns {listed}); name the columns "
+            "with --map value=COLUMN and --map direction=COLUMN",
+            file=name,
+        )
+    second = order[1]
+    if confidence - matches[second].confidence < 0.1 and not (chosen == "digitised" and confidence > 0.9):
+        raise ReadError(
+            f"the file may be {chosen} ({matches[chosen].why}) or {second} "
+            f"({matches[second].why}); choose with --format {chosen} or --format {second}",
+            file=name,
+        )
+    return chosen, confidence
+
+
+def _of_amplitude(runs: list[Run], amplitude: float, origin: Origin) -> list[Run]:
+    """Reads after pulses of one size of voltage; what lies between two of them starts anew."""
+    out = []
+    for run in runs:
+        size = np.abs(run.extra("amplitude"))
+        keep = np.isfinite(size) & (np.abs(size - abs(amplitude)) <= 0.01 * abs(amplitude))
+        if not keep.any():
+            continue
+        at = np.flatnonzero(keep)
+        restart = run.restart[at] | np.append(True, np.diff(at) > 1)
+        extras = {n: run.extra(n)[at] for n in EXTRAS}
+        out.append(Run(run.device, run.cycle, run.value[at], run.direction[at], run.count[at], restart, run.flag[at], **extras))
+    if not out:
+        raise ReadError(f"--amplitude {amplitude:g}: no pulse has this voltage", file=origin.source)
+    origin.assumptions.append(f"only reads after pulses of {abs(amplitude):g} V were taken")
+    return out
 
 
 def _join(up: tuple[list[Run], Origin], down: tuple[list[Run], Origin]) -> tuple[list[Run], Origin]:
@@ -158,16 +332,16 @@ def _join(up: tuple[list[Run], Origin], down: tuple[list[Run], Origin]) -> tuple
     out = []
     for (device, cycle), parts in sorted(by_device.items(), key=lambda item: item[0]):
         both = [parts[s] for s in (1, -1) if s in parts]
-        joined = [
-            np.concatenate(x) for x in zip(*((p.value, p.direction, p.count, p.restart, p.flag) for p in both), strict=True)
-        ]
-        out.append(Run(device or name, cycle, *joined))
+        out.append(joined(both, device or name, cycle))
     merged = Origin(
         f"{origin.source} + {other.source}",
         hashlib.sha256((origin.sha256 + other.sha256).encode()).hexdigest(),
         origin.reader,
         origin.unit,
         origin.read_voltage_V or other.read_voltage_V,
+        origin.instrument,
+        origin.digitised or other.digitised,
+        False,
         list(
             dict.fromkeys(
                 [
@@ -192,6 +366,15 @@ def _together(parts: list[tuple[list[Run], Origin]]) -> tuple[list[Run], Origin]
             raise ReadError(
                 f"the unit is {origin.unit} here but {first.unit} in {first.source}; fit them apart", file=origin.source
             )
+        if origin.read_voltage_V != first.read_voltage_V:
+            raise ReadError(
+                f"the read voltage is {origin.read_voltage_V} V here but {first.read_voltage_V} V in {first.source}; give one "
+                "for all with --read-voltage, or fit them apart",
+                file=origin.source,
+            )
+        if origin.instrument != "table":
+            _add_cycles(runs, own)  # the instrument names its devices
+            continue
         stem = Path(origin.source).stem
         several = len({r.device for r in own}) > 1
         taken = {r.device for r in runs}
@@ -207,6 +390,9 @@ def _together(parts: list[tuple[list[Run], Origin]]) -> tuple[list[Run], Origin]
         first.reader,
         first.unit,
         first.read_voltage_V,
+        first.instrument,
+        any(o.digitised for _, o in parts),
+        False,
         list(dict.fromkeys(a for _, o in parts for a in o.assumptions)),
         list(dict.fromkeys(w for _, o in parts for w in o.warnings)),
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fitlab.errors import ReadError
 
-from .record import MISSING, Origin, Run
-from .roles import MOST_PULSES, Roles
+from .direction import from_response, trend
+from .record import COMPLIANCE, MISSING, SENTINEL, Origin, Run
+from .roles import MOST_PULSES, Roles, words_to_direction
 from .table import Column, Table
 
 FEWEST = 5
@@ -28,6 +32,12 @@ class Options:
     mapping : role to column
     format : name of the reader, instead of detection
     direction : +1 or -1 where the whole file is of one direction (from its name)
+    kind : "pulses", or "retention" for reads in time without pulses; None asks the names of file and sheet
+    unit : unit of reads whose file names none, such as "nA"
+    sheet : name or number (from 1) of the sheet of a workbook
+    recipe : description of a headerless file, or the path of one
+    amplitude_V : of pulses of many voltages, those to take
+    force : take a file even if more than a fifth of its reads are missing
     """
 
     columns: str | None = None
@@ -36,6 +46,11 @@ class Options:
     format: str | None = None
     direction: int | None = None
     force: bool = False
+    kind: str | None = None
+    unit: str | None = None
+    sheet: str | None = None
+    recipe: Path | None = None
+    amplitude_V: float | None = None
 
 
 @dataclass
@@ -62,8 +77,8 @@ class Match:
 
 
 _VOLTAGE = re.compile(
-    r"(?:v_?read|read\w*\s*(?:voltage|bias)?|v_r|vds|bias)\s*(?:at|=|:|,|of|is)?\s*"
-    r"([+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?)\s*(m|u|\u00b5)?V\b",
+    r"(?:v_?read|read\w*\s*(?:voltage|vol|bias)?|v_r|vds|bias)\s*(?:at|=|:|,|of|is)?\s*"
+    r"([+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?)\s*[\[(]?\s*(m|u|\u00b5)?V\b",
     re.IGNORECASE,
 )
 
@@ -78,7 +93,7 @@ def read_voltage(table: Table, roles: Roles, options: Options, assumptions: list
         if len(v) and np.ptp(v) == 0 and v[0] != 0:
             return float(v[0])
     for note in table.notes:
-        match = _VOLTAGE.search(note)
+        match = _VOLTAGE.search(note[:500])
         if match:
             scale = {"m": 1e-3, "u": 1e-6, "\u00b5": 1e-6}.get((match[2] or "").lower(), 1.0)
             return float(match[1].replace(",", ".")) * scale
@@ -93,8 +108,16 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
     ReadError
         Columns of different units.
     """
-    from .units import parse_header
+    from .units import parse_header, parse_unit
 
+    if options.unit is not None and all(c.header.unit is None for c in columns):
+        said_unit = parse_unit(options.unit)
+        if said_unit is None or said_unit[0] not in ("S", "A", "ohm", "counts", "norm"):
+            raise ReadError(
+                f"--unit {options.unit}: give a unit of reads, such as uS, nA, kohm or counts", file=table.source.name
+            )
+        origin.assumptions.append(f"the reads are in {options.unit}, as given by the user")
+        return said_unit
     units = {(c.header.unit, c.header.factor) for c in columns}
     if len(units) > 1:
         listed = ", ".join(f"'{c.label}'" for c in columns[:4])
@@ -109,7 +132,9 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
     warnings = origin.warnings
     for note in table.notes:
         for match in re.finditer(
-            r"(conductance|current|resistance|value|unit|response)s?\s*(?:in|:|=|\(|\[)\s*([^\s,;\)\]]+)", note, re.IGNORECASE
+            r"(conductance|current|resistance|value|unit|response)s?\s*(?:in|:|=|\(|\[)\s*([^\s,;\)\]]+)",
+            note[:500],
+            re.IGNORECASE,
         ):
             said = parse_header(f"x ({match[2]})")
             if said.unit in ("S", "A", "ohm", "counts", "norm"):
@@ -135,6 +160,7 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
 
 
 def make_run(
+    reading: Reading,
     device: str,
     cycle: int,
     column: Column,
@@ -147,10 +173,15 @@ def make_run(
     value = column.values[rows] * factor
     flag = column.flags[rows].copy()
     flag[~np.isfinite(value) & (flag == 0)] = MISSING
-    if column.header.unit == "ohm":
+    if reading.origin.unit == "ohm":
         broken = value <= 0
         value[broken] = np.nan
         flag[broken] = 2
+    roles = reading.roles
+    extras = {"amplitude": roles.pulse_voltage, "width": roles.width, "time": roles.time}
+    told = {name: c.values[rows] * c.header.factor for name, c in extras.items() if c is not None and c.numeric}
+    if "amplitude" in told:
+        told["amplitude"] = np.where(told.get("width", 1.0) == 0, np.nan, told["amplitude"])
     return Run(
         device,
         cycle,
@@ -159,7 +190,93 @@ def make_run(
         np.abs(pulses).astype(np.int32),
         restart.astype(bool),
         flag.astype(np.uint8),
+        **told,
     )
+
+
+def only_value(reading: Reading, what: str) -> tuple[Column, float]:
+    """The one column of reads of a layout that has one, and the factor to its SI unit, which becomes the file's.
+
+    Raises
+    ------
+    ReadError
+        Several candidates.
+    """
+    values = reading.roles.values
+    if len(values) != 1:
+        listed = ", ".join(f"'{c.label}'" for c in values)
+        raise ReadError(
+            f"{what} has one column of reads, but {listed} are candidates; choose with --map value=COLUMN",
+            file=reading.table.source.name,
+        )
+    reading.origin.unit, factor = unit_of(reading.table, values, reading.origin, reading.options)
+    return values[0], factor
+
+
+def directions(reading: Reading, groups: Sequence[tuple[Column, NDArray[np.intp]]]) -> list[NDArray[np.int64]]:
+    """Signed pulses before each read, for every group of rows in time order.
+
+    From the column of directions, from signed pulse voltages (turned round where positive ones lower the conductance), from
+    the name of the file, or from the response. Reads of a retention file have none.
+    """
+    table, roles, options, origin = reading.table, reading.roles, reading.options, reading.origin
+    sign = -1 if origin.unit == "ohm" else 1
+    if options.kind == "retention":
+        origin.assumptions.append("reads over time without pulses (retention)")
+        return [np.zeros(len(rows), np.int64) for _, rows in groups]
+    if roles.direction is not None:
+        said = words_to_direction(table, roles.direction)
+        return [said[rows] for _, rows in groups]
+    if roles.pulse_voltage is not None:
+        volts = roles.pulse_voltage.values
+        said = np.sign(np.nan_to_num(volts)).astype(np.int64)
+        if roles.width is not None and roles.width.numeric:
+            said[roles.width.values == 0] = 0
+        if sum(_against(column.values[rows] * sign, said[rows]) for column, rows in groups) > 0:
+            said = -said
+            origin.warnings.append(
+                "positive pulse voltages lower the conductance of this device: directions follow the conductance"
+            )
+        return [said[rows] for _, rows in groups]
+    if options.direction is not None:
+        origin.assumptions.append("directions were taken of the whole file from its name")
+        return [np.full(len(rows), options.direction) for _, rows in groups]
+    out = [_from_numbering(reading, column, rows, sign) for column, rows in groups]
+    if all(found is not None for found in out):
+        origin.assumptions.append("pulses are numbered anew for every ramp; the direction of a ramp was taken from the response")
+        return [found for found in out if found is not None]
+    origin.assumptions.append("directions were taken from the response")
+    return [from_response(column.values[rows] * sign)[0].astype(np.int64) for column, rows in groups]
+
+
+def _from_numbering(reading: Reading, column: Column, rows: NDArray[np.intp], sign: int) -> NDArray[np.int64] | None:
+    """Directions of ramps that begin where the pulse number falls; None where there are none, or one does not turn."""
+    if reading.roles.pulse is None:
+        return None
+    number = reading.roles.pulse.values[rows]
+    starts = np.flatnonzero(np.diff(number) < 0) + 1
+    edges = [0, *starts.tolist(), len(rows)]
+    if len(edges) < 3 or not np.isfinite(number).all() or min(np.diff(edges)) < FEWEST:
+        return None
+    out = np.zeros(len(rows), np.int64)
+    before = 0
+    for a, b in pairwise(edges):
+        way = trend(column.values[rows][a:b] * sign)
+        if way == 0 or way == before:
+            return None
+        out[a:b] = before = way
+    return out
+
+
+def _against(values: NDArray[np.float64], direction: NDArray[np.int64]) -> int:
+    """1 where positive pulses lower the value and negative ones raise it, -1 for the reverse, 0 where it is not clear."""
+    step = np.diff(values)
+    up, down = (step[(direction[1:] * s > 0) & np.isfinite(step)] for s in (1, -1))
+    if len(up) and len(down):
+        if float(up.mean()) < 0 < float(down.mean()):
+            return 1
+        return -1 if float(up.mean()) > 0 > float(down.mean()) else 0
+    return 0
 
 
 def in_order(reading: Reading, rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -248,16 +365,17 @@ def trim(column: Column) -> NDArray[np.intp]:
     return np.arange(filled[-1] + 1 if filled else 0)
 
 
-def require_reads(reading: Reading, column: Column, rows: NDArray[np.intp], what: str) -> None:
-    """Refuse a ramp or trace that is too short.
+def require_reads(reading: Reading, column: Column, rows: NDArray[np.intp], what: str, fewest: int = FEWEST) -> None:
+    """Refuse a ramp or trace that is too short; reads that the instrument marks as failed count.
 
     Raises
     ------
     ReadError
-        Fewer than 5 reads.
+        Fewer than 5 reads; of a retention file, none.
     """
-    present = int(np.isfinite(column.values[rows]).sum())
-    if present < FEWEST:
+    made = np.isfinite(column.values[rows]) | ((column.flags[rows] & (SENTINEL | COMPLIANCE)) != 0)
+    fewest = 1 if reading.options.kind == "retention" else fewest
+    if made.sum() < fewest:
         raise reading.table.error(
-            f"{what} has {present} read(s), at least {FEWEST} are needed", int(rows[0]) if len(rows) else None, column
+            f"{what} has {int(made.sum())} read(s), at least {fewest} are needed", int(rows[0]) if len(rows) else None, column
         )

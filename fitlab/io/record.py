@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fitlab.errors import ReadError
+
 if TYPE_CHECKING:
     import xarray as xr
 
 MISSING, SENTINEL, NOT_FINITE, COMPLIANCE, NEGATIVE, OUTLIER, AFTER_ABORT, PADDING = (1 << i for i in range(8))
 """Bits of `flag`. PADDING marks places that no read was ever meant for: the other cycles are longer."""
+
+MOST_PLACES = 50_000_000
+"""Largest product of devices, cycles and reads: about 3 GB."""
 
 UNREADABLE = MISSING | SENTINEL | NOT_FINITE | PADDING
 
@@ -33,6 +38,8 @@ class Run:
     count : (n,) number of pulses since the read before
     restart : (n,) the state does not continue from the read before
     flag : (n,) bit set
+    amplitude, width : (n,) of the pulse just applied, in V and s; NaN, or None for all, where the file does not tell them
+    time : (n,) of the read, in s
     """
 
     device: str
@@ -42,6 +49,25 @@ class Run:
     count: NDArray[np.int32]
     restart: NDArray[np.bool_]
     flag: NDArray[np.uint8]
+    amplitude: NDArray[np.float64] | None = None
+    width: NDArray[np.float64] | None = None
+    time: NDArray[np.float64] | None = None
+
+    def extra(self, name: str) -> NDArray[np.float64]:
+        """One of `EXTRAS`, NaN where the file does not tell it."""
+        found: NDArray[np.float64] | None = getattr(self, name)
+        return np.full(len(self.value), np.nan) if found is None else found
+
+
+EXTRAS = ("amplitude", "width", "time")
+
+
+def joined(parts: Sequence[Run], device: str, cycle: int) -> Run:
+    """Runs one after the other as one."""
+    names = ("value", "direction", "count", "restart", "flag")
+    arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
+    known = {n: np.concatenate([p.extra(n) for p in parts]) for n in EXTRAS if any(getattr(p, n) is not None for p in parts)}
+    return Run(device, cycle, *arrays, **known)
 
 
 @dataclass
@@ -53,6 +79,9 @@ class Origin:
     reader: str
     unit: str
     read_voltage_V: float | None = None
+    instrument: str = "unknown"
+    digitised: bool = False
+    pulses_differ: bool = False
     assumptions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -81,6 +110,7 @@ class PulseResponse:
     direction, count : pulses applied before the read: +1, -1 or 0, and how many since the read before
     restart : the state does not continue from the read before
     flag : bit set
+    amplitude, width, time : of the pulse just applied in V and s, of the read in s; NaN where the file does not tell them
     attrs : source, unit, counts, assumptions, warnings
     """
 
@@ -92,6 +122,9 @@ class PulseResponse:
     count: NDArray[np.int32]
     restart: NDArray[np.bool_]
     flag: NDArray[np.uint8]
+    amplitude: NDArray[np.float64]
+    width: NDArray[np.float64]
+    time: NDArray[np.float64]
     attrs: dict[str, Any]
 
     @classmethod
@@ -110,7 +143,8 @@ class PulseResponse:
         dims = ("device", "cycle", "pulse")
         variables = {name: (dims, getattr(self, name), {"long_name": text}) for name, text in _LONG_NAMES.items()}
         variables["value"][2]["units"] = "1" if self.attrs["unit"] == "norm" else self.attrs["unit"]
-        variables["conductance"][2]["units"] = "S"
+        for name, unit in (("conductance", "S"), ("amplitude", "V"), ("width", "s"), ("time", "s")):
+            variables[name][2]["units"] = unit
         coords = {"device": self.devices, "cycle": self.cycles, "pulse": np.arange(self.value.shape[2])}
         return xr.Dataset(variables, coords=coords, attrs=self.attrs)
 
@@ -122,7 +156,22 @@ _LONG_NAMES = {
     "count": "pulses since the read before",
     "restart": "state does not continue from the read before",
     "flag": "1 missing 2 sentinel 4 not finite 8 compliance 16 negative 32 outlier 64 after abort 128 no read here",
+    "amplitude": "voltage of the pulse just applied",
+    "width": "width of the pulse just applied",
+    "time": "time of the read",
 }
+
+
+def _warn_of_unlike_pulses(extras: dict[str, NDArray[np.float64]], origin: Origin) -> None:
+    for name, unit in (("amplitude", "V"), ("width", "s")):
+        sizes = np.abs(extras[name])
+        sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
+        if len(sizes) and sizes.max() > 1.5 * sizes.min():
+            origin.pulses_differ = True
+            origin.warnings.append(
+                f"the pulses are not alike: their {name} goes from {sizes.min():.4g} to {sizes.max():.4g} {unit}, and a model of "
+                f"identical pulses does not describe them; take one kind with --amplitude"
+            )
 
 
 def record(runs: Sequence[Run], origin: Origin) -> PulseResponse:
@@ -131,11 +180,20 @@ def record(runs: Sequence[Run], origin: Origin) -> PulseResponse:
     cycles = sorted({run.cycle for run in runs})
     longest = max(len(run.value) for run in runs)
     shape = (len(devices), len(cycles), longest)
+    if np.prod(shape, dtype=float) > MOST_PLACES:
+        raise ReadError(
+            f"{shape[0]} devices x {shape[1]} cycles x {shape[2]} reads are more than {MOST_PLACES} places; are the columns of "
+            "devices and cycles the right ones? Name them with --map device=COLUMN --map cycle=COLUMN, or split the file",
+            file=origin.source,
+        )
     value = np.full(shape, np.nan)
     direction, count = np.zeros(shape, np.int8), np.zeros(shape, np.int32)
     restart, flag = np.zeros(shape, bool), np.full(shape, PADDING, np.uint8)
+    extras = {name: np.full(shape, np.nan) for name in EXTRAS}
+    device_at = {name: k for k, name in enumerate(devices)}
+    cycle_at = {number: k for k, number in enumerate(cycles)}
     for run in runs:
-        at = (devices.index(run.device), cycles.index(run.cycle), slice(len(run.value)))
+        at = (device_at[run.device], cycle_at[run.cycle], slice(len(run.value)))
         value[at], direction[at], count[at], restart[at], flag[at] = (
             run.value,
             run.direction,
@@ -143,6 +201,11 @@ def record(runs: Sequence[Run], origin: Origin) -> PulseResponse:
             run.restart,
             run.flag,
         )
+        for name, array in extras.items():
+            known = getattr(run, name)
+            if known is not None:
+                array[at] = known
+    _warn_of_unlike_pulses(extras, origin)
     g = conductance(value, origin.unit, origin.read_voltage_V)
     flag[np.isfinite(g) & (g < 0)] |= NEGATIVE
     present = (flag & PADDING) == 0
@@ -150,6 +213,7 @@ def record(runs: Sequence[Run], origin: Origin) -> PulseResponse:
         "source": origin.source,
         "sha256": origin.sha256,
         "reader": origin.reader,
+        "instrument": origin.instrument,
         "unit": origin.unit,
         "assumptions": list(origin.assumptions),
         "warnings": list(origin.warnings),
@@ -159,6 +223,10 @@ def record(runs: Sequence[Run], origin: Origin) -> PulseResponse:
         "reads_down": int((present & (direction < 0)).sum()),
         "flagged": int((present & (flag != 0)).sum()),
     }
+    if origin.pulses_differ:
+        attrs["pulses_differ"] = 1
+    if origin.digitised:
+        attrs["digitised"] = 1
     if origin.read_voltage_V is not None:
         attrs["read_voltage_V"] = float(origin.read_voltage_V)
-    return PulseResponse(devices, cycles, value, g, direction, count, restart, flag, attrs)
+    return PulseResponse(devices, cycles, value, g, direction, count, restart, flag, **extras, attrs=attrs)

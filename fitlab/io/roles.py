@@ -12,7 +12,7 @@ from fitlab.errors import ReadError
 from .table import Column, Table
 from .units import Header
 
-ROLES = ("device", "cycle", "pulse", "direction", "value", "up", "down", "read_voltage", "ignore")
+ROLES = ("device", "cycle", "pulse", "direction", "value", "up", "down", "read_voltage", "amplitude", "width", "time", "ignore")
 _NAMES = {
     "device": r"(device|dev|dut|cell|chip|die|sample|crosspoint|addr|address)([ _]?(id|name|no|number))?",
     "cycle": r"(cycle|cyc|rep|repetition|iteration|loop)s?([ _]?(id|no|number|index))?",
@@ -47,6 +47,8 @@ class Roles:
     up: Column | None = None
     down: Column | None = None
     read_voltage: Column | None = None
+    time: Column | None = None
+    width: Column | None = None
     values: list[Column] = field(default_factory=list)
     assumptions: list[str] = field(default_factory=list)
 
@@ -96,7 +98,7 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
         if role == "value":
             roles.values.append(column)
         elif role != "ignore":
-            setattr(roles, role, column)
+            setattr(roles, "pulse_voltage" if role == "amplitude" else role, column)
     rest = [c for c in table.columns if c.number not in taken]
     for column in rest:
         if not column.header.text and not column.numeric and not any(c.strip() for c in column.cells):
@@ -117,6 +119,9 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
             and (_is("time", column) or _is("temperature", column) or _is("width", column))
             and column.header.unit not in VALUE_UNITS
         ):
+            for role in ("time", "width"):
+                if column.numeric and getattr(roles, role) is None and _is(role, column):
+                    setattr(roles, role, column)
             taken.add(column.number)
         elif (
             roles.pulse_voltage is None
@@ -155,10 +160,20 @@ def _assign_values(table: Table, roles: Roles, free: list[Column]) -> None:
     texts = [c for c in free if not c.numeric]
     constant = [c for c in numeric if len(c.values[c.present]) > 2 and np.ptp(c.values[c.present]) == 0]
     if len(numeric) > len(constant):
+        volts = [c for c in constant if re.fullmatch(r"(voltage|v|u)", name_of(c)) and 0 < abs(_first(c)) <= 10]
+        if roles.read_voltage is None and len(volts) == 1:
+            roles.read_voltage = volts[0]
+            roles.assumptions.append(f"the constant column '{volts[0].label}' is the read voltage")
+            constant = [c for c in constant if c is not volts[0]]
+            numeric = [c for c in numeric if c is not volts[0]]
         for column in constant:
             roles.assumptions.append(f"column '{column.label}' is constant and was taken as a setting, not as reads")
         numeric = [c for c in numeric if c not in constant]
     known = [c for c in numeric if c.header.unit in VALUE_UNITS or _VALUE_NAMES.fullmatch(name_of(c))]
+    counts = [c for c in known if c.header.unit == "counts" or re.fullmatch(r"adc|counts?|codes?|lsb", name_of(c))]
+    if counts and len(counts) < len(known) and _proportional([*counts, *(c for c in known if c not in counts)]):
+        roles.assumptions += [f"column '{c.label}' holds the same reads in counts and was not used" for c in counts]
+        known = numeric = [c for c in known if c not in counts]
     if (roles.device or roles.direction or roles.pulse_voltage) and known and len(known) < len(numeric):
         roles.assumptions += [f"column '{c.label}' was not used" for c in numeric if c not in known]
         numeric = known
@@ -175,6 +190,20 @@ def _assign_values(table: Table, roles: Roles, free: list[Column]) -> None:
                 hollow,
             )
         raise table.header_error(f"no column of reads was found among {listed}; name it with --map value=COLUMN")
+
+
+def _first(column: Column) -> float:
+    return float(column.values[column.present][0])
+
+
+def _proportional(columns: list[Column]) -> bool:
+    """Whether two columns hold the same numbers up to a factor."""
+    if len(columns) != 2:
+        return False
+    a, b = (c.values for c in columns)
+    both = np.isfinite(a) & np.isfinite(b) & (a != 0)
+    ratio = b[both] / a[both]
+    return len(ratio) > 2 and bool(np.ptp(ratio) <= 1e-3 * abs(ratio[0]))
 
 
 def _check_value(table: Table, column: Column) -> None:

@@ -123,22 +123,24 @@ def read_table(source: Source) -> Table:
         No numeric block, text where a number is expected, lines with too many fields, or a decimal sign that cannot be
         told from the separator.
     """
-    notes: list[str] = []
+    notes: list[str] = list(source.notes)
     rows: list[tuple[int, str]] = []
-    for number, raw in enumerate(source.lines, start=1):
-        line = raw.strip("\ufeff").rstrip()
+    for number, raw in source.numbered():
+        line = raw.strip("\ufeff").rstrip(None if source.separator is None else "\r\n ")
         if not line.strip():
             continue
-        if line.lstrip().startswith(_COMMENT) and not line.startswith(("#N/A", "#,")):
+        if line.lstrip().startswith(_COMMENT) and not line.startswith(("#N/A", "#,", "#\t", "#;")):
             notes.append(line.lstrip("#%/! \t"))
             continue
         rows.append((number, line))
     if not rows:
         raise ReadError("the file holds no table, only comments", file=source.name)
-    separator = _separator([r for _, r in rows])
+    separator = source.separator or _separator([r for _, r in rows])
     cells = [_split(r, separator) for _, r in rows]
     comma = _decimal_comma(source, rows, cells, separator)
     assumptions = ["numbers have a decimal comma"] if comma else []
+    if source.notes:
+        assumptions.append(f"{len(source.notes)} lines beside the table are notes, not reads: '{source.notes[0][:60]}' ...")
     first = _first_data_row(cells, comma)
     if first is None:
         raise ReadError(
@@ -146,6 +148,7 @@ def read_table(source: Source) -> Table:
             file=source.name,
             line=rows[0][0],
         )
+    first = _with_missing(cells, first)
     width = len(cells[first])
     body = range(first, len(rows))
     trailing = all(len(cells[i]) <= width and (len(cells[i]) < width or cells[i][-1] == "") for i in body) and width > 1
@@ -182,6 +185,17 @@ def read_table(source: Source) -> Table:
         headers.append(header)
     columns = [_column(source, [r[0] for r in rows], cells, body, j, headers[j], comma, width) for j in range(width)]
     return Table(source, columns, [rows[i][0] for i in body], notes, header_line, assumptions)
+
+
+def _with_missing(cells: list[list[str]], first: int) -> int:
+    """The first row of the body: rows before the first number that hold only words for a missing value belong to it."""
+    while first > 0 and len(cells[first - 1]) == len(cells[first]) and _only_missing(cells[first - 1]):
+        first -= 1
+    return first
+
+
+def _only_missing(row: list[str]) -> bool:
+    return any(c.strip() for c in row) and all(is_missing(c) for c in row)
 
 
 def _first_data_row(cells: list[list[str]], comma: bool) -> int | None:

@@ -71,6 +71,8 @@ def parse_unit(text: str) -> tuple[str, float] | None:
 def parse_header(text: str) -> Header:
     """Name and unit of a header in any of the forms `I (A)`, `I[uA]`, `I / A`, `I_A`, `Conductance (µS)`."""
     clean = text.strip().strip('"').strip().lstrip("\ufeff")
+    if len(clean) > 200:
+        return Header(clean, clean, None, 1.0)
     for pattern in (
         r"(.*?)\s*[\(\[]\s*([^\)\]]+?)\s*[\)\]]\s*$",
         r"(.+?)\s+/\s*(\S+)$",

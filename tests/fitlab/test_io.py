@@ -262,7 +262,8 @@ BROKEN = {
     "decimal commas between commas": ("".join(f"0,{k:03d},0,{k + 7:03d}\n" for k in range(20)), r"separator or the decimal sign"),
     "mixed decimal signs": ("".join(f"{k};1,5;2.5\n" for k in range(9)), r"cell.csv:1: .*mixed"),
     "different units": ("d1 (uS),d2 (A),d3 (uS)\n" + "".join(f"{k}.1,{k}.2,{k}.3\n" for k in range(9)), r"have different units"),
-    "binary": ("PK\x03\x04 rubbish", r"binary file"),
+    "binary": ("%PDF-1.4 rubbish", r"binary file"),
+    "no workbook": ("PK\x03\x04 rubbish", r"the workbook cannot be opened"),
     "text column of reads": ("device,value\n" + "a,high\n" * 9, r"no rows of numbers|holds text|no column of reads"),
     "cycle not whole": (
         "cycle,G (uS)\n" + "".join(f"{1.5 if k == 3 else 1},{k}.5\n" for k in range(9)),
@@ -296,7 +297,7 @@ def test_broken_files_get_one_sentence(tmp_path, name):
     [
         (Options(mapping={"value": "nope"}), "no column 'nope'; the columns are pulse, direction, G"),
         (Options(mapping={"colour": "pulse"}), "no role 'colour'; roles are device"),
-        (Options(format="xls"), "no such format; choose from long"),
+        (Options(format="xls"), "no such format; choose from digitised, long"),
         (Options(format="long", mapping={"value": "direction"}), "up"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from fitlab.io.direction import trend
 from fitlab.io.reading import Match, Reading, make_run, require_reads, trim, unit_of
-from fitlab.io.record import Run
+from fitlab.io.record import Run, joined
 from fitlab.io.roles import DOWN_NAME, UP_NAME, name_of
 from fitlab.io.table import Column
 
@@ -68,6 +68,5 @@ def read(reading: Reading) -> list[Run]:
         require_reads(reading, column, rows, "the up ramp" if sign > 0 else "the down ramp")
         restart = np.zeros(len(rows), bool)
         restart[0] = True
-        parts.append(make_run(reading.stem, 0, column, rows, np.full(len(rows), sign), restart, factor))
-    joined = [np.concatenate(x) for x in zip(*((p.value, p.direction, p.count, p.restart, p.flag) for p in parts), strict=True)]
-    return [Run(reading.stem, 0, *joined)]
+        parts.append(make_run(reading, reading.stem, 0, column, rows, np.full(len(rows), sign), restart, factor))
+    return [joined(parts, reading.stem, 0)]

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from fitlab.errors import ReadError
-from fitlab.io.direction import from_response, trend
-from fitlab.io.reading import Match, Reading, counts_from_pulse, in_order, make_run, require_reads, trim, unit_of
+from fitlab.io.direction import trend
+from fitlab.io.reading import (
+    Match,
+    Reading,
+    counts_from_pulse,
+    directions,
+    in_order,
+    make_run,
+    only_value,
+    require_reads,
+    trim,
+)
 from fitlab.io.record import Run
-from fitlab.io.roles import words_to_direction
 
 NAME = "trace"
 
@@ -22,42 +30,27 @@ def match(reading: Reading) -> Match:
 
 
 def read(reading: Reading) -> list[Run]:
-    """One device, one cycle."""
-    roles, table, options = reading.roles, reading.table, reading.options
-    if len(roles.values) != 1:
-        listed = ", ".join(f"'{c.label}'" for c in roles.values)
-        raise ReadError(
-            f"a trace has one column of reads, but {listed} are candidates; choose with --map value=COLUMN",
-            file=table.source.name,
-        )
-    column = roles.values[0]
-    unit, factor = unit_of(table, [column], reading.origin, reading.options)
-    reading.origin.unit = unit
+    """One device, one cycle.
+
+    Raises
+    ------
+    ReadError
+        Several columns of reads, too short a trace.
+    """
+    roles, options = reading.roles, reading.options
+    column, factor = only_value(reading, "a trace")
     rows = in_order(reading, trim(column))
     require_reads(reading, column, rows, "the trace")
-    sign = -1 if unit == "ohm" else 1
-    values = column.values[rows]
-    if roles.direction is not None:
-        direction = words_to_direction(table, roles.direction)[rows]
-    elif roles.pulse_voltage is not None:
-        direction = np.sign(np.nan_to_num(roles.pulse_voltage.values[rows])).astype(np.int64)
-        if _against(values * sign, direction):
-            direction = -direction
-            reading.origin.warnings.append(
-                "positive pulse voltages lower the conductance of this device: directions follow the conductance"
-            )
-    elif options.direction is not None:
-        direction = np.full(len(rows), options.direction)
-        if sign * trend(values) == -options.direction:
-            rows = rows[::-1]
-            word = "down" if options.direction < 0 else "up"
-            reading.origin.warnings.append(
-                f"the file is named as {word} pulses but its response goes the other way: "
-                "it was taken as stored against remaining pulses and reversed"
-            )
-    else:
-        direction = from_response(values * sign)[0].astype(np.int64)
-        reading.origin.assumptions.append("directions were taken from the response")
+    sign = -1 if reading.origin.unit == "ohm" else 1
+    (direction,) = directions(reading, [(column, rows)])
+    of_name = options.direction is not None and roles.direction is None and roles.pulse_voltage is None
+    if of_name and sign * trend(column.values[rows]) == -(options.direction or 0):
+        rows = rows[::-1]
+        word = "down" if (options.direction or 0) < 0 else "up"
+        reading.origin.warnings.append(
+            f"the file is named as {word} pulses but its response goes the other way: "
+            "it was taken as stored against remaining pulses and reversed"
+        )
     restart = np.zeros(len(rows), bool)
     restart[0] = True
     pulse = roles.pulse.values[rows] if roles.pulse else None
@@ -66,12 +59,4 @@ def read(reading: Reading) -> list[Run]:
     if pulse is not None and np.any(np.isfinite(pulse) & (pulse != np.round(pulse))):
         reading.origin.assumptions.append("pulse numbers are not whole (a digitised figure): they were rounded to whole pulses")
     pulses = counts_from_pulse(reading, rows, pulse, direction, restart)
-    return [make_run(reading.stem, 0, column, rows, pulses, restart, factor)]
-
-
-def _against(values: np.ndarray, direction: np.ndarray) -> bool:
-    """Whether positive pulses lower the value and negative ones raise it."""
-    step = np.diff(values)
-    up, down = step[direction[1:] > 0], step[direction[1:] < 0]
-    up, down = up[np.isfinite(up)], down[np.isfinite(down)]
-    return len(up) > 0 and len(down) > 0 and float(up.mean()) < 0 < float(down.mean())
+    return [make_run(reading, reading.stem, 0, column, rows, pulses, restart, factor)]

@@ -8,10 +8,9 @@ from collections import Counter
 import numpy as np
 
 from fitlab.errors import ReadError
-from fitlab.io.direction import from_response, trend
-from fitlab.io.reading import Match, Reading, counts_from_pulse, make_run, require_reads, trim, unit_of
-from fitlab.io.record import Run
-from fitlab.io.roles import words_to_direction
+from fitlab.io.direction import trend
+from fitlab.io.reading import Match, Reading, counts_from_pulse, directions, make_run, require_reads, trim, unit_of
+from fitlab.io.record import EXTRAS, Run
 
 NAME = "wide"
 
@@ -39,6 +38,13 @@ def read(reading: Reading) -> list[Run]:
     values, roles, options = reading.roles.values, reading.roles, reading.options
     unit, factor = unit_of(reading.table, values, reading.origin, options)
     reading.origin.unit = unit
+    scales = [float(np.median(np.abs(c.values[c.present]))) for c in values]
+    if options.columns is None and not any(c.header.text for c in values) and max(scales) > 1e3 * min(scales):
+        raise ReadError(
+            f"{len(values)} columns without names and of different sizes: the file does not say what they are; say it in a "
+            "recipe (--recipe FILE, or NAME.recipe.toml beside the file) or with --map ROLE=NUMBER",
+            file=reading.table.source.name,
+        )
     if options.columns not in ("devices", "cycles"):
         raise ReadError(
             f"{len(values)} columns of reads may be {len(values)} devices or "
@@ -54,31 +60,17 @@ def read(reading: Reading) -> list[Run]:
         if seen[name] > 1 and options.columns == "devices":
             names[i] = f"{name} ({seen[name]})"
             reading.origin.warnings.append(f"two columns are named '{name}'; the second became '{names[i]}'")
-    said = None
-    column = roles.direction or roles.pulse_voltage
-    if roles.direction is not None:
-        said = words_to_direction(reading.table, roles.direction)
-    elif column is not None:
-        said = np.sign(np.nan_to_num(column.values)).astype(np.int64)
-    else:
-        how = "of the whole file from its name" if options.direction else "from the response"
-        reading.origin.assumptions.append(f"directions were taken {how}")
-    runs = []
-    for i, c in enumerate(values):
-        rows = trim(c)
+    groups = [(c, trim(c)) for c in values]
+    for c, rows in groups:
         require_reads(reading, c, rows, f"column '{c.label}'")
-        if said is not None:
-            direction = said[rows]
-        elif options.direction is not None:
-            direction = np.full(len(rows), options.direction)
-        else:
-            direction = from_response(c.values[rows] * (-1 if unit == "ohm" else 1))[0].astype(np.int64)
+    runs = []
+    for i, ((c, rows), direction) in enumerate(zip(groups, directions(reading, groups), strict=True)):
         restart = np.zeros(len(rows), bool)
         restart[0] = True
         pulse = roles.pulse.values[rows] if roles.pulse else None
         pulses = counts_from_pulse(reading, rows, pulse, direction, restart)
         device, cycle = (names[i], 0) if options.columns == "devices" else (reading.stem, i)
-        runs.append(make_run(device, cycle, c, rows, pulses, restart, factor))
+        runs.append(make_run(reading, device, cycle, c, rows, pulses, restart, factor))
     _note_reversed(reading, runs)
     return runs
 
@@ -93,6 +85,9 @@ def _note_reversed(reading: Reading, runs: list[Run]) -> None:
     if len(against) == len(runs):
         for run in runs:
             run.value, run.flag = run.value[::-1].copy(), run.flag[::-1].copy()
+            for name in EXTRAS:
+                if getattr(run, name) is not None:
+                    setattr(run, name, getattr(run, name)[::-1].copy())
         word = "down" if wanted < 0 else "up"
         reading.origin.warnings.append(
             f"the file is named as {word} pulses but its response goes the other way: "
