@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("normals", "update", "mvm", "epoch", "fit", "study")
+NAMES = ("normals", "update", "mvm", "inference", "epoch", "fit", "study")
 RESULTS = Path(__file__).parent / "results"
 
 
