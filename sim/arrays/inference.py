@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sim.arrays.array import Event
 from sim.arrays.ideal import IdealArray
 from sim.arrays.modifier import Modifier
+from sim.arrays.product import Product
 from sim.configs.inference import InferenceRPUConfig
 from sim.inference.draws import drawing
 from sim.inference.noise import BaseNoiseModel, Programmed
@@ -49,6 +50,7 @@ class InferenceArray(IdealArray):
         for name in ("program", "drift", "modifier"):
             self.register_buffer(f"{name}_keys", key_tensor_of([derive_key(key, name) for key in keys]))
         self.register_buffer("counts", torch.zeros(3, dtype=torch.int64))  # programmings, drifts, modifications
+        self.outer = Product(None, keys, transposed=True)
         self.modifier = Modifier([c.modifier for c in configs])
         self.modifies_test = configs[0].modifier.enable_during_test
         self.per_sample = configs[0].modifier.per_batch_sample and self.modifier.active
@@ -158,9 +160,7 @@ class InferenceArray(IdealArray):
 
     def gradient(self, x: Tensor, d: Tensor) -> Tensor:
         """``sum_b d_b x_b^T`` of each replica, (R, out, in)."""
-        total = torch.zeros_like(self.weight)
-        exact_update_(total, x, d, torch.full((self.replicas,), -1.0))
-        return total
+        return self.outer(x, d.transpose(1, 2).contiguous())[0]
 
     def clip_to(self, bound: Tensor) -> None:
         """Clip to +-bound, (R, 1, 1)."""

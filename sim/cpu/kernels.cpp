@@ -11,5 +11,5 @@
 
 namespace sim {
 extern const Kernels SIM_TABLE(SIM_ISA);
-const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, random_field, sigmoid_array};
+const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, random_field, sigmoid_array, logarithm_array};
 }  // namespace sim

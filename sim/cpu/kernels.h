@@ -82,6 +82,7 @@ struct Kernels {
     void (*mvm)(const MvmArgs&);
     void (*random_field)(const FieldArgs&);
     void (*sigmoid)(const float* x, float* y, long long n, int threads);
+    void (*logarithm)(const float* x, float* y, long long n, int threads);
 };
 
 }  // namespace sim

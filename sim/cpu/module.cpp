@@ -164,6 +164,12 @@ void sigmoid(ConstFloats x, Floats y, int threads) {
     kernels->sigmoid(x.data(), y.data(), static_cast<long long>(x.size()), threads);
 }
 
+void logarithms(ConstFloats x, Floats y, int threads) {
+    require(x.size() == y.size() && threads >= 1, "logarithm: sizes");
+    nb::gil_scoped_release release;
+    kernels->logarithm(x.data(), y.data(), static_cast<long long>(x.size()), threads);
+}
+
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
     if (counter.size() == 2 && key.size() == 1) {
         const Words2<u32> w = philox(Words2<u32>{counter[0], counter[1]}, key[0]);
@@ -200,6 +206,7 @@ NB_MODULE(_core, m) {
           nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("transposed"), nb::arg("perfect"),
           nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
           nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("threads"));
+    m.def("logarithm", &logarithms, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     bind_periphery(m);
     bind_response(m);

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from sim.errors import ConfigError
 from sim.inference.converters import BaseConductanceConverter, SinglePairConductanceConverter
-from sim.inference.noise.laws import cut_log, polynomial
+from sim.inference.noise.laws import cut_log, logarithm, polynomial
 from sim.inference.noise.pcm import PowerLawNoiseModel
 from sim.settings import NonNegative, Positive, Range, Structural, config
 
@@ -82,7 +82,7 @@ class HermesNoiseModel(PowerLawNoiseModel):
         return self.prog_coeff_g_max_reference or (G_MAX[n] if tuple(self.prog_coeff) == COEFFICIENTS[n] else self.g_max)
 
     def drift_statistics(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        log_r = r.log()
+        log_r = logarithm(r)
         mean = cut_log(log_r, -0.0387, -0.0182, 0.0720, 0.13).where(r < 0.0945, polynomial((0.0736, -0.0126, -0.0436), r))
         if self.num_devices == 1:
             low, threshold, high = cut_log(log_r, -0.0120, -0.0023, 0.0124, 0.04), 0.3039, (0.0104, 0.0116, -0.0165)
@@ -91,7 +91,7 @@ class HermesNoiseModel(PowerLawNoiseModel):
         return mean, low.where(r < threshold, polynomial(high, r))
 
     def read_strength(self, r: Tensor) -> Tensor:
-        log_r = r.log()
+        log_r = logarithm(r)
         if self.num_devices == 1:
             low, threshold, high = cut_log(log_r, -0.0078, 0.0038, 0.0179, 0.04), 0.1591, (0.0088, 0.0768, -0.1352, 0.0664)
         else:

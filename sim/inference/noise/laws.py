@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["cut_log", "polynomial", "power_law", "read_factor"]
+__all__ = ["cut_log", "logarithm", "polynomial", "power_law", "read_factor"]
+
+
+def logarithm(x: Tensor) -> Tensor:
+    """``ln x`` for x above 0; what is less counts as 1e-38."""
+    from sim import ops
+
+    return ops.logarithm(x)
 
 
 def polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:

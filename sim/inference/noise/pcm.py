@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from sim.errors import ConfigError
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import RelativeNoiseModel
-from sim.inference.noise.laws import cut_log, polynomial, power_law, read_factor
+from sim.inference.noise.laws import cut_log, logarithm, polynomial, power_law, read_factor
 from sim.settings import Config, NonNegative, Positive, Range, config
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ class PCMLikeNoiseModel(PowerLawNoiseModel):
     """
 
     def drift_statistics(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        log_r = r.log_()
+        log_r = logarithm(r)
         return cut_log(log_r, -0.0155, 0.0244, 0.049, 0.1), cut_log(log_r, -0.0125, -0.0059, 0.008, 0.045)
 
     def read_strength(self, r: Tensor) -> Tensor:
         # min(0.0088 / max(r^0.65, 1e-3), 0.2) = 0.0088 / max(r^0.65, 0.0088 / 0.2), and r^-0.65 = exp(-0.65 ln r)
-        return r.clamp_(min=0.044 ** (1 / 0.65)).log_().mul_(-0.65).exp_().mul_(0.0088)
+        return logarithm(r.clamp_(min=0.044 ** (1 / 0.65))).mul_(-0.65).exp_().mul_(0.0088)
 
 
 @config
