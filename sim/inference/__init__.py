@@ -25,6 +25,11 @@ _LAZY = {
     "Accuracy": "sim.inference.evaluation",
     "Evaluation": "sim.inference.evaluation",
     "evaluate": "sim.inference.evaluation",
+    "ExportError": "sim.inference.conductance_file",
+    "export_conductances": "sim.inference.conductance_file",
+    "import_conductances": "sim.inference.conductance_file",
+    "OptimizedConverter": "sim.inference.optimization",
+    "WeightProgrammingOptimizer": "sim.inference.optimization",
 }
 
 __all__ = ["normal_like", *compensation.__all__, *converters.__all__, *noise.__all__, *_LAZY]  # noqa: PLE0604

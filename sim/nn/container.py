@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from sim.inference.model import drift_analog_weights, program_analog_weights, remap_analog_weights
+from sim.inference.noise import BaseNoiseModel
 from sim.nn.linear import AnalogLinear
 from sim.tiles.tile import Tile
 
@@ -38,6 +40,18 @@ class AnalogContainer:
         for child in self.modules():  # type: ignore[attr-defined]
             if isinstance(child, AnalogLinear):
                 yield child
+
+    def program_analog_weights(self, noise_model: BaseNoiseModel | None = None) -> None:
+        """See `sim.inference.program_analog_weights`."""
+        program_analog_weights(self, noise_model)  # type: ignore[arg-type]
+
+    def drift_analog_weights(self, t_inference: float = 0.0) -> None:
+        """See `sim.inference.drift_analog_weights`."""
+        drift_analog_weights(self, t_inference)  # type: ignore[arg-type]
+
+    def remap_analog_weights(self, weight_scaling_omega: float | None = 1.0) -> None:
+        """See `sim.inference.remap_analog_weights`."""
+        remap_analog_weights(self, weight_scaling_omega)  # type: ignore[arg-type]
 
     def analog_tile_count(self) -> int:
         """Number of tiles."""
