@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -32,7 +33,7 @@ def run(quick: bool = False) -> list[Table]:
 def _evaluation(seconds: float) -> Table:
     torch.manual_seed(0)
     layers: list[torch.nn.Module] = []
-    for n_in, out in zip(SIZES[:-1], SIZES[1:], strict=True):
+    for n_in, out in itertools.pairwise(SIZES):
         layers += [torch.nn.Linear(n_in, out), torch.nn.ReLU()]
     digital = torch.nn.Sequential(*layers[:-1]).eval()
     model = convert_to_analog(digital, InferenceRPUConfig(), seeds=[1]).eval()
@@ -88,9 +89,7 @@ def _step(seconds: float) -> Table:
         notes=["forward, backward, SGD; analog: 8-bit converters, output noise 0.04, additive weight noise of 10 %."],
     )
     ratio = t["analog"] / t["torch"]
-    table.add(
-        t["analog"].minimum * 1e3, t["analog"].median * 1e3, t["torch"].minimum * 1e3, ratio, verdict(ratio, BAR_STEP)
-    )
+    table.add(t["analog"].minimum * 1e3, t["analog"].median * 1e3, t["torch"].minimum * 1e3, ratio, verdict(ratio, BAR_STEP))
     return table
 
 
