@@ -42,6 +42,12 @@ def has_decimal_comma(cell: str) -> bool:
     return _COMMA.fullmatch(cell.strip()) is not None
 
 
+def has_suffix(cell: str) -> bool:
+    """Whether a cell is a number with an engineering suffix, such as 1.2k or 2M2."""
+    text = cell.strip().strip('"').strip()
+    return len(text) <= LONGEST and bool(_ENGINEERING.fullmatch(text) or _LETTER_POINT.fullmatch(text))
+
+
 def parse(cell: str, *, decimal_comma: bool = False) -> tuple[float, int] | None:
     """Value and flag bits of a cell; None where it is text.
 

@@ -125,6 +125,11 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
             f"columns {listed} have different units; choose the reads with --map value=COLUMN", file=table.source.name
         )
     unit, factor = units.pop()
+    if unit == "ohm" and factor == 1e-3:
+        raise table.header_error(
+            f"'{columns[0].label}' may be milliohm or megaohm (m is milli, M is mega); write Mohm, or the values in ohm",
+            columns[0],
+        )
     if unit is not None and unit != "V":
         return unit, factor
     if unit == "V":

@@ -93,8 +93,9 @@ def conductance(value: NDArray[np.float64], unit: str, read_voltage_V: float | N
     if unit == "A" and read_voltage_V:
         return value / abs(read_voltage_V)
     if unit == "ohm":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(value > 0, 1.0 / value, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            g = np.where(value > 0, 1.0 / value, np.nan)
+        return np.where(np.isfinite(g), g, np.nan)
     return np.full_like(value, np.nan)
 
 

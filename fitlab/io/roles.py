@@ -126,7 +126,7 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
         elif (
             roles.pulse_voltage is None
             and column.numeric
-            and (column.header.unit == "V" or (column.header.text and _is("pulse_voltage", column)))
+            and (column.header.unit == "V" or (column.header.text and _is("pulse_voltage", column) and not _is_index(column)))
         ):
             v = column.values[column.present]
             if len(np.unique(v)) == 1:

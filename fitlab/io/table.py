@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fitlab.errors import ReadError
 
-from .numbers import has_decimal_comma, is_missing, parse
+from .numbers import has_decimal_comma, has_suffix, is_missing, parse
 from .text import Source
 from .units import Header, parse_header, parse_unit
 
@@ -238,6 +238,17 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
                 "numbers with a decimal comma and with a decimal point are mixed; use one of them", file=source.name, line=line
             )
         return with_comma > 0
+    quoted = [c for c in flat if has_decimal_comma(c)]
+    if quoted and not with_point:
+        if all(re.fullmatch(r"[+-]?\d{1,3},\d{3}", c) for c in quoted):
+            line = next(n for (n, _), row in zip(rows, cells, strict=True) if any(has_decimal_comma(c) for c in row))
+            raise ReadError(
+                f"'{quoted[0]}' may be {quoted[0].replace(',', '.')} or {quoted[0].replace(',', '')}; save the file with decimal "
+                "points and without signs between thousands",
+                file=source.name,
+                line=line,
+            )
+        return True
     body = [row for row in cells if _numeric(row, False) == len(row) and len(row) >= 2][:400]
     if len(body) >= 5 and not with_point and all(len(row) % 2 == 0 for row in body):
         odd = [c for row in body for c in row[1::2]]
@@ -251,6 +262,21 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
                 line=rows[next(i for i, row in enumerate(cells) if row in body)][0],
             )
     return False
+
+
+def _refuse_mixed_suffixes(source: Source, lines: list[int], cells: list[str], values: NDArray[np.float64], j: int) -> None:
+    """A suffix (1.2k) counts only where the whole column has one: a letter behind one number of many is a slip."""
+    plain = [k for k, c in enumerate(cells) if np.isfinite(values[k]) and values[k] != 0 and not has_suffix(c)]
+    if not plain or len(plain) == len(cells):
+        return
+    odd = next((k for k, c in enumerate(cells) if has_suffix(c)), None)
+    if odd is not None:
+        raise ReadError(
+            f"'{cells[odd]}' has a suffix and other numbers of the column have none; write all with or all without",
+            file=source.name,
+            line=lines[odd],
+            column=j + 1,
+        )
 
 
 def _column(
@@ -275,6 +301,7 @@ def _column(
         else:
             values[k], flags[k] = parsed
     if not words:
+        _refuse_mixed_suffixes(source, [numbers[i] for i in body], text, values, j)
         return Column(header, values, flags, text, True, j + 1)
     if len(words) > 0.5 * sum(1 for c in text if not is_missing(c)):
         return Column(header, np.full(len(body), np.nan), flags, text, False, j + 1)

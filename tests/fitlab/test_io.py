@@ -275,6 +275,11 @@ BROKEN = {
         "up,down\n" + "".join(f"{k}.5,{20 - k}.5\n" for k in range(3)) + "".join(f"{k}.5,\n" for k in range(3, 12)),
         r"the down ramp has 3 read",
     ),
+    "milli or mega": ("pulse,direction,R (mohm)\n" + rows(), r"cell.csv:1:3: 'R \(mohm\)' may be milliohm or megaohm"),
+    "quoted commas": (
+        "pulse,G (uS)\n" + "".join(f'{k},"1,{k:03d}"\n' for k in range(9)), r"cell.csv:2: '1,000' may be 1.000 or 1000"
+    ),
+    "one suffix": (HEAD + rows() + "9,1,9.5k\n", r"cell.csv:11:3: '9.5k' has a suffix and other numbers"),
     "only zeros": ("0\n" * 30, r"constant"),
 }  # fmt: skip
 
@@ -380,3 +385,8 @@ def test_pulse_numbers_that_cannot_be_put_in_order_are_refused(tmp_path, numbers
     text = "pulse,direction,G (uS)\n" + "".join(f"{k},up,{1 + 0.1 * i:.2f}\n" for i, k in enumerate(numbers))
     with pytest.raises(ReadError, match=words):
         read(written(tmp_path, text))
+
+
+def test_quoted_decimal_commas_between_commas(tmp_path):
+    text = "pulse,G (uS)\n" + "".join(f'{k},"{v:.2f}"\n'.replace(".", ",") for k, v in enumerate([*UP, *DOWN]))
+    np.testing.assert_allclose(read(write(tmp_path, text))["value"].values[0, 0], np.round([*UP, *DOWN], 2) * 1e-6, rtol=1e-6)

@@ -208,8 +208,8 @@ def test_a_pulse_goes_to_the_side_that_makes_the_change() -> None:
         np.testing.assert_allclose(hidden(tile, 0), [[0.0, 0.01]], atol=1e-7)
 
 
-def refreshed(plus: float, minus: float, dw_min: float) -> tuple[float, float]:
-    tile = tile_of(one_sided(dw_min=dw_min, refresh_every=1))
+def refreshed(plus: float, minus: float, dw_min: float, **fields: Any) -> tuple[float, float]:
+    tile = tile_of(one_sided(dw_min=dw_min, refresh_every=1, **fields))
     array = tile.array
     tile.set_weights(torch.zeros(1, 1))
     array.devices()[0].set(torch.full((1, 1, 1), minus))  # type: ignore[operator]
@@ -226,6 +226,15 @@ def test_refresh_writes_the_difference_back() -> None:
     assert refreshed(0.23, 0.46, 0.01) == pytest.approx((0.0, 0.23), abs=1e-6)
     assert refreshed(0.40, 0.23, 0.01) == pytest.approx((0.40, 0.23), abs=1e-6), "below the upper threshold"
     assert refreshed(0.50, 0.10, 0.01) == pytest.approx((0.50, 0.10), abs=1e-6), "below the lower threshold"
+
+
+def test_thresholds_and_trains_of_a_refresh() -> None:
+    assert refreshed(0.40, 0.23, 0.01, refresh_upper_thres=0.6) == pytest.approx((0.17, 0.0), abs=1e-6)
+    assert refreshed(0.46, 0.23, 0.01, refresh_upper_thres=0.9) == pytest.approx((0.46, 0.23), abs=1e-6)
+    assert refreshed(0.50, 0.10, 0.02, refresh_lower_thres=0.1) == pytest.approx((0.40, 0.0), abs=1e-6)
+    assert refreshed(0.46, 0.23, 0.01, refresh_lower_thres=0.5) == pytest.approx((0.46, 0.23), abs=1e-6)
+    longer = UpdateParameters(desired_bl=400)  # devices.md, 12, item 16: a longer train keeps the weight
+    assert refreshed(0.551, 0.2, 0.001, refresh_update=longer) == pytest.approx((0.351, 0.0), abs=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -342,12 +351,14 @@ def test_a_replica_of_cells_is_itself_alone(policy: str) -> None:
 
 
 def test_construction_seed_of_the_cell_governs() -> None:
-    def drawn(**fields: Any) -> Tensor:
-        cell = VectorUnitCell(unit_cell_devices=[ConstantStepDevice(**fields)] * 2, construction_seed=7)
+    def drawn(kind: Any, seed: int = 7, **fields: Any) -> Tensor:
+        cell = kind(unit_cell_devices=[ConstantStepDevice(**fields)] * 2, construction_seed=seed)
         return tile_of(cell, 4, 5).hidden_parameters()["dwmin_up_0"]
 
-    assert torch.equal(drawn(), drawn())
-    assert torch.equal(drawn(construction_seed=3), drawn(construction_seed=4))
+    for kind in (VectorUnitCell, ReferenceUnitCell, OneSidedUnitCell):
+        assert torch.equal(drawn(kind), drawn(kind))
+        assert not torch.equal(drawn(kind), drawn(kind, 8))
+        assert torch.equal(drawn(kind, construction_seed=3), drawn(kind, construction_seed=4))
 
 
 BAD = [
