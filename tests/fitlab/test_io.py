@@ -389,4 +389,5 @@ def test_pulse_numbers_that_cannot_be_put_in_order_are_refused(tmp_path, numbers
 
 def test_quoted_decimal_commas_between_commas(tmp_path):
     text = "pulse,G (uS)\n" + "".join(f'{k},"{v:.2f}"\n'.replace(".", ",") for k, v in enumerate([*UP, *DOWN]))
-    np.testing.assert_allclose(read(write(tmp_path, text))["value"].values[0, 0], np.round([*UP, *DOWN], 2) * 1e-6, rtol=1e-6)
+    expected = [float(f"{v:.2f}") * 1e-6 for v in [*UP, *DOWN]]
+    np.testing.assert_allclose(read(write(tmp_path, text))["value"].values[0, 0], expected)
