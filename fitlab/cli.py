@@ -94,10 +94,21 @@ def fit_command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)
     ] = None,
+    kind: Annotated[
+        str, typer.Option(help="pulses: a response to pulses; retention: reads over time, for a noise model of inference.")
+    ] = "pulses",
 ) -> None:
-    """Fit device models to measured pulse responses and write a parameter set."""
+    """Fit device models to measured pulse responses and write a parameter set; or a noise model to retention."""
     from fitlab.terminal import print_fit, say
 
+    if kind not in ("pulses", "retention"):
+        raise FitlabError(f"--kind {kind}: give pulses or retention")
+    if kind == "retention":
+        from fitlab.retention.command import run
+
+        _check_targets(files, None, None)
+        say(run(files, output, map_ or [], unit, read_voltage))
+        return
     output = output or Path(files[0].stem + ".toml")
     _check_targets(files, output, figure)
     options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
