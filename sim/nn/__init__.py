@@ -1,8 +1,57 @@
 """Torch layers on analog tiles."""
 
 from sim.nn.activation import Sigmoid
-from sim.nn.container import AnalogContainer, AnalogSequential, analog_tiles
-from sim.nn.conversion import convert_to_analog
-from sim.nn.linear import AnalogLinear
+from sim.nn.attention import AnalogMultiheadAttention
+from sim.nn.container import AnalogContainer, AnalogSequential, AnalogWrapper, analog_tiles
+from sim.nn.conv import (
+    AnalogConv1d,
+    AnalogConv1dMapped,
+    AnalogConv2d,
+    AnalogConv2dMapped,
+    AnalogConv3d,
+    AnalogConv3dMapped,
+)
+from sim.nn.conversion import CONVERSION_MAP, CONVERSION_MAP_MAPPED, convert_to_analog, convert_to_digital
+from sim.nn.linear import AnalogLinear, AnalogLinearMapped
+from sim.nn.module import AnalogLayer, AnalogModule
+from sim.nn.recurrent import (
+    AnalogGRU,
+    AnalogGRUCell,
+    AnalogLSTM,
+    AnalogLSTMCell,
+    AnalogLSTMCellCombinedWeight,
+    AnalogRNN,
+    AnalogVanillaRNN,
+    AnalogVanillaRNNCell,
+)
 
-__all__ = ["AnalogContainer", "AnalogLinear", "AnalogSequential", "Sigmoid", "analog_tiles", "convert_to_analog"]
+__all__ = [
+    "CONVERSION_MAP",
+    "CONVERSION_MAP_MAPPED",
+    "AnalogContainer",
+    "AnalogConv1d",
+    "AnalogConv1dMapped",
+    "AnalogConv2d",
+    "AnalogConv2dMapped",
+    "AnalogConv3d",
+    "AnalogConv3dMapped",
+    "AnalogGRU",
+    "AnalogGRUCell",
+    "AnalogLSTM",
+    "AnalogLSTMCell",
+    "AnalogLSTMCellCombinedWeight",
+    "AnalogLayer",
+    "AnalogLinear",
+    "AnalogLinearMapped",
+    "AnalogModule",
+    "AnalogMultiheadAttention",
+    "AnalogRNN",
+    "AnalogSequential",
+    "AnalogVanillaRNN",
+    "AnalogVanillaRNNCell",
+    "AnalogWrapper",
+    "Sigmoid",
+    "analog_tiles",
+    "convert_to_analog",
+    "convert_to_digital",
+]
