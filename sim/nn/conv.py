@@ -179,7 +179,8 @@ class Patches(torch.autograd.Function):
                 for e, d, p, s in zip(element, ctx.dilation, ctx.positions, ctx.stride, strict=True)
             )
             at: tuple[Any, ...] = (slice(None), slice(None), *window)
-            dx[at] += g[(Ellipsis, *element)]
+            of: tuple[Any, ...] = (Ellipsis, *element)
+            dx[at] += g[of]
         return dx, None, None, None
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sim.configs.rpu import RPUConfig, SingleRPUConfig
-from sim.errors import ConfigError, FitlabError
+from sim.errors import ConfigError
+from sim.inference.model import drift_analog_weights, program_analog_weights
 from sim.ops import key_tensor_of, uniform_field
 from sim.random import derive_key, fresh_seeds
 from sim.tiles.checkpoint import loading
@@ -19,11 +20,7 @@ from sim.tiles.common import Given, Replicas, check_size
 from sim.tiles.grid import TileGrid, make_tile
 from sim.tiles.tile import Tile
 
-__all__ = ["AnalogContainer", "AnalogLayer", "AnalogModule", "ModeError"]
-
-
-class ModeError(FitlabError):
-    """Something that belongs to evaluation was asked of a module in training."""
+__all__ = ["AnalogContainer", "AnalogLayer", "AnalogModule"]
 
 
 class AnalogModule(nn.Module):
@@ -72,27 +69,12 @@ class AnalogModule(nn.Module):
         return [tile.array.weight.device for tile in self.analog_tiles()]
 
     def drift_analog_weights(self, t_inference: float = 0.0) -> None:
-        """Let the weights of every tile drift, see the tile's ``drift_weights``.
-
-        Raises
-        ------
-        ModeError
-            in training
-        """
-        self._needs_evaluation("drift_analog_weights")
-        self.apply_to_analog_tiles(lambda tile: tile.drift_weights(t_inference))
+        """Let every inference tile be as it is a time after programming; see `sim.inference.drift_analog_weights`."""
+        drift_analog_weights(self, t_inference)
 
     def program_analog_weights(self, noise_model: Any = None) -> None:
-        """Program the weights of every tile, see the tile's ``program_weights``.
-
-        Raises
-        ------
-        ModeError
-            in training
-        """
-        self._needs_evaluation("program_analog_weights")
-        given = {} if noise_model is None else {"noise_model": noise_model}
-        self.apply_to_analog_tiles(lambda tile: tile.program_weights(**given))
+        """Program every tile; see `sim.inference.program_analog_weights`."""
+        program_analog_weights(self, noise_model)
 
     def remap_analog_weights(self, weight_scaling_omega: float | None = 1.0) -> None:
         """Scale the weights of every tile anew, see `Tile.remap_weights`."""
@@ -109,10 +91,6 @@ class AnalogModule(nn.Module):
         """Take over a state; parameters and errors as of `Tile.load_state_dict`."""
         with loading(self, load_rpu_config, strict_rpu_config_check):
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
-
-    def _needs_evaluation(self, what: str) -> None:
-        if self.training:
-            raise ModeError(f"{what} is for evaluation: call .eval() first")
 
 
 class AnalogContainer(AnalogModule):

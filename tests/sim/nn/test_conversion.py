@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from sim.configs import FloatingPointRPUConfig, SingleRPUConfig
-from sim.errors import ConfigError
+from sim.configs import FloatingPointRPUConfig, InferenceRPUConfig, SingleRPUConfig
+from sim.errors import ConfigError, ModuleError
+from sim.inference import PCMLikeNoiseModel
 from sim.nn import (
     CONVERSION_MAP_MAPPED,
     AnalogContainer,
@@ -23,7 +24,6 @@ from sim.nn import (
     convert_to_analog,
     convert_to_digital,
 )
-from sim.nn.module import ModeError
 from sim.tiles import AnalogTile, FloatingPointTile, TileGrid
 from tests.sim.nn.common import ideal
 
@@ -181,19 +181,16 @@ def test_what_analog_modules_offer() -> None:
 
 
 def test_drift_and_programming_belong_to_evaluation() -> None:
-    model = convert_to_analog(Net(), SingleRPUConfig())
+    model = convert_to_analog(Net(), InferenceRPUConfig())
     for call in (model.drift_analog_weights, model.program_analog_weights):
-        with pytest.raises(ModeError, match="eval"):
+        with pytest.raises(ModuleError, match="eval"):
             call()
-    done: list[Any] = []
-    for tile in model.analog_tiles():
-        tile.drift_weights = done.append
-        tile.program_weights = lambda **given: done.append(given)
     model.eval()
-    model.drift_analog_weights(3.0)
-    model.program_analog_weights()
-    model.program_analog_weights("model")
-    assert done == [3.0, 3.0, {}, {}, {"noise_model": "model"}, {"noise_model": "model"}]
+    model.program_analog_weights(PCMLikeNoiseModel(prog_noise_scale=3.0))
+    assert all(tile.rpu_config.noise_model.prog_noise_scale == 3.0 for tile in model.analog_tiles())
+    programmed = model.get_weights()
+    model.drift_analog_weights(3600.0)
+    assert not any(torch.equal(programmed[name][0], weight) for name, (weight, _) in model.get_weights().items())
 
 
 def test_verbose_and_lazy(capsys: pytest.CaptureFixture[str]) -> None:

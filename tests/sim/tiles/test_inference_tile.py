@@ -264,7 +264,11 @@ def test_the_read_out_sees_the_periphery() -> None:
 def model(config: Any = None, replicas: int | None = None) -> AnalogSequential:
     config = InferenceRPUConfig(forward=PERFECT) if config is None else config
     seeds = None if replicas is None else list(range(replicas))
-    layers = [AnalogLinear(5, 4, True, config, replicas, seeds, "a"), AnalogLinear(4, 3, True, config, replicas, seeds, "b")]
+    how = {"replicas": replicas, "seeds": seeds}
+    layers = [
+        AnalogLinear(5, 4, True, config, **how, stream="a"),
+        AnalogLinear(4, 3, True, config, **how, stream="b"),
+    ]
     return AnalogSequential(layers[0], torch.nn.ReLU(), layers[1])
 
 
