@@ -54,6 +54,9 @@ def examine() -> list[str]:
             f"torch threads: {torch.get_num_threads()}; GPU: "
             f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}"
         )
+        from sim.cuda.launch import reason_why_not
+
+        say(f"CUDA kernels: {reason_why_not() or 'ready'}")
     except ImportError:
         pass
     for line in missing:

@@ -7,8 +7,10 @@ what they are given in the user's terms; the ops below them (``torch.ops.sim.*``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +66,8 @@ class TrainFlags:
     stochastic_rounding: bool = False
     pulses: int = 0
     side: int = 0
+    longest: int = 0
+    """Longest train of any replica as far as it is known beforehand; 0: not known."""
 
     ints: list[int] = field(init=False, repr=False, compare=False)
     """As the op takes them."""
@@ -71,6 +75,7 @@ class TrainFlags:
     def __post_init__(self) -> None:
         values = (
             self.side, self.fixed_bl, self.update_management, self.update_bl_management, self.stochastic_rounding, self.pulses,
+            self.longest,
         )  # fmt: skip
         object.__setattr__(self, "ints", [int(value) for value in values])
 
@@ -131,6 +136,34 @@ def _mvm_fake(
     return x.new_empty(shape), clipped
 
 
+def _check_update(
+    weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, n_parameters: int, values: Tensor, shared: Tensor,
+    x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
+    train_keys: Tensor, device: torch.device | None,
+) -> None:  # fmt: skip
+    """The kernel takes addresses: everything is checked here, and nowhere after."""
+    replicas, out, n_in = weight.shape
+    batch = x.shape[1]
+    integers = torch.int64
+    _check("weight", weight, None, device=device)
+    _writable("weight", weight)
+    _check("x", x, (replicas, batch, n_in), device=device)
+    _check("d", d, (replicas, batch, out), device=device)
+    _check("fields", fields, (replicas, fields.shape[1], out, n_in), device=device)
+    _check("values", values, (replicas, n_parameters), device=device)
+    _check("shared", shared, (replicas, shared.shape[1]), device=device)
+    _check("rate", rate, (replicas,), device=device)
+    _check("granularity", granularity, (replicas,), device=device)
+    _check("settings", settings, (replicas, len(TRAIN_SETTINGS)), device=device)
+    _check("noise", noise, (replicas, len(NOISE_SETTINGS)), device=device)
+    _check("keys", keys, (replicas,), integers, device)
+    _check("train_keys", train_keys, (replicas,), integers, device)
+    if apparent.numel():
+        _check("apparent", apparent, (replicas, out, n_in), device=device)
+    if counts.numel():
+        _check("counts", counts, (replicas, 2, out, n_in), integers, device)
+
+
 def _pulsed_update_cpu(
     weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, field_of: list[int], values: Tensor, shared: Tensor,
     x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
@@ -138,23 +171,24 @@ def _pulsed_update_cpu(
 ) -> None:  # fmt: skip
     replicas, out, n_in = weight.shape
     batch = x.shape[1]
-    _check("weight", weight, None)
-    _writable("weight", weight)
-    _check("x", x, (replicas, batch, n_in))
-    _check("d", d, (replicas, batch, out))
-    _check("fields", fields, (replicas, fields.shape[1], out, n_in))
-    _check("values", values, (replicas, len(field_of)))
-    _check("shared", shared, (replicas, shared.shape[1]))
-    _check("rate", rate, (replicas,))
-    _check("granularity", granularity, (replicas,))
-    _check("settings", settings, (replicas, len(TRAIN_SETTINGS)))
-    _check("noise", noise, (replicas, len(NOISE_SETTINGS)))
-    _check("keys", keys, (replicas,), torch.int64)
-    _check("train_keys", train_keys, (replicas,), torch.int64)
-    if apparent.numel():
-        _check("apparent", apparent, (replicas, out, n_in))
-    if counts.numel():
-        _check("counts", counts, (replicas, 2, out, n_in), torch.int64)
+    _check_update(
+        weight,
+        apparent,
+        counts,
+        fields,
+        len(field_of),
+        values,
+        shared,
+        x,
+        d,
+        rate,
+        granularity,
+        settings,
+        noise,
+        keys,
+        train_keys,
+        None,
+    )
     _core.pulsed_update(
         device, weight.data_ptr(), apparent.data_ptr(), counts.data_ptr(), fields.data_ptr(), field_of, values.data_ptr(),
         shared.data_ptr(), x.data_ptr(), d.data_ptr(), rate.data_ptr(), granularity.data_ptr(), settings.data_ptr(),
@@ -187,6 +221,19 @@ def _sigmoid_cpu(x: Tensor) -> Tensor:
     return y
 
 
+def _on_gpu(name: str) -> Callable[..., Any]:
+    """The op of `sim.cuda.backend`, which is imported when a tensor on a GPU comes."""
+
+    def call(*args: Any) -> Any:
+        from sim.cuda import backend
+
+        return getattr(backend, name)(*args)
+
+    return call
+
+
+for _name in ("pulsed_update_", "exact_update_", "random_field", "sigmoid"):
+    _library.impl(_name, _on_gpu(_name), "CUDA")
 _library.impl("mvm", _mvm_cpu, "CPU")
 _library.impl("pulsed_update_", _pulsed_update_cpu, "CPU")
 _library.impl("exact_update_", _exact_update_cpu, "CPU")
@@ -237,13 +284,22 @@ torch.library.register_autograd("sim::mvm", _mvm_gradient, setup_context=_mvm_co
 torch.library.register_autograd("sim::sigmoid", _sigmoid_gradient, setup_context=_sigmoid_context, lib=_library)
 
 
-def _check(name: str, tensor: Tensor, shape: tuple[int, ...] | None, dtype: torch.dtype = torch.float32) -> None:
-    if tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous() and (shape is None or tensor.shape == shape):
+def _check(
+    name: str,
+    tensor: Tensor,
+    shape: tuple[int, ...] | None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> None:
+    """Refuse a tensor of another type, place (none: the CPU), shape or layout."""
+    in_place = tensor.is_cpu if device is None else tensor.device == device
+    if in_place and tensor.dtype is dtype and tensor.is_contiguous() and (shape is None or tensor.shape == shape):
         return
     if tensor.dtype != dtype:
         raise ShapeError(f"{name} is {tensor.dtype}; this needs {dtype}: convert it with .to({dtype})")
-    if tensor.device.type != "cpu":
-        raise ShapeError(f"{name} is on {tensor.device}; only the CPU backend is built: move it with .cpu()")
+    if not in_place:
+        place = device or "cpu"
+        raise ShapeError(f"{name} is on {tensor.device}; the others are on {place}: move it with .to({str(place)!r})")
     if shape is not None and tuple(tensor.shape) != shape:
         raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; this needs {shape}")
     if not tensor.is_contiguous():
@@ -344,11 +400,12 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
     """``weight -= rate sum_b d_b x_b^T`` in place, for each replica; rate (R,), other shapes as in `pulsed_update_`."""
     if not torch.compiler.is_compiling():
         replicas, out, n_in = weight.shape
-        _check("weight", weight, None)
+        device = None if weight.is_cpu else weight.device
+        _check("weight", weight, None, device=device)
         _writable("weight", weight)
-        _check("x", x, (replicas, x.shape[1], n_in))
-        _check("d", d, (replicas, x.shape[1], out))
-        _check("rate", rate, (replicas,))
+        _check("x", x, (replicas, x.shape[1], n_in), device=device)
+        _check("d", d, (replicas, x.shape[1], out), device=device)
+        _check("rate", rate, (replicas,), device=device)
     update = _exact_update_cpu if _direct(weight) else torch.ops.sim.exact_update_
     update(weight, x, d, rate)
 
@@ -370,7 +427,7 @@ def _field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor, strea
     single = not isinstance(keys, Tensor)
     key_tensor = keys if isinstance(keys, Tensor) else key_tensor_of([keys])
     step_tensor = step if isinstance(step, Tensor) else torch.tensor(step, dtype=torch.int64)
-    field = torch.ops.sim.random_field(key_tensor, FIELD_PURPOSE + stream, step_tensor, n, normal)
+    field = torch.ops.sim.random_field(key_tensor, FIELD_PURPOSE + stream, step_tensor.to(key_tensor.device), n, normal)
     return field.reshape(shape if single else (key_tensor.shape[0], *shape))
 
 

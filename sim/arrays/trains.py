@@ -44,6 +44,7 @@ class Trains(nn.Module):
             update.update_bl_management,
             update.sto_round,
             PULSES.get(update.pulse_type, 0),
+            longest=max(u.desired_bl for u in updates),
         )
         self.flags = {side: replace(flags, side=side) for side in (0, 1, -1)}
         rows = [

@@ -90,13 +90,14 @@ SIM_HD u32 field_component(u32 e) { return (e >> 4) & 3u; }
 SIM_HD Words4<u32> field_words(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
     return philox(Words4<u32>{field_block(e), sample, draw, step}, s.key0, s.key1);
 }
+template <class T> SIM_HD T component(u32 k, T a, T b, T c, T d) { return k == 0 ? a : k == 1 ? b : k == 2 ? c : d; }
 SIM_HD float normal_element(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
-    return normals<float>(field_words(s, e, sample, draw, step)).z[field_component(e)];
+    const Normals4<float> n = normals<float>(field_words(s, e, sample, draw, step));
+    return component(field_component(e), n.z[0], n.z[1], n.z[2], n.z[3]);
 }
 SIM_HD float uniform_element(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
     const Words4<u32> w = field_words(s, e, sample, draw, step);
-    const u32 v[4] = {w.x, w.y, w.z, w.w};
-    return uniform<float>(v[field_component(e)]);
+    return uniform<float>(component(field_component(e), w.x, w.y, w.z, w.w));
 }
 
 }  // namespace sim

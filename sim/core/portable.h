@@ -36,6 +36,7 @@ template <class F> using index_t = typename number<F>::index;
 SIM_HD float select(bool m, float a, float b) { return m ? a : b; }
 SIM_HD double select(bool m, double a, double b) { return m ? a : b; }
 SIM_HD u32 select(bool m, u32 a, u32 b) { return m ? a : b; }
+SIM_HD int select(bool m, int a, int b) { return m ? a : b; }
 SIM_HD float root(float x) { return sqrtf(x); }
 SIM_HD double root(double x) { return sqrt(x); }
 SIM_HD float round_even(float x) { return rintf(x); }
@@ -65,6 +66,14 @@ SIM_HD float float_of(u32 u) {
     float x;
     memcpy(&x, &u, 4);
     return x;
+#endif
+}
+// Number of set bits.
+SIM_HD u32 population(u32 a) {
+#ifdef __CUDA_ARCH__
+    return static_cast<u32>(__popc(a));
+#else
+    return static_cast<u32>(__builtin_popcount(a));
 #endif
 }
 // A 32-bit number on its way through products of twice its width: the low half of a u64 counts, the high half is anything.

@@ -27,10 +27,10 @@ template <class Lookup> SIM_HD Parameters<Lookup> parameters(Lookup lookup, cons
 }
 
 // Floats that a model needs to be shared, at least (`minimum_data`), and whether it draws a step by itself (`drawn`).
-template <class Device> constexpr auto minimum_data(int) -> decltype(Device::minimum_data) { return Device::minimum_data; }
-template <class Device> constexpr int minimum_data(long) { return 0; }
-template <class Device> constexpr auto draws_itself(int) -> decltype(&Device::template drawn<float>, true) { return true; }
-template <class Device> constexpr bool draws_itself(long) { return false; }
+template <class Device> SIM_HD constexpr auto minimum_data(int) -> decltype(Device::minimum_data) { return Device::minimum_data; }
+template <class Device> SIM_HD constexpr int minimum_data(long) { return 0; }
+template <class Device> SIM_HD constexpr auto draws_itself(int) -> decltype(&Device::template drawn<float>, true) { return true; }
+template <class Device> SIM_HD constexpr bool draws_itself(long) { return false; }
 
 template <class Device, class F>
 SIM_HD F pulse(const typename Device::template Cell<F>& cell, F g, mask_t<F> up, F sigma_xi) {

@@ -51,9 +51,42 @@ SIM_HD Train plan_train(const TrainSettings& s, float x_max, float d_max) {
     return train;
 }
 
+// Probability of a line: |value| scale, rounded to bins of the resolution (0: continuous). What is not a number gets no pulses.
+template <class F> SIM_HD F line_probability(F value, float scale, float resolution, F shift) {
+    const F raw = absolute(value) * scale;
+    const F p = select(raw > F{}, raw, F{} + 0);
+    return resolution > 0.0f ? round_even(p / resolution + shift) * resolution : p;
+}
+
 // A slot has a pulse where its 31 random bits do not exceed the threshold: never for probability 0, always for 1.
-SIM_HD int pulse_threshold(float probability) {
-    return probability >= 1.0f ? 0x7FFFFFFF : to_int(probability * 2147483648.0f) - 1;
+template <class F> SIM_HD auto pulse_threshold(F probability) {
+    const auto certain = probability >= F{} + 1.0f;
+    const auto threshold = to_int(select(certain, F{} + 0, probability) * 2147483648.0f) - 1;
+    return select(certain, threshold - threshold + 0x7FFFFFFF, threshold);
+}
+template <class U, class I> SIM_HD U pulse_bit(U random, I threshold) { return to_unsigned(to_signed(random >> 1) <= threshold) & 1u; }
+
+// Bits of up to four slots of a line, of which `left` are in the train.
+template <class U, class I> SIM_HD U pulse_bits(Words4<U> random, I threshold, int left) {
+    U bits = pulse_bit(random.x, threshold);
+    if (left > 1) bits = bits | (pulse_bit(random.y, threshold) << 1);
+    if (left > 2) bits = bits | (pulse_bit(random.z, threshold) << 2);
+    if (left > 3) bits = bits | (pulse_bit(random.w, threshold) << 3);
+    return bits;
+}
+
+// Deterministic types: a number a line, so that a crosspoint gets round(row number * column number) pulses.
+//     mean count:  column min(round(BL p), BL), row min(round(BL q), BL) / BL
+//     implicit:    column min(p, 1),            row BL min(q, 1)
+template <class F> SIM_HD F line_number(F p, int length, bool row, bool counts) {
+    const float bl = to_float(length);
+    if (length <= 0) return F{} + 0;
+    if (counts) {
+        const F v = minimum(round_even(p * bl), F{} + bl);
+        return row ? v / bl : v;
+    }
+    const F v = minimum(p, F{} + 1.0f);
+    return row ? v * bl : v;
 }
 
 }  // namespace sim

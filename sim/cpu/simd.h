@@ -25,6 +25,7 @@ typedef u32 vu_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_
 
 SIM_HD vf select(vi m, vf a, vf b) { return m ? a : b; }
 SIM_HD vu select(vi m, vu a, vu b) { return m ? a : b; }
+SIM_HD vi select(vi m, vi a, vi b) { return m ? a : b; }
 SIM_HD vf to_float(vi x) { return __builtin_convertvector(x, vf); }
 SIM_HD vi to_int(vf x) { return __builtin_convertvector(x, vi); }
 SIM_HD vi to_signed(vu x) { return (vi)x; }

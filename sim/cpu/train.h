@@ -41,18 +41,15 @@ struct Side {
     Stream train, rounding;
 };
 
-// Probabilities of LANES lines from j on: |value| scale, rounded to bins. What is not a number gets no pulses.
+// Probabilities of LANES lines from j on.
 SIM_HD vf probability(const Side& side, vf value, int j, u32 sample, u32 step, bool sto_round) {
-    const vf raw = absolute(value) * side.scale;
-    const vf p = select(raw > vf{}, raw, vf{});
-    if (!(side.resolution > 0.0f)) return p;
     vf shift{};
-    if (sto_round) {
+    if (sto_round && side.resolution > 0.0f) {
         vf u[64 / LANES];
         uniforms64(side.rounding, static_cast<u32>(j) / 64, sample, 0, step, u);
         shift = u[(j % 64) / LANES] - 0.5f;
     }
-    return round_even(p / side.resolution + shift) * side.resolution;
+    return line_probability(value, side.scale, side.resolution, shift);
 }
 
 void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_round, Lines& lines) {
@@ -63,8 +60,7 @@ void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_roun
         const vf value = load_padded(side.value, j, lines.n);
         store(negative + j, to_unsigned(value < vf{}));
         const vf p = probability(side, value, j, sample, step, sto_round);
-        const vi certain = p >= vf{} + 1.0f;
-        const vi threshold = certain ? vi{} + 0x7FFFFFFF : to_int(select(certain, vf{}, p) * 2147483648.0f) - 1;
+        const vi threshold = pulse_threshold(p);
         if (!any(threshold >= vi{})) {
             for (int word = 0; word < lines.words; ++word) store(bits + static_cast<size_t>(word) * width + j, vu{});
             continue;
@@ -75,38 +71,23 @@ void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_roun
                 const Words4<vu> u = philox(Words4<vu>{lane_index() + static_cast<u32>(j), broadcast(sample),
                                                        broadcast(static_cast<u32>(word * 8 + slot / 4)), broadcast(step)},
                                             side.train.key0, side.train.key1);
-                const int left = length - word * 32 - slot;
-                w |= (to_unsigned(to_signed(u.x >> 1) <= threshold) & 1u) << slot;
-                if (left > 1) w |= (to_unsigned(to_signed(u.y >> 1) <= threshold) & 1u) << (slot + 1);
-                if (left > 2) w |= (to_unsigned(to_signed(u.z >> 1) <= threshold) & 1u) << (slot + 2);
-                if (left > 3) w |= (to_unsigned(to_signed(u.w >> 1) <= threshold) & 1u) << (slot + 3);
+                w |= pulse_bits(u, threshold, length - word * 32 - slot) << slot;
             }
             store(bits + static_cast<size_t>(word) * width + j, w);
         }
     }
 }
 
-// Deterministic types: a number a line, so that a crosspoint gets round(row number * column number) pulses.
-//     mean count:  column min(round(BL p), BL), row min(round(BL q), BL) / BL
-//     implicit:    column min(p, 1),            row BL min(q, 1)
+// Deterministic types: the number of each line, in the place of its bits.
 void draw_numbers(const Side& side, int length, bool row, bool counts, u32 sample, u32 step, bool sto_round, Lines& lines) {
     const int width = padded(lines.n);
-    const float bl = static_cast<float>(length);
     float* number = lines.sample_numbers(static_cast<int>(sample));
     u32* negative = lines.sample_negative(static_cast<int>(sample));
     for (int j = 0; j < width; j += LANES) {
         const vf value = load_padded(side.value, j, lines.n);
         store(negative + j, to_unsigned(value < vf{}));
         const vf p = probability(side, value, j, sample, step, sto_round);
-        vf v{};
-        if (length > 0 && counts) {
-            v = minimum(round_even(p * bl), vf{} + bl);
-            if (row) v = v / bl;
-        } else if (length > 0) {
-            v = minimum(p, vf{} + 1.0f);
-            if (row) v = v * bl;
-        }
-        store(number + j, v);
+        store(number + j, line_number(p, length, row, counts));
     }
 }
 

@@ -1,0 +1,61 @@
+"""Kernels of a module on a GPU, started on torch's current stream."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from sim.cuda.compile import CudaError, cached
+from sim.cuda.modules import Module
+
+__all__ = ["launch", "reason_why_not"]
+
+
+def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torch.device, *args: Any) -> None:
+    """Start a kernel; nothing waits for it.
+
+    Parameters
+    ----------
+    module, kernel : which
+    grid : blocks in three directions; the threads of a block are the module's
+    device : the GPU that the tensors are on
+    args : addresses as int, numbers as NumPy scalars of the kernel's types
+    """
+    from cuda.core import LaunchConfig
+    from cuda.core import launch as start
+
+    with torch.cuda.device(device):
+        config = LaunchConfig(grid=grid, block=module.threads[kernel])
+        start(torch.cuda.current_stream(device), config, _kernel(module, kernel, device.index or 0), *args)
+
+
+def reason_why_not() -> str:
+    """Why kernels cannot run here; empty where they can."""
+    if not torch.cuda.is_available():
+        return "torch sees no GPU" if torch.version.cuda else "torch was built without CUDA"
+    try:
+        from sim.cuda.modules import elementwise
+
+        _kernel(elementwise(), "logistic", torch.cuda.current_device())
+    except CudaError as error:
+        return str(error)
+    return ""
+
+
+@lru_cache(maxsize=None)
+def _kernel(module: Module, kernel: str, index: int) -> Any:
+    return _module(module, index).get_kernel(kernel)
+
+
+@lru_cache(maxsize=None)
+def _module(module: Module, index: int) -> Any:
+    major, minor = torch.cuda.get_device_capability(index)
+    code = cached(module, f"sm_{major}{minor}")
+    from cuda.core import Device, ObjectCode
+
+    with torch.cuda.device(index):
+        torch.cuda.current_stream(index)
+        Device(index).set_current()  # the context that torch uses
+        return ObjectCode.from_cubin(code)

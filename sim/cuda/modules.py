@@ -1,0 +1,64 @@
+"""The modules that the kernels are compiled into: source, macros, and what of the chip they may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sim import _core
+
+__all__ = ["ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "modules", "pulsed_update"]
+
+SOURCES = Path(__file__).parent
+CORE = SOURCES.parent / "core"
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+"""What the tests compile for; at run time it is the GPU that is there."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One compiled file.
+
+    Parameters
+    ----------
+    source : name of the file in this folder
+    macros : (name, value) pairs
+    registers : most registers that a thread of each kernel may use
+    threads : threads of a block, for each kernel
+    stack : bytes of local memory that a thread may use (arrays that are indexed at run time); spills are never allowed
+    """
+
+    source: str
+    macros: tuple[tuple[str, str], ...] = ()
+    registers: dict[str, int] = field(default_factory=dict, hash=False)
+    threads: dict[str, int] = field(default_factory=dict, hash=False)
+    stack: int = 0
+
+    @property
+    def name(self) -> str:
+        """The source with the values of its macros."""
+        return "-".join([self.source, *(value for name, value in self.macros if not name.endswith("_HEADER"))])
+
+
+def pulsed_update(device: str) -> Module:
+    """The pulsed update of a device model, by the stem of its header."""
+    # The expression device holds the values of its formula in an array.
+    wide = device == "expression"
+    return Module(
+        "pulsed_update.cu",
+        (("SIM_DEVICE", device), ("SIM_DEVICE_HEADER", f'"devices/{device}.h"')),
+        registers={"largest_magnitudes": 32, "draw_trains": 64, "pulsed_update": 96 if wide else 64},
+        threads={"largest_magnitudes": 256, "draw_trains": 256, "pulsed_update": 128},
+        stack=256 if wide else 0,
+    )
+
+
+def elementwise() -> Module:
+    """Fields of random numbers, the exact update, the logistic function."""
+    kernels = ("random_field", "exact_update", "logistic")
+    return Module("elementwise.cu", registers=dict.fromkeys(kernels, 48), threads=dict.fromkeys(kernels, 256))
+
+
+def modules() -> list[Module]:
+    """Every module there is."""
+    return [elementwise(), *(pulsed_update(device) for device in _core.devices())]

@@ -1,0 +1,200 @@
+// The pulsed update of a mini-batch (update.md, sections 4 to 7) in three kernels, with the bits of sim/cpu/update.h:
+//
+//     largest_magnitudes   of the inputs and of the errors of every sample
+//     draw_trains          pulse bits (or numbers) of every line
+//     pulsed_update        one thread a crosspoint, its state in registers over the whole mini-batch: read once, written once
+//
+// Compiled once for each device model: SIM_DEVICE is its name, SIM_DEVICE_HEADER its header. What changes between calls of
+// a captured graph (the step) is read from device memory.
+#include SIM_DEVICE_HEADER
+#include "normal.h"
+#include "pulse_train.h"
+
+using namespace sim;
+using Device = device::SIM_DEVICE;
+
+namespace {
+
+constexpr int N_PARAMETERS = sizeof(Device::names) / sizeof(Device::names[0]);
+enum TrainSetting { DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, X_RESOLUTION, D_RESOLUTION, N_TRAIN_SETTINGS };
+enum NoiseSetting { DW_MIN_STD, WRITE_NOISE, N_NOISE_SETTINGS };
+enum PulseKind { PULSES_STOCHASTIC, PULSES_MEAN_COUNT, PULSES_IMPLICIT, PULSES_NONE_WITH_DEVICE };
+constexpr u32 FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8;
+
+__device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
+
+// Pulses of a crosspoint that wait: their directions in order, bit 1 = up. Threads of a warp fill them at different samples and
+// empty them together, so that few idle.
+struct Queue {
+    u64 up;
+    int count;
+};
+
+struct Crosspoint {
+    Device::Cell<float> cell;
+    float g;
+    Pairs noise;
+    float sigma;
+    u32 element, done;
+    float second;  // second normal of the pair that is in use
+
+    __device__ __forceinline__ void pulse_one(bool up) {
+        float xi = 0.0f;
+        if (sigma > 0.0f) {
+            if (done & 1u) {
+                xi = second;
+            } else {
+                const Words2<u32> w = philox(pair_words(noise, element, done >> 1), noise.key);
+                box_muller(w.x, w.y, xi, second);
+            }
+        }
+        g = pulse<Device, float>(cell, g, up, xi * sigma);
+        ++done;
+    }
+    __device__ __forceinline__ void drain(Queue& q) {
+        for (int k = 0; k < q.count; ++k) {
+            pulse_one(q.up & 1ull);
+            q.up >>= 1;
+        }
+        q.count = 0;
+    }
+    // Queues n <= 32 pulses of one direction.
+    __device__ __forceinline__ void add(Queue& q, int n, bool up) {
+        if (q.count + n > 64) drain(q);
+        if (up) q.up |= ((1ull << n) - 1ull) << q.count;
+        q.count += n;
+    }
+};
+
+}  // namespace
+
+// peak (R B, 2), zero before: largest finite |x| and |d| of every sample, as bits. 32 threads a sample and side.
+extern "C" __global__ void largest_magnitudes(const float* x, const float* d, u32* peak, int samples, int in, int out) {
+    const int lane = thread_index() & 31, task = thread_index() >> 5;
+    if (task >= 2 * samples) return;
+    const int side = task & 1, n = side ? out : in;
+    const float* v = (side ? d : x) + static_cast<size_t>(task >> 1) * n;
+    float largest = 0.0f;
+    for (int k = lane; k < n; k += 32) {
+        const float size = absolute(v[k]);
+        if (size <= 3.4028235e38f) largest = maximum(largest, size);
+    }
+    atomicMax(&peak[task], bits_of(largest));
+}
+
+// Trains of every line: bits (R B, words, in + out), inputs before errors, a float in the place of the first word for
+// deterministic types; negative (R B, in + out): all ones where the value is below 0.
+extern "C" __global__ void draw_trains(const float* x, const float* d, const u32* peak, const float* rate, const float* granularity,
+                                       const float* settings, const long long* keys, const long long* step_at, u32* bits, u32* negative,
+                                       int replicas, int batch, int in, int out, int words, u32 flags, int pulse_type) {
+    const int lines = in + out, total = replicas * batch * lines;
+    for (int at = thread_index(); at < total; at += static_cast<int>(gridDim.x * blockDim.x)) {
+        const int task = at / lines, line = at % lines, r = task / batch;
+        const bool row = line >= in;
+        const u32 j = static_cast<u32>(row ? line - in : line), sample = static_cast<u32>(task % batch), step = static_cast<u32>(*step_at);
+        const float* s = settings + r * N_TRAIN_SETTINGS;
+        const TrainSettings plan{absolute(rate[r]), granularity[r], s[DESIRED_BL], s[UM_GRAD_SCALE],
+                                 (flags & FIXED_BL) != 0, (flags & UPDATE_MANAGEMENT) != 0, (flags & UPDATE_BL_MANAGEMENT) != 0};
+        const Train train = plan_train(plan, float_of(peak[2 * task]), float_of(peak[2 * task + 1]));
+        const u64 key = static_cast<u64>(keys[r]);
+        const float value = row ? d[static_cast<size_t>(task) * out + j] : x[static_cast<size_t>(task) * in + j];
+        const float resolution = pulse_type == PULSES_IMPLICIT ? s[row ? D_RESOLUTION : X_RESOLUTION] : s[RESOLUTION];
+        float shift = 0.0f;
+        if ((flags & STOCHASTIC_ROUNDING) && resolution > 0.0f)
+            shift = uniform_element(stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN), j, sample, 0, step) - 0.5f;
+        const float p = line_probability(value, row ? train.row : train.column, resolution, shift);
+        negative[at] = value < 0.0f ? ~0u : 0u;
+        u32* out_bits = bits + static_cast<size_t>(task) * words * lines + line;
+        if (pulse_type != PULSES_STOCHASTIC) {
+            *out_bits = bits_of(line_number(p, train.length, row, pulse_type == PULSES_MEAN_COUNT));
+            continue;
+        }
+        const int threshold = pulse_threshold(p), length = train.length < 32 * words ? train.length : 32 * words;
+        const Stream stream = stream_of(key, row ? PURPOSE_ROW_TRAIN : PURPOSE_COLUMN_TRAIN);
+        for (int word = 0; word < words; ++word) {
+            u32 w = 0;
+            for (int slot = 0; threshold >= 0 && slot < 32 && word * 32 + slot < length; slot += 4) {
+                const Words4<u32> u = philox(Words4<u32>{j, sample, static_cast<u32>(word * 8 + slot / 4), step}, stream.key0, stream.key1);
+                w |= pulse_bits(u, threshold, length - word * 32 - slot) << slot;
+            }
+            out_bits[static_cast<size_t>(word) * lines] = w;
+        }
+    }
+}
+
+// weight (R, out, in); apparent and counts may be null; fields (R, n_fields, out, in) hold the parameters whose bit in `varying`
+// is set, in order, values (R, N_PARAMETERS) the others. A grid of (out, columns / threads, R).
+extern "C" __global__ void pulsed_update(float* weight, float* apparent, long long* counts, const float* fields, const float* values,
+                                         const float* shared, const float* x, const float* d, const float* rate, const float* noise,
+                                         const long long* keys, const long long* step_at, const u32* bits, const u32* negative, u32 varying,
+                                         int n_fields, int n_shared, int batch, int in, int out, int words, int side, int pulse_type) {
+    const int i = static_cast<int>(blockIdx.x), j = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x), r = static_cast<int>(blockIdx.z);
+    if (j >= in) return;
+    const size_t cells = static_cast<size_t>(out) * in, element = static_cast<size_t>(i) * in + j, at = r * cells + element;
+    const int lines = in + out;
+    const u64 key = static_cast<u64>(keys[r]);
+    const u32 step = static_cast<u32>(*step_at);
+    Crosspoint point;
+    point.cell = Device::load<float>(parameters(
+        [&](int k) {
+            return (varying >> k) & 1u ? fields[(static_cast<size_t>(r) * n_fields + population(varying & ((1u << k) - 1u))) * cells + element]
+                                       : values[r * N_PARAMETERS + k];
+        },
+        shared + static_cast<size_t>(r) * n_shared, n_shared));
+    const float reference = Device::reference(point.cell);
+    point.g = weight[at] + reference;
+    point.noise = pairs_of(stream_of(key, PURPOSE_CYCLE), step);
+    point.sigma = noise[r * N_NOISE_SETTINGS + DW_MIN_STD];
+    point.element = static_cast<u32>(element);
+    point.done = 0;
+    bool touched = false;
+    if (pulse_type == PULSES_NONE_WITH_DEVICE) {
+        for (int b = 0; b < batch; ++b) {
+            const size_t sample = static_cast<size_t>(r) * batch + b;
+            const float f = rate[r] * d[sample * out + i];
+            if (f != 0.0f) point.g = clamp(point.g - x[sample * in + j] * f, Device::lower(point.cell), Device::upper(point.cell));
+        }
+        weight[at] = point.g - reference;
+        touched = true;
+    } else {
+        Queue queue{0, 0};
+        u32 ups = 0;
+        const u32 turned = (rate[r] < 0.0f ? ~0u : 0u) ^ (side < 0 ? ~0u : 0u);
+        for (int b = 0; b < batch; ++b) {
+            const size_t task = static_cast<size_t>(r) * batch + b;
+            const u32 *sample_bits = bits + task * words * lines, *sample_negative = negative + task * lines;
+            const bool up = (sample_negative[in + i] ^ turned ^ sample_negative[j]) != 0;
+            if (pulse_type != PULSES_STOCHASTIC) {
+                const float number = round_even(float_of(sample_bits[in + i]) * float_of(sample_bits[j]));
+                if (side != 0 && !up) continue;
+                for (float left = number; left > 0.0f; left -= 31.0f) {
+                    const int n = to_int(left < 31.0f ? left : 31.0f);
+                    point.add(queue, n, up);
+                    ups += up ? n : 0;
+                }
+                continue;
+            }
+            for (int word = 0; word < words; ++word) {
+                const u32 row_bits = sample_bits[static_cast<size_t>(word) * lines + in + i];
+                if (!row_bits) continue;
+                const int n = static_cast<int>(population(row_bits & sample_bits[static_cast<size_t>(word) * lines + j]));
+                if (n == 0 || (side != 0 && !up)) continue;
+                point.add(queue, n, up);
+                ups += up ? n : 0;
+            }
+        }
+        point.drain(queue);
+        touched = point.done > 0;
+        if (touched) weight[at] = point.g - reference;
+        if (touched && counts) {
+            long long* count = counts + 2 * r * cells + element;
+            count[0] += point.done - ups;
+            count[cells] += ups;
+        }
+    }
+    if (touched && apparent) {
+        const Pairs write = pairs_of(stream_of(key, PURPOSE_WRITE), step);
+        const Words2<u32> w = philox(pair_words(write, point.element, 0u), write.key);
+        apparent[at] = weight[at] + first_normal<float>(w.x, w.y) * noise[r * N_NOISE_SETTINGS + WRITE_NOISE];
+    }
+}
