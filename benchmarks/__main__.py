@@ -11,18 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 NAMES = ("normals", "update", "mvm", "inference", "epoch", "fit", "study")
+ON_A_GPU = ("gpu",)
+"""Measured only when asked for."""
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure fitlab's speed on this machine.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (all of these), {', '.join(ON_A_GPU)}"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repeats: a look, not a result")
     parser.add_argument("--save", action="store_true", help="also write benchmarks/results/NAME.json")
     options = parser.parse_args()
-    unknown = sorted(set(options.names) - set(NAMES))
+    unknown = sorted(set(options.names) - {*NAMES, *ON_A_GPU})
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join((*NAMES, *ON_A_GPU))}")
 
     from rich.console import Console
 

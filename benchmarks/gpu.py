@@ -1,0 +1,110 @@
+"""The pulsed update on a GPU: time, bytes, and the share of what the card could do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.table import Table
+from sim import ops
+from sim.arrays.pulsed import PulsedArray
+from sim.configs import SoftBoundsDevice, UpdateParameters
+
+__all__ = ["run"]
+
+BAR_SHARE = 0.5
+"""Of the nearer limit: bandwidth, or the rate of normals."""
+COPIED = 2**28
+NORMALS = 2**26
+
+
+def run(quick: bool = False) -> list[Table]:
+    """The limits of the card, then the update of 1024 x 1024 crosspoints against them.
+
+    Raises
+    ------
+    SystemExit
+        Where no kernel can run, with the reason.
+    """
+    from sim.cuda.launch import reason_why_not
+
+    if reason := reason_why_not():
+        raise SystemExit(f"benchmark gpu: {reason}")
+    repeats = 5 if quick else 30
+    bandwidth, normals = _bandwidth(repeats), _normals(repeats)
+    limits = Table(f"limits of {torch.cuda.get_device_name()}", ["what", "measured"])
+    limits.add("copy [GB/s read and written]", bandwidth / 1e9)
+    limits.add("standard normals [10^9 / s]", normals / 1e9)
+    return [limits, _updates(bandwidth, normals, repeats)]
+
+
+def _updates(bandwidth: float, normals: float, repeats: int) -> Table:
+    table = Table(
+        "pulsed update 1024 x 1024, SoftBoundsDevice",
+        [
+            "replicas",
+            "batch",
+            "pulses",
+            "time [ms]",
+            "ns a crosspoint and sample",
+            "GB/s",
+            "10^9 pulses / s",
+            "share of the limit",
+            "bar",
+        ],
+        notes=[
+            "The limit is the longer of two times: reading parameters and weights and writing weights once, at the speed of a",
+            "copy; and making one normal for each pulse, at the speed of a field of normals.",
+        ],
+    )
+    size = 1024
+    for replicas, batch, pulses in ((1, 64, 0.02), (1, 64, 0.2), (1, 64, 2.0), (16, 64, 0.02), (16, 10, 0.02)):
+        update, array = _update(replicas, size, batch, pulses)
+        seconds = _seconds(update, repeats)
+        cells = replicas * size * size
+        moved = cells * 4 * (2 + array.fields.shape[1])
+        drawn = cells * batch * pulses
+        share = max(moved / bandwidth, drawn / normals) / seconds
+        reached = f"{'met' if share >= BAR_SHARE else 'not met'} (>= {BAR_SHARE})"
+        table.add(
+            replicas, batch, pulses, seconds * 1e3, seconds * 1e9 / (cells * batch), moved / seconds / 1e9, drawn / seconds / 1e9,
+            share, reached,
+        )  # fmt: skip
+    return table
+
+
+def _update(replicas: int, size: int, batch: int, pulses: float) -> tuple[Callable[[], object], PulsedArray]:
+    torch.manual_seed(7)
+    device = SoftBoundsDevice(dw_min=0.001)
+    array = PulsedArray([device] * replicas, [UpdateParameters()] * replicas, (size, size), list(range(1, replicas + 1))).cuda()
+    x, d = (torch.rand(replicas, batch, size, device="cuda") * 2 - 1 for _ in range(2))
+    # A crosspoint gets rate |x| |d| / granularity pulses on average, and the mean of |x| |d| is 1/4 here.
+    rate = torch.full((replicas,), 4.0 * pulses * device.granularity(), device="cuda")
+    return (lambda: array.update(x, d, rate)), array
+
+
+def _bandwidth(repeats: int) -> float:
+    source = torch.empty(COPIED, device="cuda")
+    target = torch.empty_like(source)
+    return 8.0 * COPIED / _seconds(lambda: target.copy_(source), repeats)
+
+
+def _normals(repeats: int) -> float:
+    keys, step = ops.key_tensor_of([1]).cuda(), torch.zeros((), dtype=torch.int64, device="cuda")
+    return NORMALS / _seconds(lambda: torch.ops.sim.random_field(keys, 64, step, NORMALS, True), repeats)
+
+
+def _seconds(call: Callable[[], object], repeats: int) -> float:
+    """Least time of a call between two events."""
+    call()
+    torch.cuda.synchronize()
+    least = float("inf")
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call()
+        end.record()
+        torch.cuda.synchronize()
+        least = min(least, start.elapsed_time(end) / 1e3)
+    return least
