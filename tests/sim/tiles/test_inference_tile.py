@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from sim.configs import FloatingPointRPUConfig, InferenceRPUConfig, IOParameters, MappingParameter, TorchInferenceRPUConfig
+from sim.configs import (
+    FloatingPointRPUConfig,
+    InferenceRPUConfig,
+    InputRangeParameter,
+    IOParameters,
+    MappingParameter,
+    PrePostProcessingParameter,
+    TorchInferenceRPUConfig,
+    WeightRemapParameter,
+)
 from sim.errors import ConfigError, ModuleError
 from sim.inference import (
     BaseDriftCompensation,
@@ -445,3 +454,80 @@ def test_a_fresh_model_loads_one_that_was_not_programmed() -> None:
     other.load_state_dict(made.state_dict())
     x = torch.randn(2, 5)
     torch.testing.assert_close(made(x), other(x))
+
+
+def test_a_noise_model_given_is_saved_too() -> None:
+    made, other = model().eval(), model().eval()
+    program_analog_weights(made, HermesNoiseModel())
+    drift_analog_weights(made, 60.0)
+    optimizer = AnalogSGD(other.parameters(), lr=0.1)
+    other.load_state_dict(made.state_dict())
+    drift_analog_weights(made, YEAR)
+    drift_analog_weights(other, YEAR)
+    x = torch.randn(2, 5)
+    assert torch.equal(made(x), other(x))
+    before = next(iter(other.analog_tiles())).array.weight.detach().clone()
+    other.train()
+    other(x).sum().backward()
+    optimizer.step()  # it still knows the weights
+    assert not torch.equal(next(iter(other.analog_tiles())).array.weight, before)
+
+
+def test_input_range_and_gradients() -> None:
+    # mapping_and_hwa.md, section 17; M10: the weight gradient has the factor of the range.
+    ranged = InputRangeParameter(enable=True, init_value=1.2, init_from_data=0, decay=0.01, input_min_percentage=0.5)
+    config = InferenceRPUConfig(forward=PERFECT, pre_post=PrePostProcessingParameter(input_range=ranged))
+    made = InferenceTile(3, 4, config)
+    made.set_weights(torch.tensor([[0.5, -0.25, 0.75, -1.0], [0.1, 0.9, -0.6, 0.3], [-0.8, 0.4, 0.2, 0.65]]))
+    x = torch.tensor([[0.2, -0.7, 1.0, 0.45], [-3.0, 0.5, 1.5, -0.2]], requires_grad=True)
+    y = made(x)
+    y.backward(torch.tensor([[1, -2, 0.5], [-1, 0.3, 0.7]]))
+    np.testing.assert_allclose(y.detach(), [[0.575, -1.075, 0.0525], [0.375, -0.45, 1.27]], atol=1e-6)
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad, [[-0.1, -1.85, 2.05, -1.275], [-1.03, 0.8, -0.79, 1.545]], atol=1e-6)
+    assert made.input_range is not None
+    assert made.input_range.grad is not None
+    np.testing.assert_allclose(made.input_range.grad, [-0.936], atol=1e-6)
+    expected = np.array(
+        [
+            [1.166667, -1, -0.166667, 0.541667], [-0.633333, 1.291667, -1.366667, -0.8],
+            [-0.616667, 0, 1.116667, 0.070833],
+        ]
+    )  # fmt: skip
+    assert made.array.weight.grad is not None
+    np.testing.assert_allclose(made.array.weight.grad[0], 1.2 * expected, atol=2e-6)
+
+
+def test_compensation_of_the_learning_rate_has_no_part_here() -> None:
+    # M6
+    for compensated in (False, True):
+        mapping = MappingParameter(weight_scaling_omega=0.25, weight_scaling_lr_compensation=compensated)
+        made = tile(mapping=mapping)
+        x, d = torch.ones(2, 9), torch.ones(2, 6)
+        made(x).backward(d)
+        optimizer = torch.optim.SGD([made.array.weight], lr=0.1)
+        optimizer.step()
+        torch.testing.assert_close(made.get_weights()[0], weights(6, 9) - 0.2)
+
+
+def test_trained_scales_fold_into_remapped_ones() -> None:
+    mapping = MappingParameter(weight_scaling_omega=1.0, learn_out_scaling=True, out_scaling_columnwise=True)
+    made = tile(mapping=mapping, remap=WeightRemapParameter(type="CHANNELWISE_SYMMETRIC"))  # type: ignore[arg-type]
+    assert made.out_scaling_alpha is not None
+    with torch.no_grad():
+        made.out_scaling_alpha.copy_(torch.linspace(0.5, 2.0, 6))
+        made.array.weight.mul_(0.5)
+    before = made.get_weights()[0]
+    made.end_step()
+    torch.testing.assert_close(made.get_weights()[0], before)
+    assert torch.equal(made.out_scaling_alpha.detach(), torch.ones(6))
+    np.testing.assert_allclose(made.array.weight.detach().abs().amax(dim=2), np.ones((1, 6)), rtol=1e-6)
+
+
+def test_gradients_of_inputs_in_evaluation_have_the_factor() -> None:
+    made = tile(noise_model=uniform_drift()).eval()
+    made.drift_weights(YEAR)
+    x = torch.randn(3, 9, requires_grad=True)
+    made(x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, weights(6, 9).sum(dim=0).expand(3, -1), atol=1e-4, rtol=1e-4)
