@@ -132,12 +132,12 @@ def _layers(model: nn.Module) -> Iterator[_Layer]:
     for name, module in model.named_modules():
         if inside and name.startswith(inside):
             continue
-        if isinstance(module, AnalogContainer | nn.ModuleList):
+        analog = getattr(module, "analog_module", None)
+        if analog is None and isinstance(module, AnalogContainer | nn.ModuleList):
             continue
         if isinstance(module, Tile | TileGrid):
             raise ExportError(f"{name or 'the model'} is a bare tile: give a model with analog layers")
         number += 1
-        analog = getattr(module, "analog_module", None)
         if analog is None:
             continue
         inside, found = f"{name}." if name else "", True
