@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,13 +23,33 @@ TRAIN_SETTINGS = ("desired_bl", "um_grad_scale", "res", "x_res", "d_res")
 NOISE_SETTINGS = ("dw_min_std", "write_noise")
 IO_SETTINGS = (
     "inp_bound", "inp_step", "inp_noise", "inp_asymmetry", "out_bound", "out_step", "out_noise", "out_asymmetry",
-    "out_scale", "w_noise", "nm_thres", "max_reduction",
+    "out_scale", "w_noise", "nm_thres", "max_reduction", "max_levels", "ir_drop", "ir_drop_g_ratio", "v_offset",
+    "v_offset_w_min", "r_series", "nonlinear", "slope",
 )  # fmt: skip
+OUTPUT_FIELDS = ("v_offset", "out_nonlinearity", "out_noise_values")
+PASS_VALUES = ("amplitude", "coefficient", "window", "quantum", "time_scale")
 FIELD_PURPOSE = 64
+MVM_FLAGS = 8
 
 
 class ShapeError(FitlabError):
     """A tensor does not have the shape, type or place that an operation needs."""
+
+
+class Pass(NamedTuple):
+    """One of the passes that a product is measured in: a part of the input on one matrix.
+
+    sign : -1 or 1: only inputs of that sign; 0: all
+    shift, bits : binary digits ``shift .. shift + bits - 1`` of the input's level; bits 0: the whole value
+    matrix : index of the matrix
+    hold : whether the outputs are added to the next pass before the ADC instead of being digitised
+    """
+
+    sign: int = 0
+    shift: int = 0
+    bits: int = 0
+    matrix: int = 0
+    hold: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,17 +63,34 @@ class MvmFlags:
     inp_sto_round: bool = False
     out_sto_round: bool = False
     test_negative_bound: bool = True
-    weight_noise: bool = False
+    weight_noise: int = 0
+    passes: tuple[Pass, ...] = (Pass(),)
 
     ints: list[int] = field(init=False, repr=False, compare=False)
-    """As the op takes them."""
+    """As the op takes them, the passes behind the flags."""
 
     def __post_init__(self) -> None:
         values = (
             self.transposed, self.perfect, self.noise_management, self.bound_management, self.inp_sto_round,
-            self.out_sto_round, self.test_negative_bound, self.weight_noise,
+            self.out_sto_round, self.test_negative_bound, self.weight_noise, *(v for one in self.passes for v in one),
         )  # fmt: skip
         object.__setattr__(self, "ints", [int(value) for value in values])
+
+
+@dataclass(frozen=True)
+class MvmExtra:
+    """What only some products need.
+
+    outputs : (R, len(OUTPUT_FIELDS), m) float32, what differs between the m outputs, or None
+    matrices : (R, K, out, in) float32 that the passes choose from, or None: the weight alone
+    offsets : (R, K, m) float32, outputs of each matrix without an input, for a unit of the pass's window, or None
+    pass_values : (R, passes, len(PASS_VALUES)) float32, or None: neutral
+    """
+
+    outputs: Tensor | None = None
+    matrices: Tensor | None = None
+    offsets: Tensor | None = None
+    pass_values: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +130,12 @@ def device_parameters(kernel: str) -> tuple[str, ...]:
 
 
 _EMPTY = torch.empty(0)
+_WHOLE = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 1.0]]])  # values of a pass that feeds the whole input
 _EMPTY_COUNTS = torch.empty(0, dtype=torch.int64)
 _library = torch.library.Library("sim", "DEF")
 _library.define(
-    "mvm(Tensor weight, Tensor x, Tensor settings, Tensor keys, Tensor step, int[] flags, bool want_clipped) -> (Tensor, Tensor)"
+    "mvm(Tensor weight, Tensor x, Tensor settings, Tensor keys, Tensor step, Tensor outputs, Tensor matrices, Tensor offsets,"
+    " Tensor pass_values, int[] flags, bool want_clipped) -> (Tensor, Tensor)"
 )
 _library.define(
     "pulsed_update_(Tensor(a!) weight, Tensor(b!) apparent, Tensor(c!) counts, Tensor fields, int[] field_of,"
@@ -115,21 +154,22 @@ def _threads(nanoseconds: float) -> int:
 
 
 def _mvm_cpu(
-    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: list[int], want_clipped: bool
-) -> tuple[Tensor, Tensor]:
-    y, clipped = _mvm_fake(weight, x, settings, keys, step, flags, want_clipped)
-    transposed, perfect, nm, bm, inp_sto, out_sto, negative, w_noise = flags
+    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, outputs: Tensor, matrices: Tensor, offsets: Tensor,
+    pass_values: Tensor, flags: list[int], want_clipped: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    y, clipped = _mvm_shapes(weight, x, flags, want_clipped)
+    transposed, perfect, nm, bm, inp_sto, out_sto, negative, w_noise = flags[:MVM_FLAGS]
+    passes = flags[MVM_FLAGS:]
     _core.mvm(
-        weight.detach().numpy(), x.detach().numpy(), y.numpy(), clipped.numpy(), settings.numpy(), keys.numpy(),
-        int(step), bool(transposed), bool(perfect), nm, bm, bool(inp_sto), bool(out_sto), bool(negative), bool(w_noise),
-        _threads(0.05 * weight.numel() * x.shape[1]),
+        weight.detach().numpy(), x.detach().numpy(), y.numpy(), clipped.numpy(), settings.numpy(), outputs.numpy(),
+        matrices.detach().numpy(), offsets.numpy(), pass_values.numpy(), keys.numpy(), int(step), bool(transposed),
+        bool(perfect), nm, bm, bool(inp_sto), bool(out_sto), bool(negative), w_noise, passes,
+        _threads(0.05 * weight.numel() * x.shape[1] * len(passes) / len(Pass._fields)),
     )  # fmt: skip
     return y, clipped
 
 
-def _mvm_fake(
-    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: list[int], want_clipped: bool
-) -> tuple[Tensor, Tensor]:
+def _mvm_shapes(weight: Tensor, x: Tensor, flags: list[int], want_clipped: bool) -> tuple[Tensor, Tensor]:
     replicas, out, n_in = weight.shape
     shape = (replicas, x.shape[1], n_in if flags[0] else out)
     clipped = x.new_empty(shape if want_clipped else (0,), dtype=torch.uint8)
@@ -240,7 +280,7 @@ _library.impl("exact_update_", _exact_update_cpu, "CPU")
 _library.impl("random_field", _random_field_cpu, "CPU")
 _library.impl("sigmoid", _sigmoid_cpu, "CPU")
 _library.impl("logarithm", _logarithm_cpu, "CPU")
-torch.library.register_fake("sim::mvm", _mvm_fake, lib=_library)
+torch.library.register_fake("sim::mvm", lambda weight, x, *rest: _mvm_shapes(weight, x, *rest[-2:]), lib=_library)
 torch.library.register_fake("sim::pulsed_update_", lambda *args: None, lib=_library)
 torch.library.register_fake("sim::exact_update_", lambda *args: None, lib=_library)
 torch.library.register_fake(
@@ -253,9 +293,8 @@ torch.library.register_fake("sim::sigmoid", lambda x: torch.empty_like(x, memory
 
 
 def _mvm_context(ctx, inputs, output) -> None:  # noqa: ANN001
-    weight, x, _settings, _keys, _step, flags, _want = inputs
-    ctx.save_for_backward(weight, x)
-    ctx.transposed = bool(flags[0])
+    ctx.save_for_backward(*inputs[:2])
+    ctx.transposed = bool(inputs[-2][0])
     ctx.mark_non_differentiable(output[1])
 
 
@@ -268,7 +307,7 @@ def _mvm_gradient(ctx, grad: Tensor, _grad_clipped: Tensor):  # noqa: ANN001, AN
     if ctx.needs_input_grad[0]:
         grad_w = grad.transpose(1, 2) @ x
         grad_w = grad_w.transpose(1, 2) if ctx.transposed else grad_w
-    return grad_w, grad_x, None, None, None, None, None
+    return grad_w, grad_x, *(None,) * 9
 
 
 def _sigmoid_context(ctx, inputs, output) -> None:  # noqa: ANN001
@@ -323,8 +362,9 @@ def _writable(name: str, tensor: Tensor) -> None:
 
 
 def mvm(
-    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: MvmFlags, want_clipped: bool = False
-) -> tuple[Tensor, Tensor]:
+    weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, flags: MvmFlags, want_clipped: bool = False,
+    extra: MvmExtra | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Analog matrix-vector products of a batch (mvm.md, sections 4 to 11).
 
     Parameters
@@ -336,6 +376,7 @@ def mvm(
     step : () int64, number of this call
     flags : structure of the product
     want_clipped : also return which outputs left the range of the ADC
+    extra : what only some products need
 
     Returns
     -------
@@ -346,17 +387,36 @@ def mvm(
     ShapeError
         a tensor has another shape, type or device
     """
+    outputs = matrices = offsets = _EMPTY
+    if extra is None or extra.pass_values is None:
+        pass_values = _WHOLE.expand(weight.shape[0], len(flags.passes), -1).contiguous()
+    else:
+        pass_values = extra.pass_values
+    if extra is not None:
+        outputs, matrices, offsets = (_EMPTY if t is None else t for t in (extra.outputs, extra.matrices, extra.offsets))
     if not torch.compiler.is_compiling():
         if weight.dim() != 3 or x.dim() != 3:
             raise ShapeError(f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}; both need (R, ., .)")
         replicas, out, n_in = weight.shape
+        n, m = (out, n_in) if flags.transposed else (n_in, out)
         _check("weight", weight, None)
-        _check("x", x, (replicas, x.shape[1], out if flags.transposed else n_in))
+        _check("x", x, (replicas, x.shape[1], n))
         _check("settings", settings, (replicas, len(IO_SETTINGS)))
         _check("keys", keys, (replicas,), torch.int64)
+        _check("pass_values", pass_values, (replicas, len(flags.passes), len(PASS_VALUES)))
+        if extra is not None:
+            count = matrices.shape[1] if matrices.dim() == 4 else 1
+            for name, tensor, shape in (
+                ("outputs", outputs, (replicas, len(OUTPUT_FIELDS), m)),
+                ("matrices", matrices, (replicas, count, out, n_in)),
+                ("offsets", offsets, (replicas, count, m)),
+            ):
+                if tensor is not _EMPTY:
+                    _check(name, tensor, shape)
+    args = weight, x, settings, keys, step, outputs, matrices, offsets, pass_values, flags.ints, want_clipped
     if _direct(weight, x):
-        return _mvm_cpu(weight, x, settings, keys, step, flags.ints, want_clipped)
-    return torch.ops.sim.mvm(weight, x, settings, keys, step, flags.ints, want_clipped)
+        return _mvm_cpu(*args)
+    return torch.ops.sim.mvm(*args)
 
 
 def pulsed_update_(

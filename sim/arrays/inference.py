@@ -50,7 +50,7 @@ class InferenceArray(IdealArray):
         for name in ("program", "drift", "modifier"):
             self.register_buffer(f"{name}_keys", key_tensor_of([derive_key(key, name) for key in keys]))
         self.register_buffer("counts", torch.zeros(3, dtype=torch.int64))  # programmings, drifts, modifications
-        self.outer = Product(None, keys, transposed=True)
+        self.outer = Product(None, keys, True, shape)
         self.modifier = Modifier([c.modifier for c in configs])
         self.modifies_test = configs[0].modifier.enable_during_test
         self.per_sample = configs[0].modifier.per_batch_sample and self.modifier.active

@@ -43,7 +43,7 @@ class OneSidedArray(CellArray):
         super().__init__(cells, updates, shape, keys, torch.tensor([cell.gammas() for cell in cells]), drawn)
         self.register_buffer("vectors", torch.zeros((), dtype=torch.int64))
         self.readers = torch.nn.ModuleList(
-            Product([cell.refresh_forward for cell in cells], [derive_key(key, "refresh", k) for key in keys], transposed=False)
+            Product([cell.refresh_forward for cell in cells], [derive_key(key, "refresh", k) for key in keys], False, shape)
             for k in (MINUS, PLUS)
         )
         self.refresh_trains = Trains([cell.refresh_update for cell in cells], [derive_key(key, "write back") for key in keys])

@@ -18,11 +18,12 @@ from sim.configs.enums import (
 from sim.configs.inference import (
     InferenceRPUConfig,
     TorchInferenceRPUConfig,
+    TorchInferenceRPUConfigIRDropT,
     WeightClipParameter,
     WeightModifierParameter,
     WeightRemapParameter,
 )
-from sim.configs.io import IOParameters
+from sim.configs.io import BitSlicedIOParameters, IOParameters, IOParametersIRDropT
 from sim.configs.mapping import MappingParameter
 from sim.configs.pre_post import InputRangeParameter, PrePostProcessingParameter
 from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
@@ -44,10 +45,12 @@ from sim.settings import (
 
 __all__ = [
     "AnalogMVType",
+    "BitSlicedIOParameters",
     "BoundManagementType",
     "Config",
     "FloatingPointRPUConfig",
     "IOParameters",
+    "IOParametersIRDropT",
     "InferenceRPUConfig",
     "InputRangeParameter",
     "MappingParameter",
@@ -59,6 +62,7 @@ __all__ = [
     "ReferenceUnitCell",
     "SingleRPUConfig",
     "TorchInferenceRPUConfig",
+    "TorchInferenceRPUConfigIRDropT",
     "UnitCell",
     "UnitCellRPUConfig",
     "UpdateParameters",

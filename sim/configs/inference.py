@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Annotated, Any, ClassVar
 
 from sim.configs.enums import PulseType, WeightClipType, WeightModifierType, WeightRemapType
-from sim.configs.io import IOParameters
+from sim.configs.io import IOParameters, IOParametersIRDropT
 from sim.configs.rpu import RPUConfig
 from sim.configs.update import UpdateParameters
 from sim.devices.ideal import IdealDevice
@@ -19,6 +19,7 @@ from sim.settings import Config, NonNegative, Positive, Probability, Real, confi
 __all__ = [
     "InferenceRPUConfig",
     "TorchInferenceRPUConfig",
+    "TorchInferenceRPUConfigIRDropT",
     "WeightClipParameter",
     "WeightModifierParameter",
     "WeightRemapParameter",
@@ -147,3 +148,10 @@ class InferenceRPUConfig(RPUConfig):
 @config
 class TorchInferenceRPUConfig(InferenceRPUConfig):
     """The same tile under the name that scripts know: there is one implementation of inference here."""
+
+
+@config
+class TorchInferenceRPUConfigIRDropT(TorchInferenceRPUConfig):
+    """An inference tile whose columns have wires while the inputs last (mvm.md, section 14)."""
+
+    forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParametersIRDropT)

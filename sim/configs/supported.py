@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType, WeightNoiseType
-from sim.configs.inference import InferenceRPUConfig
+from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType
 from sim.configs.io import IOParameters
 from sim.configs.rpu import RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.configs.unit_cells import OneSidedUnitCell
@@ -18,16 +17,6 @@ from sim.errors import ConfigError
 __all__ = ["MAX_BL", "check_supported"]
 
 MAX_BL = 4096  # every slot costs memory for each line and sample
-
-MV_TYPES = (AnalogMVType.ONE_PASS, AnalogMVType.IDEAL)
-NOISE_MANAGEMENT = (
-    NoiseManagementType.NONE,
-    NoiseManagementType.ABS_MAX,
-    NoiseManagementType.CONSTANT,
-    NoiseManagementType.MAX,
-)
-BOUND_MANAGEMENT = (BoundManagementType.NONE, BoundManagementType.ITERATIVE)
-WEIGHT_NOISE = (WeightNoiseType.NONE, WeightNoiseType.ADDITIVE_CONSTANT)
 
 Refusal = tuple[str, Any, str]
 """Dotted path, value, and what is supported."""
@@ -51,19 +40,12 @@ def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
     if isinstance(cfg, UnitCellRPUConfig):
         if isinstance(cfg.device, OneSidedUnitCell) and cfg.update.pulse_type is PulseType.NONE_WITH_DEVICE:
             yield "update.pulse_type", cfg.update.pulse_type, "another type: one side cannot take an exact step"
-        yield from _io(cfg.forward, "forward.")
-        yield from _io(cfg.backward, "backward.")
         yield from _update(cfg.update, "update.")
         if isinstance(cfg.device, OneSidedUnitCell):
-            yield from _io(cfg.device.refresh_forward, "device.refresh_forward.")
             yield from _update(cfg.device.refresh_update, "device.refresh_update.")
-    if isinstance(cfg, InferenceRPUConfig):
-        yield from _io(cfg.forward, "forward.")
     if isinstance(cfg, SingleRPUConfig):
         if cfg.update.pulse_type is PulseType.NONE and isinstance(cfg.device, PulsedDevice) and 0 < cfg.device.lifetime <= 1:
             yield "device.lifetime", cfg.device.lifetime, "0, or above 1, without pulses"
-        yield from _io(cfg.forward, "forward.")
-        yield from _io(cfg.backward, "backward.")
         yield from _update(cfg.update, "update.")
     if cfg.pre_post.input_range.enable and cfg.pre_post.input_range.manage_output_clipping and not _shows_clipping(cfg):
         yield (
@@ -82,27 +64,6 @@ def _shows_clipping(cfg: RPUConfig) -> bool:
         and io.noise_management is NoiseManagementType.NONE
         and io.bound_management is BoundManagementType.NONE
     )
-
-
-def _one_of(owner: Any, name: str, allowed: tuple[Enum, ...], prefix: str) -> Iterator[Refusal]:
-    value = getattr(owner, name)
-    if value not in allowed:
-        yield prefix + name, value, "one of " + ", ".join(member.name for member in allowed)
-
-
-def _io(io: IOParameters, prefix: str) -> Iterator[Refusal]:
-    if io.is_perfect or io.mv_type is AnalogMVType.IDEAL:
-        return  # an exact product ignores the rest by definition
-    yield from _one_of(io, "mv_type", MV_TYPES, prefix)
-    yield from _one_of(io, "noise_management", NOISE_MANAGEMENT, prefix)
-    if prefix == "forward.":  # there is no bound management in the other direction
-        yield from _one_of(io, "bound_management", BOUND_MANAGEMENT, prefix)
-    yield from _one_of(io, "w_noise_type", WEIGHT_NOISE, prefix)
-    for name in ("out_noise_std", "ir_drop", "out_nonlinearity", "v_offset_std", "r_series", "w_read_asymmetry_dtod"):
-        if getattr(io, name) > 0:
-            yield prefix + name, getattr(io, name), "0"
-    if io.slope_calibration > 0:
-        yield prefix + "slope_calibration", io.slope_calibration, "0"
 
 
 def _update(update: UpdateParameters, prefix: str) -> Iterator[Refusal]:

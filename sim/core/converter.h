@@ -5,6 +5,9 @@
 //     q(v) = step round(v / step [+ U - 1/2]), half to even;  step 0: no quantiser
 //
 // Noise at the input is added after clipping, asymmetry at the output before the noise.
+//
+// Inputs that are fed digit by digit: k = u / step is a whole number, and a pass feeds `bits` of its binary digits from
+// `shift` on, with the sign of u, each unit as `amplitude`; the digits are summed after the ADC.
 #pragma once
 #include "portable.h"
 
@@ -20,12 +23,22 @@ template <class F> SIM_HD F input_imperfections(F u, float noise, F xi, float as
     return select(u < F{}, u * (1.0f - asymmetry), u);
 }
 
+// `scale` pulse widths per unit: a converter whose time axis is coarser than its levels loses the rest (mvm.md, 14.2).
+template <class F> SIM_HD F input_digit(F u, float step, int shift, int bits, float amplitude, float scale) {
+    auto k = to_int(round_even(absolute(u) / step)) >> shift;
+    if (bits < 31) k = k & ((1 << bits) - 1);
+    F v = to_float(k);
+    if (scale != 1.0f) v = round_even(v * scale) / scale;
+    v = v * amplitude;
+    return select(u < F{}, F{} - v, select(u == u, v, u));
+}
+
 template <class F> struct Adc {
     F value;
     mask_t<F> above, below;  // outside of the range before clipping
 };
-template <class F> SIM_HD Adc<F> adc(F z, float noise, F xi, float asymmetry, float step, F shift, float bound) {
-    F t = select(z < F{}, z * (1.0f - asymmetry), z) + xi * noise;
+template <class F> SIM_HD F output_asymmetry(F z, float asymmetry) { return select(z < F{}, z * (1.0f - asymmetry), z); }
+template <class F> SIM_HD Adc<F> adc(F t, float step, F shift, float bound) {
     t = quantise(t, step, shift);
     return {clip(t, F{} - bound, F{} + bound), t > F{} + bound, t < F{} - bound};
 }

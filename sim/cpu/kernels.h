@@ -38,10 +38,25 @@ struct UpdateArgs {
 
 enum IOSetting {
     INP_BOUND, INP_STEP, INP_NOISE, INP_ASYMMETRY, OUT_BOUND, OUT_STEP, OUT_NOISE, OUT_ASYMMETRY, OUT_SCALE, W_NOISE,
-    NM_THRES, MAX_REDUCTION, N_IO_SETTINGS
+    NM_THRES, MAX_REDUCTION, MAX_LEVELS, IR_DROP, IR_DROP_G_RATIO, V_OFFSET, V_OFFSET_W_MIN, R_SERIES, NONLINEAR, SLOPE,
+    N_IO_SETTINGS
 };
-enum NoiseManagement { NM_NONE, NM_ABS_MAX, NM_MAX, NM_CONSTANT };
-enum BoundManagement { BM_NONE, BM_ITERATIVE };
+enum NoiseManagement { NM_NONE, NM_ABS_MAX, NM_MAX, NM_CONSTANT, NM_ABS_MAX_NP_SUM, NM_AVERAGE_ABS_MAX };
+enum BoundManagement { BM_NONE, BM_ITERATIVE, BM_ITERATIVE_WORST_CASE, BM_SHIFT };
+enum WeightNoise { WN_NONE, WN_ADDITIVE_CONSTANT, WN_PCM_READ };
+
+// A product is measured in passes. Each feeds a part of the prepared input to a matrix; its outputs are digitised and added
+// with a coefficient, or kept in the analog domain and added to those of the next pass.
+enum PassSign { PASS_NEGATIVE = -1, PASS_ALL = 0, PASS_POSITIVE = 1 };
+struct MvmPass {
+    int sign;               // PassSign: which inputs
+    int shift, bits;        // which binary digits of them; bits 0: the whole value
+    int matrix;             // index into `matrices`
+    int hold;               // add to the next pass before the ADC
+};
+constexpr int N_PASS = 5;
+enum PassValue { AMPLITUDE, COEFFICIENT, WINDOW, QUANTUM, TIME_SCALE, N_PASS_VALUES };
+enum OutputField { OUTPUT_V_OFFSET, OUTPUT_NONLINEARITY, OUTPUT_NOISE, N_OUTPUT_FIELDS };
 
 struct MvmArgs {
     const float* weight;    // (R, out, in)
@@ -49,12 +64,17 @@ struct MvmArgs {
     float* y;               // (R, B, out); transposed: (R, B, in)
     unsigned char* clipped; // like y, or null: outputs that ended outside of the range of the ADC
     const float* settings;  // (R, N_IO_SETTINGS)
+    const float* outputs;   // (R, N_OUTPUT_FIELDS, m), or null: what differs between the outputs
+    const float* matrices;  // (R, n_matrices, out, in), or null: the weight is the only one
+    const float* offsets;   // (R, n_matrices, m), or null: outputs without an input, for a unit of WINDOW
+    const MvmPass* passes;
+    const float* pass_values;  // (R, n_passes, N_PASS_VALUES)
     const long long* keys;  // (R)
     u32 step;
-    int replicas, batch, out, in;
+    int replicas, batch, out, in, n_matrices, n_passes;
     bool transposed, perfect;
-    int noise_management, bound_management;
-    bool inp_sto_round, out_sto_round, test_negative_bound, weight_noise;
+    int noise_management, bound_management, weight_noise;
+    bool inp_sto_round, out_sto_round, test_negative_bound;
     int threads;
 };
 

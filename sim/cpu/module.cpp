@@ -132,20 +132,36 @@ void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate,
     kernels->exact_update(args);
 }
 
-void mvm(ConstFloats weight, ConstFloats x, Floats y, Flags clipped, ConstFloats settings, Keys keys, int64_t step, bool transposed,
-         bool perfect, int noise_management, int bound_management, bool inp_sto_round, bool out_sto_round, bool test_negative_bound,
-         bool weight_noise, int threads) {
+void mvm(ConstFloats weight, ConstFloats x, Floats y, Flags clipped, ConstFloats settings, ConstFloats outputs, ConstFloats matrices,
+         ConstFloats offsets, ConstFloats pass_values, Keys keys, int64_t step, bool transposed, bool perfect, int noise_management,
+         int bound_management, bool inp_sto_round, bool out_sto_round, bool test_negative_bound, int weight_noise,
+         const std::vector<int>& passes, int threads) {
     require(weight.ndim() == 3 && x.ndim() == 3, "mvm: rank");
     const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1);
-    const size_t n = transposed ? out : in, m = transposed ? in : out;
+    const size_t n = transposed ? out : in, m = transposed ? in : out, n_passes = passes.size() / N_PASS;
     require(has_shape(x, {replicas, batch, n}) && has_shape(y, {replicas, batch, m}), "mvm: x, y");
     require(clipped.size() == 0 || has_shape(clipped, {replicas, batch, m}), "mvm: clipped");
     require(has_shape(settings, {replicas, N_IO_SETTINGS}) && keys.shape(0) == replicas && threads >= 1, "mvm: settings, keys");
+    require(outputs.size() == 0 || has_shape(outputs, {replicas, N_OUTPUT_FIELDS, m}), "mvm: outputs");
+    const size_t n_matrices = matrices.size() ? matrices.shape(1) : 1;
+    require(matrices.size() == 0 || has_shape(matrices, {replicas, n_matrices, out, in}), "mvm: matrices");
+    require(offsets.size() == 0 || has_shape(offsets, {replicas, n_matrices, m}), "mvm: offsets");
+    require(perfect || (n_passes > 0 && passes.size() % N_PASS == 0 && has_shape(pass_values, {replicas, n_passes, N_PASS_VALUES})),
+            "mvm: passes");
+    std::vector<MvmPass> list;
+    for (size_t p = 0; p < n_passes; ++p) {
+        const int* v = passes.data() + p * N_PASS;
+        require(v[0] >= -1 && v[0] <= 1 && v[1] >= 0 && v[1] < 31 && v[2] >= 0 && v[2] <= 31 && v[3] >= 0 &&
+                    static_cast<size_t>(v[3]) < n_matrices && (p + 1 < n_passes || v[4] == 0), "mvm: a pass");
+        list.push_back({v[0], v[1], v[2], v[3], v[4]});
+    }
     if (y.size() == 0 || n == 0) return;
-    const MvmArgs args{weight.data(), x.data(), y.data(), clipped.size() ? clipped.data() : nullptr, settings.data(), data(keys),
-                       static_cast<u32>(step), static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out),
-                       static_cast<int>(in), transposed, perfect, noise_management, bound_management, inp_sto_round, out_sto_round,
-                       test_negative_bound, weight_noise, threads};
+    const auto given = [](const ConstFloats& f) { return f.size() ? f.data() : nullptr; };
+    const MvmArgs args{weight.data(), x.data(), y.data(), clipped.size() ? clipped.data() : nullptr, settings.data(), given(outputs),
+                       given(matrices), given(offsets), list.data(), given(pass_values), data(keys), static_cast<u32>(step),
+                       static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out), static_cast<int>(in),
+                       static_cast<int>(n_matrices), static_cast<int>(n_passes), transposed, perfect, noise_management, bound_management,
+                       weight_noise, inp_sto_round, out_sto_round, test_negative_bound, threads};
     nb::gil_scoped_release release;
     kernels->mvm(args);
 }
@@ -203,9 +219,10 @@ NB_MODULE(_core, m) {
     m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
           nb::arg("rate").noconvert(), nb::arg("threads"));
     m.def("mvm", &mvm, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("clipped").noconvert(),
-          nb::arg("settings").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("transposed"), nb::arg("perfect"),
+          nb::arg("settings").noconvert(), nb::arg("outputs").noconvert(), nb::arg("matrices").noconvert(), nb::arg("offsets").noconvert(),
+          nb::arg("pass_values").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("transposed"), nb::arg("perfect"),
           nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
-          nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("threads"));
+          nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("passes"), nb::arg("threads"));
     m.def("logarithm", &logarithms, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     bind_periphery(m);

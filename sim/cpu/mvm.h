@@ -1,6 +1,7 @@
-// The analog matrix-vector product (mvm.md): noise management, DAC, product, weight noise, ADC, bound management.
+// The analog matrix-vector product (mvm.md): noise management, DAC, product, analog non-idealities, ADC, bound management.
 // A batch is worked in blocks of samples, each stage on a block at a time.
 #pragma once
+#include "analog.h"
 #include "converter.h"
 #include "field.h"
 #include "product.h"
@@ -11,6 +12,7 @@ namespace sim {
 namespace {
 
 constexpr int SAMPLES = 16;  // in a block
+constexpr float ASSUMED_MEAN_WEIGHT = 0.6f;  // of the worst-case estimate, mvm.md, section 2
 
 SIM_HD float largest(const float* v, int n) {
     float m = v[0];
@@ -24,91 +26,207 @@ SIM_HD bool any_nan(const float* v, int n) {
     return found;
 }
 
-SIM_HD float input_scale(int management, const float* s, const float* x, int n) {
-    const float limit = s[NM_THRES];
-    if (management == NM_NONE) return 1.0f;
-    if (management == NM_CONSTANT) return limit > 0.0f ? limit : 1.0f;
-    const float m = management == NM_MAX ? largest(x, n) : largest_magnitude(x, n);
-    return limit > 0.0f && m > limit ? limit : m;
+SIM_HD float limited(float m, float limit) { return limit > 0.0f && m > limit ? limit : m; }
+
+// Worst case of an output: the scale at which all inputs of one sign, on weights of an assumed mean, reach the bound of the ADC.
+SIM_HD float np_sum_scale(const float* s, const float* x, int n) {
+    vf positive{}, negative{};
+    const vf top = vf{} + 3.4028235e38f;
+    for (int j = 0; j < n; j += LANES) {
+        const vf v = load_padded(x, j, n), finite = select(absolute(v) <= top, v, vf{});
+        positive = positive + maximum(finite, vf{});
+        negative = negative - minimum(finite, vf{});
+    }
+    const float p = sum_lanes(positive), q = sum_lanes(negative), bound = s[OUT_BOUND] <= 3.4028235e38f ? s[OUT_BOUND] : 1.0f;
+    const float peak = limited(largest_magnitude(x, n), s[NM_THRES]);
+    const float worst = minimum((p > q ? p : q) * ASSUMED_MEAN_WEIGHT / bound, peak * s[MAX_LEVELS]);
+    return worst > peak ? worst : peak;
 }
 
-struct Block {
-    float *u, *z, *noise;  // prepared inputs (samples, padded n), products (samples, padded m), one row of noise
-    int sample[SAMPLES];   // index in the batch
-    float alpha[SAMPLES];  // noise management
-    float norm[SAMPLES];   // |u|, for the weight noise
+SIM_HD float input_scale(int management, const float* s, const float* x, int n) {
+    const float limit = s[NM_THRES];
+    switch (management) {
+        case NM_NONE: return 1.0f;
+        case NM_CONSTANT: return limit > 0.0f ? limit : 1.0f;
+        case NM_AVERAGE_ABS_MAX: return limit;  // the average itself
+        case NM_ABS_MAX_NP_SUM: return np_sum_scale(s, x, n);
+        case NM_MAX: return limited(largest(x, n), limit);
+        default: return limited(largest_magnitude(x, n), limit);
+    }
+}
+
+// Sums over the prepared input of a pass that the analog stages use.
+struct InputSums {
+    float square, total;  // sum u^2, sum u
 };
 
-SIM_HD void input_stage(const MvmArgs& a, const float* s, u64 key, int b, u32 round, float scale, int n, const float* x,
-                        float* u, float* noise, float* norm) {
-    const int width = padded(n);
+struct Block {
+    float *u, *z;          // prepared inputs (samples, padded n), outputs (samples, padded m)
+    float *noise;          // one row
+    float *current, *drop; // sums of the IR drop; the first also those of the read noise (samples, padded m)
+    float *held;           // outputs that wait for the next pass (samples, padded m)
+    float *profile;        // of the IR drop (padded n)
+    int sample[SAMPLES];   // index in the batch
+    float alpha[SAMPLES];  // noise management
+    InputSums sums[SAMPLES];
+};
+
+// One pass of one replica and round.
+struct Stage {
+    const MvmArgs& a;
+    const float* s;       // settings
+    const float* values;  // PassValue
+    const MvmPass& pass;
+    u64 key;
+    u32 round, draw, input_draw;
+    const float *v_offset, *nonlinearity, *noise_values, *offset;  // of the outputs, or null
+    bool first, held;     // first pass that is digitised; an earlier pass is held
+    bool ir_drop, series, weight_noise, nonlinear;
+};
+
+SIM_HD InputSums input_stage(const Stage& g, int b, float scale, int n, const float* x, float* u, float* noise) {
+    const float* s = g.s;
+    const u32 sample = static_cast<u32>(b), step = g.a.step;
     const bool noisy = s[INP_NOISE] > 0.0f;
-    if (noisy) normal_row(stream_of(key, PURPOSE_INPUT_NOISE), static_cast<u32>(b), round, a.step, n, noise);
-    const Stream rounding = stream_of(key, PURPOSE_INPUT_ROUND);
-    vf square{};
-    for (int j = 0; j < width; j += LANES) {
-        vf shift{};
-        if (a.inp_sto_round) {
-            vf r[64 / LANES];
-            uniforms64(rounding, static_cast<u32>(j) / 64, static_cast<u32>(b), round, a.step, r);
-            shift = r[(j % 64) / LANES] - 0.5f;
-        }
-        const vf value = j + LANES <= n ? load(x + j) : j < n ? load_first(x + j, n - j) : vf{};
-        vf v = dac(value, scale, s[INP_STEP], shift, s[INP_BOUND]);
+    if (noisy) normal_row(stream_of(g.key, PURPOSE_INPUT_NOISE), sample, g.input_draw, step, n, noise);
+    const Stream rounding = stream_of(g.key, PURPOSE_INPUT_ROUND);
+    vf square{}, total{}, shift[64 / LANES] = {};
+    for (int j = 0; j < padded(n); j += LANES) {
+        const int part = (j % 64) / LANES;
+        if (g.a.inp_sto_round && part == 0) uniforms64(rounding, static_cast<u32>(j) / 64, sample, g.round, step, shift);
+        const vf half = g.a.inp_sto_round ? vf{} + 0.5f : vf{};
+        vf v = dac(load_padded(x, j, n), scale, s[INP_STEP], shift[part] - half, s[INP_BOUND]);
+        if (g.pass.bits) v = input_digit(v, s[INP_STEP], g.pass.shift, g.pass.bits, g.values[AMPLITUDE], g.values[TIME_SCALE]);
         v = input_imperfections(v, s[INP_NOISE], noisy ? load(noise + j) : vf{}, s[INP_ASYMMETRY]);
+        if (g.pass.sign > 0) v = maximum(v, vf{});
+        if (g.pass.sign < 0) v = minimum(v, vf{});
         if (j + LANES > n) v = j < n ? load_first(reinterpret_cast<const float*>(&v), n - j) : vf{};  // padding stays 0
         store(u + j, v);
         square = square + v * v;
+        total = total + v;
     }
-    *norm = root(sum_lanes(square));
+    return {sum_lanes(square), sum_lanes(total)};
 }
 
-// Returns whether an output exceeded the range in a way that bound management acts on.
-SIM_HD bool output_stage(const MvmArgs& a, const float* s, u64 key, int b, u32 round, float scale, float norm, int m,
-                         const float* z, float* noise, float* y, unsigned char* clipped) {
-    const bool noisy = s[OUT_NOISE] > 0.0f, weight_noise = a.weight_noise && s[W_NOISE] > 0.0f;
-    if (noisy) normal_row(stream_of(key, PURPOSE_OUTPUT_NOISE), static_cast<u32>(b), round, a.step, m, noise);
-    const Stream rounding = stream_of(key, PURPOSE_OUTPUT_ROUND), reading = stream_of(key, PURPOSE_WEIGHT_NOISE);
-    const float read_noise = s[W_NOISE] * norm;
+// What the array does to one row of outputs before the read noise (8.1, 8.2, 14.5).
+SIM_HD void analog_stage(const Stage& g, const float* current, const float* drop, float total, int n, int m, float* z) {
+    const float* s = g.s;
+    const float quantum = g.values[QUANTUM], common = -s[V_OFFSET_W_MIN] * total, n_over_ratio = static_cast<float>(n) / s[IR_DROP_G_RATIO];
+    for (int i = 0; i < m; i += LANES) {
+        vf v = load(z + i);
+        if (g.offset) v = v + load_padded(g.offset, i, m) * g.values[WINDOW];
+        if (quantum > 0.0f) v = whole_quanta(v, quantum);
+        if (g.ir_drop) v = static_ir_drop(v, load(current + i), load(drop + i), n_over_ratio, s[IR_DROP]);
+        if (g.series) v = offset_and_series(v, g.v_offset ? load_padded(g.v_offset, i, m) : vf{}, common, s[R_SERIES]);
+        store(z + i, v);
+    }
+}
+
+// Noise of one row and what follows it up to the converter, in place. Noises that nothing separates are drawn as one: they are
+// Gaussian and their variances add.
+SIM_HD void noise_stage(const Stage& g, int b, float square, const float* current, const float* held, int m, float* z) {
+    const float* s = g.s;
+    const u32 sample = static_cast<u32>(b), step = g.a.step;
+    const bool pcm = g.a.weight_noise == WN_PCM_READ, last = !g.pass.hold;
+    const float strength = s[W_NOISE] * s[W_NOISE];
+    const bool straight = last && !g.nonlinear && s[OUT_ASYMMETRY] == 0.0f, apart = g.weight_noise && !straight;
+    const bool output_noise = last && (s[OUT_NOISE] > 0.0f || g.noise_values), noisy = output_noise || (g.weight_noise && straight);
+    const Stream reading = stream_of(g.key, PURPOSE_WEIGHT_NOISE), adding = stream_of(g.key, PURPOSE_OUTPUT_NOISE);
+    for (int e = 0; e < m; e += 64) {
+        const u32 q = static_cast<u32>(e) / 64;
+        vf read[64 / LANES] = {}, added[64 / LANES] = {};
+        if (apart) normals64(reading, q, sample, g.draw, step, read);
+        if (noisy) normals64(adding, q, sample, g.draw, step, added);
+        for (int k = 0; k < 64 / LANES; ++k) {
+            const int i = e + k * LANES;
+            if (i >= m) break;
+            vf v = load(z + i);
+            const vf variance = g.weight_noise ? (pcm ? load(current + i) * strength : vf{} + square * strength) : vf{};
+            if (apart) v = v + root(variance) * read[k];
+            if (g.held) v = v + load(held + i);
+            if (g.nonlinear && last) v = output_saturation(v, g.nonlinearity ? load_padded(g.nonlinearity, i, m) : vf{}, s[SLOPE]);
+            if (last) v = output_asymmetry(v, s[OUT_ASYMMETRY]);
+            if (noisy) {
+                vf size = g.noise_values ? load_padded(g.noise_values, i, m) : vf{} + s[OUT_NOISE];
+                if (g.weight_noise && straight) size = root(size * size + variance);
+                v = v + size * added[k];
+            }
+            store(z + i, v);
+        }
+    }
+}
+
+// Converts one row and adds it to y. Returns whether an output exceeded the range in a way that bound management acts on.
+SIM_HD bool output_stage(const Stage& g, int b, float scale, int m, const float* z, float* y, unsigned char* clipped) {
+    const float* s = g.s;
+    const MvmArgs& a = g.a;
+    const float factor = g.values[COEFFICIENT];
+    const Stream rounding = stream_of(g.key, PURPOSE_OUTPUT_ROUND);
+    float lift = 0.0f;  // brings the largest output into the range
+    if (a.bound_management == BM_SHIFT) {
+        const float top = largest(z, m);
+        if (top > s[OUT_BOUND]) lift = s[OUT_BOUND] - top;
+    }
+    vf shift[64 / LANES] = {};
     vi above{}, below{};
     for (int i = 0; i < m; i += LANES) {
-        vf shift{}, v = load(z + i);
-        if (weight_noise) {
-            vf r[64 / LANES];
-            normals64(reading, static_cast<u32>(i) / 64, static_cast<u32>(b), round, a.step, r);
-            v = v + r[(i % 64) / LANES] * read_noise;
-        }
-        if (a.out_sto_round) {
-            vf r[64 / LANES];
-            uniforms64(rounding, static_cast<u32>(i) / 64, static_cast<u32>(b), round, a.step, r);
-            shift = r[(i % 64) / LANES] - 0.5f;
-        }
-        const Adc<vf> q = adc(v, s[OUT_NOISE], noisy ? load(noise + i) : vf{}, s[OUT_ASYMMETRY], s[OUT_STEP], shift, s[OUT_BOUND]);
-        const vf result = q.value * scale;
-        const int left = m - i;
-        vi inside = to_signed(lane_index()) < left;
+        const int part = (i % 64) / LANES, left = m - i;
+        if (a.out_sto_round && part == 0) uniforms64(rounding, static_cast<u32>(i) / 64, static_cast<u32>(b), g.draw, a.step, shift);
+        const vf half = a.out_sto_round ? vf{} + 0.5f : vf{};
+        vf v = load(z + i);
+        if (lift != 0.0f) v = v + lift;
+        const Adc<vf> q = adc(v, s[OUT_STEP], shift[part] - half, s[OUT_BOUND]);
+        vf result = q.value * factor * scale;
+        if (!g.first) result = result + load_padded(y, i, m);
+        const vi inside = to_signed(lane_index()) < left;
         above |= q.above & inside;
         below |= q.below & inside;
         if (left >= LANES) store(y + i, result);
         else store_first(y + i, result, left);
         if (clipped) {
             const vi outside = q.above | q.below;
-            for (int k = 0; k < LANES && k < left; ++k) clipped[i + k] = outside[k] != 0;
+            for (int k = 0; k < LANES && k < left; ++k) clipped[i + k] = (!g.first && clipped[i + k]) || outside[k] != 0;
         }
     }
     return any(above) || (a.test_negative_bound && any(below));
 }
 
+// The outputs of a pass for the samples of a block, up to the converter; for a pass that is held, these wait in `held`.
+void analog_pass(const Stage& g, Block& block, int active, int n, int m, const float* w) {
+    const MvmArgs& a = g.a;
+    const size_t n_stride = padded(n), m_stride = padded(m);
+    if (g.ir_drop) {
+        drop_product(block.u, n_stride, active, block.profile, w, a.out, a.in, a.transposed, {block.z, block.current, block.drop}, m_stride);
+    } else {
+        product(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.z, m_stride);
+    }
+    if (g.ir_drop || g.series || g.offset || g.values[QUANTUM] > 0.0f)
+        for (int k = 0; k < active; ++k)
+            analog_stage(g, block.current + k * m_stride, block.drop + k * m_stride, block.sums[k].total, n, m, block.z + k * m_stride);
+    if (g.weight_noise && a.weight_noise == WN_PCM_READ) {
+        for (size_t j = 0; j < active * n_stride; ++j) block.u[j] *= block.u[j];
+        product<MAGNITUDE>(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.current, m_stride);
+    }
+    for (int k = 0; k < active; ++k) {
+        const size_t row = k * m_stride;
+        noise_stage(g, block.sample[k], block.sums[k].square, block.current + row, block.held + row, m, block.z + row);
+    }
+    if (g.pass.hold) memcpy(block.held, block.z, sizeof(float) * active * m_stride);
+}
+
 void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
     const int n = a.transposed ? a.out : a.in, m = a.transposed ? a.in : a.out;
-    const size_t n_stride = padded(n), m_stride = padded(m), base = static_cast<size_t>(r) * a.batch;
-    const float* s = a.settings + static_cast<size_t>(r) * N_IO_SETTINGS;
-    const float* w = a.weight + static_cast<size_t>(r) * a.out * a.in;
+    const size_t n_stride = padded(n), m_stride = padded(m), base = static_cast<size_t>(r) * a.batch, replica = static_cast<size_t>(r);
+    const float* s = a.settings + replica * N_IO_SETTINGS;
+    const float* outputs = a.outputs ? a.outputs + replica * N_OUTPUT_FIELDS * m : nullptr;
+    const auto output_field = [&](OutputField f) { return outputs ? outputs + f * m : nullptr; };
+    const size_t cells = static_cast<size_t>(a.out) * a.in;
     const u64 key = static_cast<u64>(a.keys[r]);
+    const auto input = [&](int b) { return a.x + (base + b) * n; };
     int active = 0;
     for (int b = first; b < first + samples; ++b) {
-        const float alpha = input_scale(a.noise_management, s, a.x + (base + b) * n, n);
-        if (a.noise_management != NM_NONE && alpha <= 0.0f && s[INP_NOISE] <= 0.0f && !any_nan(a.x + (base + b) * n, n)) {
+        const float alpha = input_scale(a.noise_management, s, input(b), n);
+        if (a.noise_management != NM_NONE && alpha <= 0.0f && s[INP_NOISE] <= 0.0f && !any_nan(input(b), n)) {
             memset(a.y + (base + b) * m, 0, sizeof(float) * m);
             if (a.clipped) memset(a.clipped + (base + b) * m, 0, m);
             continue;
@@ -116,29 +234,50 @@ void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
         block.sample[active] = b;
         block.alpha[active++] = alpha > 0.0f ? alpha : 1.0f;
     }
+    const bool worst_case = a.bound_management == BM_ITERATIVE_WORST_CASE;
     float reduction = 1.0f;
     for (u32 round = 0; active > 0; ++round) {
-        for (int k = 0; k < active; ++k) {
-            const int b = block.sample[k];
-            input_stage(a, s, key, b, round, 1.0f / (block.alpha[k] * reduction), n, a.x + (base + b) * n, block.u + k * n_stride,
-                        block.noise, &block.norm[k]);
+        bool exceeded[SAMPLES] = {}, digitised = false;
+        for (int p = 0; p < a.n_passes; ++p) {
+            const MvmPass& pass = a.passes[p];
+            const u32 draw = round * static_cast<u32>(a.n_passes) + static_cast<u32>(p);
+            const Stage g{a, s, a.pass_values + (replica * a.n_passes + p) * N_PASS_VALUES, pass, key, round, draw,
+                          pass.bits ? draw : draw - static_cast<u32>(p),  // both signs of one noisy input
+                          output_field(OUTPUT_V_OFFSET), output_field(OUTPUT_NONLINEARITY), output_field(OUTPUT_NOISE),
+                          a.offsets ? a.offsets + (replica * a.n_matrices + pass.matrix) * m : nullptr, !digitised,
+                          p > 0 && a.passes[p - 1].hold != 0, s[IR_DROP] > 0.0f, s[V_OFFSET] > 0.0f,
+                          a.weight_noise != WN_NONE && s[W_NOISE] > 0.0f, s[NONLINEAR] > 0.0f};
+            for (int k = 0; k < active; ++k)
+                block.sums[k] = input_stage(g, block.sample[k], 1.0f / (block.alpha[k] * reduction), n, input(block.sample[k]),
+                                            block.u + k * n_stride, block.noise);
+            const float* w = a.matrices ? a.matrices + (replica * a.n_matrices + pass.matrix) * cells : a.weight + replica * cells;
+            analog_pass(g, block, active, n, m, w);
+            if (pass.hold) continue;
+            digitised = true;
+            for (int k = 0; k < active; ++k) {
+                const size_t at = (base + block.sample[k]) * m;
+                exceeded[k] |= output_stage(g, block.sample[k], s[OUT_SCALE] * block.alpha[k] * reduction, m, block.z + k * m_stride,
+                                            a.y + at, a.clipped ? a.clipped + at : nullptr);
+            }
         }
-        product(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.z, m_stride);
+        if ((a.bound_management != BM_ITERATIVE && !worst_case) || reduction > s[MAX_REDUCTION]) break;
+        // The second round of the worst case rests on its estimate; later ones halve further, up to the limits of the whole reduction.
+        const bool estimate = worst_case && round == 0 && a.noise_management != NM_ABS_MAX_NP_SUM;
         int failed = 0;
         for (int k = 0; k < active; ++k) {
             const int b = block.sample[k];
-            const float alpha = block.alpha[k];
-            const bool exceeded = output_stage(a, s, key, b, round, s[OUT_SCALE] * alpha * reduction, block.norm[k], m,
-                                               block.z + k * m_stride, block.noise, a.y + (base + b) * m,
-                                               a.clipped ? a.clipped + (base + b) * m : nullptr);
-            if (exceeded) {
-                block.sample[failed] = b;
-                block.alpha[failed++] = alpha;
+            float alpha = block.alpha[k];
+            if (!exceeded[k]) continue;
+            if (worst_case && a.noise_management != NM_NONE) {
+                const float peak = limited(largest_magnitude(input(b), n), s[NM_THRES]);
+                if (estimate) alpha = np_sum_scale(s, input(b), n);
+                else if (reduction * alpha >= peak * s[MAX_REDUCTION]) continue;
             }
+            block.sample[failed] = b;
+            block.alpha[failed++] = alpha;
         }
-        if (a.bound_management == BM_NONE || reduction > s[MAX_REDUCTION]) break;
         active = failed;
-        reduction *= 2.0f;
+        if (!estimate) reduction *= 2.0f;
     }
 }
 
@@ -160,11 +299,20 @@ void perfect_block(const MvmArgs& a, int r, int first, int samples, Block& block
 void mvm(const MvmArgs& a) {
     const int n = a.transposed ? a.out : a.in, m = a.transposed ? a.in : a.out;
     const int blocks = (a.batch + SAMPLES - 1) / SAMPLES;
+    bool ir_drop = false;
+    for (int r = 0; r < a.replicas; ++r) ir_drop |= !a.perfect && a.settings[static_cast<size_t>(r) * N_IO_SETTINGS + IR_DROP] > 0.0f;
+    bool hold = false;
+    for (int p = 0; p < a.n_passes; ++p) hold |= a.passes[p].hold != 0;
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
-        const int widest = padded(n) > padded(m) ? padded(n) : padded(m);
-        Scratch<float> u(static_cast<size_t>(SAMPLES) * padded(n)), z(static_cast<size_t>(SAMPLES) * padded(m)), noise(widest);
-        Block block{u.get(), z.get(), noise.get(), {}, {}, {}};
+        const int widest = padded(n) > padded(m) ? padded(n) : padded(m), rows = a.batch < SAMPLES ? a.batch : SAMPLES;
+        const size_t all = static_cast<size_t>(rows) * padded(m);
+        Scratch<float> u(static_cast<size_t>(rows) * padded(n)), z(all), noise(widest);
+        Scratch<float> current(ir_drop || a.weight_noise == WN_PCM_READ ? all : 0), drop(ir_drop ? all : 0), held(hold ? all : 0),
+            profile(ir_drop ? padded(n) : 0);
+        if (ir_drop)
+            for (int j = 0; j < padded(n); ++j) profile[j] = j < n ? ir_profile(j, n) : 0.0f;
+        Block block{u.get(), z.get(), noise.get(), current.get(), drop.get(), held.get(), profile.get(), {}, {}, {}};
 #pragma omp for collapse(2) schedule(dynamic)
         for (int r = 0; r < a.replicas; ++r)
             for (int q = 0; q < blocks; ++q) {

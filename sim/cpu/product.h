@@ -27,43 +27,61 @@ SIM_HD void sums16(const vf* v, float* out) {
 }
 #endif
 
-constexpr int TILE = 4;  // samples and rows of one register tile
+// What a product sums: u w, or u |w| (products of currents).
+enum Summand { SIGNED, MAGNITUDE };
+template <Summand K, class F> SIM_HD F summand(F w) { return K == MAGNITUDE ? absolute(w) : w; }
 
-// z[s][row] = sum_j u[s][j] w[row][j] for S samples and four rows. u is padded with zeros to a multiple of LANES.
-template <int S>
+// The three sums of a static IR drop: z = sum u w, current = sum |u w| and drop = sum h u w, with h the profile of the inputs.
+struct DropSums {
+    float *z, *current, *drop;
+};
+
+constexpr int TILE = 4;  // samples of one register tile, and vectors of columns
+constexpr int ROW_BLOCK = 64;  // rows that stay in the second-level cache while the samples pass
+
+// z[s][row] = sum_j u[s][j] w[row][j] for S samples and Q rows. u is padded with zeros to a multiple of LANES.
+template <Summand K, int S, int Q>
 SIM_HD void dot_tile(const float* u, size_t u_stride, const float* w, size_t w_stride, int rows, int n, float* z, size_t z_stride) {
+    static_assert(S * Q <= 16, "sums16");
     vf sum[16] = {};
-    const float* row[TILE];
-    for (int q = 0; q < TILE; ++q) row[q] = w + static_cast<size_t>(q < rows ? q : rows - 1) * w_stride;
+    const float* row[Q];
+    for (int q = 0; q < Q; ++q) row[q] = w + static_cast<size_t>(q < rows ? q : rows - 1) * w_stride;
     int j = 0;
     for (; j + LANES <= n; j += LANES) {
         vf x[S];
         for (int s = 0; s < S; ++s) x[s] = load(u + s * u_stride + j);
-        for (int q = 0; q < TILE; ++q) {
-            const vf a = load(row[q] + j);
-            for (int s = 0; s < S; ++s) sum[s * TILE + q] = multiply_add(a, x[s], sum[s * TILE + q]);
+        for (int q = 0; q < Q; ++q) {
+            const vf a = summand<K>(load(row[q] + j));
+            for (int s = 0; s < S; ++s) sum[s * Q + q] = multiply_add(a, x[s], sum[s * Q + q]);
         }
     }
     if (j < n) {
-        for (int q = 0; q < TILE; ++q) {
-            const vf a = load_first(row[q] + j, n - j);
-            for (int s = 0; s < S; ++s) sum[s * TILE + q] = multiply_add(a, load(u + s * u_stride + j), sum[s * TILE + q]);
+        for (int q = 0; q < Q; ++q) {
+            const vf a = summand<K>(load_first(row[q] + j, n - j));
+            for (int s = 0; s < S; ++s) sum[s * Q + q] = multiply_add(a, load(u + s * u_stride + j), sum[s * Q + q]);
         }
     }
     float total[16];
     sums16(sum, total);
     for (int s = 0; s < S; ++s)
-        for (int q = 0; q < rows; ++q) z[s * z_stride + q] = total[s * TILE + q];
+        for (int q = 0; q < rows; ++q) z[s * z_stride + q] = total[s * Q + q];
+}
+
+template <Summand K, int S, int Q>
+SIM_HD void dot_rows(const float* u, size_t u_stride, const float* w, size_t w_stride, int rows, int n, float* z, size_t z_stride) {
+    for (int i = 0; i < rows; i += Q)
+        dot_tile<K, S, Q>(u, u_stride, w + i * w_stride, w_stride, rows - i < Q ? rows - i : Q, n, z + i, z_stride);
 }
 
 // z[s][col] = sum_i u[s][i] w[i][col] for S samples and C vectors of columns, the last of them with `last` columns.
-template <int S, int C>
+template <Summand K, int S, int C>
 SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int last, float* z, size_t z_stride) {
     vf sum[S][C] = {};
     for (int i = 0; i < n; ++i) {
         const float* row = w + i * w_stride;
         vf a[C];
-        for (int c = 0; c < C; ++c) a[c] = c < C - 1 || last == LANES ? load(row + c * LANES) : load_first(row + c * LANES, last);
+        for (int c = 0; c < C; ++c)
+            a[c] = summand<K>(c < C - 1 || last == LANES ? load(row + c * LANES) : load_first(row + c * LANES, last));
         for (int s = 0; s < S; ++s) {
             const vf x = broadcast(u[s * u_stride + i]);
             for (int c = 0; c < C; ++c) sum[s][c] = multiply_add(a[c], x, sum[s][c]);
@@ -76,19 +94,20 @@ SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w
         }
 }
 
-template <int S>
+template <Summand K, int S>
 SIM_HD void outer_columns(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int m, float* z, size_t z_stride) {
     for (int j = 0; j < m; j += TILE * LANES) {
         const int left = m - j, vectors = left >= TILE * LANES ? TILE : (left + LANES - 1) / LANES;
         const int last = left >= TILE * LANES ? LANES : left - (vectors - 1) * LANES;
-        if (vectors == 4) outer_tile<S, 4>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
-        else if (vectors == 3) outer_tile<S, 3>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
-        else if (vectors == 2) outer_tile<S, 2>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
-        else outer_tile<S, 1>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
+        if (vectors == 4) outer_tile<K, S, 4>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
+        else if (vectors == 3) outer_tile<K, S, 3>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
+        else if (vectors == 2) outer_tile<K, S, 2>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
+        else outer_tile<K, S, 1>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
     }
 }
 
-// z = u W^T (samples x out), or u W when transposed; W is (out, in), row-major.
+// z = u W^T (samples x out), or u W when transposed; W is (out, in), row-major. MAGNITUDE: with |W|.
+template <Summand K = SIGNED>
 void product(const float* u, size_t u_stride, int samples, const float* w, int out, int in, bool transposed, float* z, size_t z_stride) {
     const size_t w_stride = static_cast<size_t>(in);
     if (transposed) {
@@ -96,40 +115,157 @@ void product(const float* u, size_t u_stride, int samples, const float* w, int o
             const float* us = u + s * u_stride;
             float* zs = z + s * z_stride;
             switch (samples - s) {
-                case 1: outer_columns<1>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
-                case 2: outer_columns<2>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
-                case 3: outer_columns<3>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
-                default: outer_columns<4>(us, u_stride, w, w_stride, out, in, zs, z_stride);
+                case 1: outer_columns<K, 1>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
+                case 2: outer_columns<K, 2>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
+                case 3: outer_columns<K, 3>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
+                default: outer_columns<K, 4>(us, u_stride, w, w_stride, out, in, zs, z_stride);
             }
         }
         return;
     }
-    const int block = 64;  // rows that stay in the second-level cache while the samples pass
     if (in < 16) {  // shorter than a vector: summed in order, with the same bits on every instruction set
         for (int s = 0; s < samples; ++s)
             for (int i = 0; i < out; ++i) {
                 float sum = 0.0f;
-                for (int j = 0; j < in; ++j) sum += w[i * w_stride + j] * u[s * u_stride + j];
+                for (int j = 0; j < in; ++j) sum += summand<K>(w[i * w_stride + j]) * u[s * u_stride + j];
                 z[s * z_stride + i] = sum;
             }
         return;
     }
-    for (int top = 0; top < out; top += block) {
-        const int bottom = top + block < out ? top + block : out;
-        for (int s = 0; s < samples; s += TILE)
-            for (int i = top; i < bottom; i += TILE) {
-                const float* us = u + s * u_stride;
-                const float* wi = w + i * w_stride;
-                float* zs = z + s * z_stride + i;
-                const int rows = bottom - i < TILE ? bottom - i : TILE;
-                switch (samples - s) {
-                    case 1: dot_tile<1>(us, u_stride, wi, w_stride, rows, in, zs, z_stride); break;
-                    case 2: dot_tile<2>(us, u_stride, wi, w_stride, rows, in, zs, z_stride); break;
-                    case 3: dot_tile<3>(us, u_stride, wi, w_stride, rows, in, zs, z_stride); break;
-                    default: dot_tile<4>(us, u_stride, wi, w_stride, rows, in, zs, z_stride);
-                }
+    for (int top = 0; top < out; top += ROW_BLOCK) {
+        const int rows = top + ROW_BLOCK < out ? ROW_BLOCK : out - top;
+        const float* wt = w + top * w_stride;
+        for (int s = 0; s < samples; s += TILE) {
+            const float* us = u + s * u_stride;
+            float* zs = z + s * z_stride + top;
+            switch (samples - s) {
+                case 1: dot_rows<K, 1, 8>(us, u_stride, wt, w_stride, rows, in, zs, z_stride); break;
+                case 2: dot_rows<K, 2, 4>(us, u_stride, wt, w_stride, rows, in, zs, z_stride); break;
+                case 3: dot_rows<K, 3, 4>(us, u_stride, wt, w_stride, rows, in, zs, z_stride); break;
+                default: dot_rows<K, 4, 4>(us, u_stride, wt, w_stride, rows, in, zs, z_stride);
             }
+        }
     }
+}
+
+// One step of the three sums. An addition beside a product costs nothing where there are units for both.
+SIM_HD void add_drop(vf a, vf x, vf h, vf& z, vf& current, vf& drop) {
+    const vf p = a * x;
+    z = z + p;
+    current = current + absolute(p);
+    drop = multiply_add(p, h, drop);
+}
+
+template <int S, int Q>
+SIM_HD void dot_drop_tile(const float* u, size_t u_stride, const float* h, const float* w, size_t w_stride, int rows, int n, DropSums out,
+                          size_t stride) {
+    static_assert(S * Q <= 8, "sums16");
+    vf sum[16] = {}, drop[16] = {};  // z and current; drop
+    const float* row[Q];
+    for (int q = 0; q < Q; ++q) row[q] = w + static_cast<size_t>(q < rows ? q : rows - 1) * w_stride;
+    int j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        vf x[S];
+        const vf profile = load(h + j);
+        for (int s = 0; s < S; ++s) x[s] = load(u + s * u_stride + j);
+        for (int q = 0; q < Q; ++q) {
+            const vf a = load(row[q] + j);
+            for (int s = 0; s < S; ++s) add_drop(a, x[s], profile, sum[s * Q + q], sum[8 + s * Q + q], drop[s * Q + q]);
+        }
+    }
+    if (j < n) {
+        const vf profile = load(h + j);
+        for (int q = 0; q < Q; ++q) {
+            const vf a = load_first(row[q] + j, n - j);
+            for (int s = 0; s < S; ++s)
+                add_drop(a, load(u + s * u_stride + j), profile, sum[s * Q + q], sum[8 + s * Q + q], drop[s * Q + q]);
+        }
+    }
+    float total[16], dropped[16];
+    sums16(sum, total);
+    sums16(drop, dropped);
+    for (int s = 0; s < S; ++s)
+        for (int q = 0; q < rows; ++q) {
+            out.z[s * stride + q] = total[s * Q + q];
+            out.current[s * stride + q] = total[8 + s * Q + q];
+            out.drop[s * stride + q] = dropped[s * Q + q];
+        }
+}
+
+template <int S, int C>
+SIM_HD void outer_drop_tile(const float* u, size_t u_stride, const float* h, const float* w, size_t w_stride, int n, int last, DropSums out,
+                            size_t stride) {
+    vf z[S][C] = {}, current[S][C] = {}, drop[S][C] = {};
+    for (int i = 0; i < n; ++i) {
+        const float* row = w + i * w_stride;
+        const vf profile = broadcast(h[i]);
+        for (int c = 0; c < C; ++c) {
+            const vf a = c < C - 1 || last == LANES ? load(row + c * LANES) : load_first(row + c * LANES, last);
+            for (int s = 0; s < S; ++s) add_drop(a, broadcast(u[s * u_stride + i]), profile, z[s][c], current[s][c], drop[s][c]);
+        }
+    }
+    for (int s = 0; s < S; ++s)
+        for (int c = 0; c < C; ++c) {
+            const int count = c < C - 1 ? LANES : last;
+            const size_t at = s * stride + c * LANES;
+            if (count == LANES) {
+                store(out.z + at, z[s][c]);
+                store(out.current + at, current[s][c]);
+                store(out.drop + at, drop[s][c]);
+            } else {
+                store_first(out.z + at, z[s][c], count);
+                store_first(out.current + at, current[s][c], count);
+                store_first(out.drop + at, drop[s][c], count);
+            }
+        }
+}
+
+// The sums of a static IR drop, all in one pass over W; h is padded like u.
+void drop_product(const float* u, size_t u_stride, int samples, const float* h, const float* w, int out, int in, bool transposed,
+                  DropSums sums, size_t stride) {
+    const size_t w_stride = static_cast<size_t>(in);
+    const auto at = [&](size_t k) { return DropSums{sums.z + k, sums.current + k, sums.drop + k}; };
+    if (transposed) {
+        constexpr int C = 2;
+        for (int s = 0, count = TILE; s < samples; s += count) {
+            count = samples - s >= TILE ? TILE : 1;
+            const float* us = u + s * u_stride;
+            for (int j = 0; j < in; j += C * LANES) {
+                const int left = in - j, vectors = left > LANES ? C : 1, last = left >= C * LANES ? LANES : left - (vectors - 1) * LANES;
+                const DropSums o = at(s * stride + j);
+                if (count == TILE && vectors == C) outer_drop_tile<TILE, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+                else if (count == TILE) outer_drop_tile<TILE, 1>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+                else if (vectors == C) outer_drop_tile<1, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+                else outer_drop_tile<1, 1>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+            }
+        }
+        return;
+    }
+    if (in < 16) {
+        for (int s = 0; s < samples; ++s)
+            for (int i = 0; i < out; ++i) {
+                float z = 0.0f, current = 0.0f, drop = 0.0f;
+                for (int j = 0; j < in; ++j) {
+                    const float p = w[i * w_stride + j] * u[s * u_stride + j];
+                    z += p;
+                    current += absolute(p);
+                    drop += p * h[j];
+                }
+                const DropSums o = at(s * stride + i);
+                *o.z = z;
+                *o.current = current;
+                *o.drop = drop;
+            }
+        return;
+    }
+    for (int top = 0; top < out; top += ROW_BLOCK)
+        for (int s = 0; s < samples; s += 2)
+            for (int i = top; i < out && i < top + ROW_BLOCK; i += 4) {
+                const int rows = out - i < 4 ? out - i : 4;
+                const float *us = u + s * u_stride, *wi = w + i * w_stride;
+                if (samples - s >= 2) dot_drop_tile<2, 4>(us, u_stride, h, wi, w_stride, rows, in, at(s * stride + i), stride);
+                else dot_drop_tile<1, 4>(us, u_stride, h, wi, w_stride, rows, in, at(s * stride + i), stride);
+            }
 }
 
 }  // namespace

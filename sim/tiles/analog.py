@@ -35,8 +35,9 @@ class AnalogTile(Tile):
         start = uniform_field(key_tensor_of([derive_key(key, "start") for key in keys]), shape)
         with torch.no_grad():
             array.set(start * 0.2 - 0.1)
-        forward = Product([c.forward for c in configs], keys, transposed=False)
-        return array, forward, Product([c.backward for c in configs], keys, transposed=True)
+        mapping = configs[0].mapping
+        forward = Product([c.forward for c in configs], keys, False, shape, mapping.max_input_size)
+        return array, forward, Product([c.backward for c in configs], keys, True, shape, mapping.max_output_size)
 
 
 def _array(configs: Sequence[AnalogConfig], shape: tuple[int, int], keys: Sequence[int]) -> Array:

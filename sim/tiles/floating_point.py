@@ -23,4 +23,4 @@ class FloatingPointTile(Tile):
         self, configs: list[FloatingPointRPUConfig], shape: tuple[int, int], keys: Sequence[int]
     ) -> tuple[Array, Product, Product]:
         array = IdealArray([c.device for c in configs], shape, key_tensor_of([derive_key(key, "ideal") for key in keys]))
-        return array, Product(None, keys, transposed=False), Product(None, keys, transposed=True)
+        return array, Product(None, keys, False, shape), Product(None, keys, True, shape)

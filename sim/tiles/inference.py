@@ -12,6 +12,7 @@ from torch import Tensor
 from sim.arrays.array import Array
 from sim.arrays.inference import InferenceArray
 from sim.arrays.product import Product
+from sim.circuit.column import Conductances
 from sim.configs.enums import WeightClipType, WeightRemapType
 from sim.configs.inference import InferenceRPUConfig
 from sim.configs.rpu import RPUConfig
@@ -24,6 +25,25 @@ from sim.random import derive_key
 from sim.tiles.tile import Tile
 
 __all__ = ["InferenceTile"]
+
+
+class _Converters:
+    """Conductances of the weights of all replicas, by the converters of their noise models."""
+
+    def __init__(self, configs: Sequence[InferenceRPUConfig]) -> None:
+        self.configs = configs
+
+    def __call__(self, weight: Tensor) -> Conductances:
+        made = [c.noise_model.g_converter.convert_to_conductances(w) for c, w in zip(self.configs, weight, strict=True)]
+        converter = self.configs[0].noise_model.g_converter
+        g = [torch.stack(devices) for devices in zip(*(conductances for conductances, _ in made), strict=True)]
+        if len(g) % 2:
+            raise ConfigError(
+                f"{type(converter).__name__} has no pairs of devices, which a time-stepped IR drop reads: give another converter",
+                field="noise_model.g_converter",
+            )
+        factors = [float(f) for f in getattr(converter, "f_lst", (1.0,))]
+        return Conductances(list(zip(g[::2], g[1::2], strict=True)), factors, torch.tensor([p["scale"] for _, p in made]))
 
 
 class InferenceTile(Tile):
@@ -52,8 +72,10 @@ class InferenceTile(Tile):
         start = uniform_field(key_tensor_of([derive_key(key, "start") for key in keys]), shape)
         with torch.no_grad():
             array.set(start * 0.2 - 0.1)
-        forward = Product([c.forward for c in configs], keys, transposed=False)
-        return array, forward, Product([c.backward for c in configs], keys, transposed=True)
+        forward = Product(
+            [c.forward for c in configs], keys, False, shape, configs[0].mapping.max_input_size, _Converters(configs)
+        )
+        return array, forward, Product([c.backward for c in configs], keys, True, shape)
 
     @property
     def inference_configs(self) -> list[InferenceRPUConfig]:

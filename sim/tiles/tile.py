@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -340,6 +340,26 @@ class Tile(Checkpointed, nn.Module):
         """Hidden parameters of the devices by their standard names, each (out, in), or (R, out, in)."""
         return {name: (v if self.replicated else v[0]).clone() for name, v in self.array.hidden().items()}
 
+    def get_forward_parameters(self) -> dict[str, Tensor]:
+        """What was drawn for the periphery of the forward product, by its standard names (mvm.md, 3.4), as copies.
+
+        ``v_offset``, ``out_nonlinearity``, ``out_noise_values`` (m,), ``out_nonlinearity_factor`` () and ``w_asymmetry``
+        (out, in), as far as the configuration has them; with the axis of the replicas first where the tile shows it.
+        """
+        return self._product_parameters(self.forward_product)
+
+    def set_forward_parameters(self, values: Mapping[str, Tensor] | None = None, **named: Tensor) -> None:
+        """Replace what `get_forward_parameters` gives; a ConfigError where there is no such quantity or not of that shape."""
+        self.forward_product.set_parameters({**(values or {}), **named})
+
+    def get_backward_parameters(self) -> dict[str, Tensor]:
+        """The same for the backward product."""
+        return self._product_parameters(self.backward_product)
+
+    def set_backward_parameters(self, values: Mapping[str, Tensor] | None = None, **named: Tensor) -> None:
+        """The same for the backward product."""
+        self.backward_product.set_parameters({**(values or {}), **named})
+
     def set_hidden_update_index(self, index: int) -> None:
         """Choose the device of a unit cell that the next update (and, where one is fixed, the next set) goes to.
 
@@ -401,6 +421,9 @@ class Tile(Checkpointed, nn.Module):
         return f"{self.out_size} x {self.in_size}{replicas}{kind}, {memory:.0f} KiB of state"
 
     # Inside: everything is (R, B, n)
+
+    def _product_parameters(self, product: Product) -> dict[str, Tensor]:
+        return {name: value if self.replicated else value[0] for name, value in product.parameters_by_name().items()}
 
     def _run(self, x: Tensor) -> Tensor:
         if x.dtype in LOW_PRECISION:

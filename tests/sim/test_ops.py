@@ -14,7 +14,7 @@ from sim.ops import MvmFlags, ShapeError, TrainFlags
 
 def mvm_args(transposed: bool = False) -> tuple[torch.Tensor, ...]:
     torch.manual_seed(0)
-    product = Product([IOParameters()] * 2, [1, 2], transposed)
+    product = Product([IOParameters()] * 2, [1, 2], transposed, (5, 7))
     weight = torch.randn(2, 5, 7) * 0.1
     x = torch.randn(2, 3, 5 if transposed else 7)
     return weight, x, product.settings, product.keys, product.step
@@ -24,7 +24,9 @@ def mvm_args(transposed: bool = False) -> tuple[torch.Tensor, ...]:
 def test_opcheck_of_the_product(transposed: bool) -> None:
     weight, x, settings, keys, step = mvm_args(transposed)
     flags = MvmFlags(transposed=transposed, noise_management=1).ints
-    torch.library.opcheck(torch.ops.sim.mvm, (weight.requires_grad_(), x.requires_grad_(), settings, keys, step, flags, True))
+    extra = torch.zeros(2, 3, 7 if transposed else 5), weight.clone().unsqueeze(1), torch.empty(0), torch.ones(2, 1, 5)
+    args = weight.requires_grad_(), x.requires_grad_(), settings, keys, step, *extra, flags, True
+    torch.library.opcheck(torch.ops.sim.mvm, args)
 
 
 def update_args() -> list[object]:
