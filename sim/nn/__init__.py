@@ -2,6 +2,7 @@
 
 from sim.nn.activation import Sigmoid
 from sim.nn.attention import AnalogMultiheadAttention
+from sim.nn.calibration import InputRangeCalibrationType, calibrate_input_ranges
 from sim.nn.container import AnalogContainer, AnalogSequential, AnalogWrapper, analog_tiles
 from sim.nn.conv import (
     AnalogConv1d,
@@ -50,8 +51,10 @@ __all__ = [
     "AnalogVanillaRNN",
     "AnalogVanillaRNNCell",
     "AnalogWrapper",
+    "InputRangeCalibrationType",
     "Sigmoid",
     "analog_tiles",
+    "calibrate_input_ranges",
     "convert_to_analog",
     "convert_to_digital",
 ]

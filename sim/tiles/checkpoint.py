@@ -103,7 +103,7 @@ class Checkpointed(nn.Module):
         before = list(self.configs)
         self._rebuild(given)
         try:
-            self.load_state_dict(state, load_rpu_config=False, strict_rpu_config_check=False)
+            self.load_state_dict(state, strict=False, load_rpu_config=False, strict_rpu_config_check=False)
         except (RuntimeError, ConfigError) as error:
             self._rebuild(before)
             self.load_state_dict(state)

@@ -16,6 +16,7 @@ from sim.periphery import affine, column_sums
 from sim.random import fresh_seeds
 from sim.tiles.analog import AnalogTile
 from sim.tiles.common import Given, Replicas
+from sim.tiles.custom import CustomTile
 from sim.tiles.floating_point import FloatingPointTile
 from sim.tiles.inference import InferenceTile
 from sim.tiles.tile import LOW_PRECISION, Tile
@@ -157,10 +158,9 @@ def make_tile(
 
 
 def tile_class(config: RPUConfig) -> type[Tile]:
-    """Class of the tiles of a configuration: the one that it names as ``tile_class``, or the one made for it."""
-    named = getattr(type(config), "tile_class", None)
-    if named is not None:
-        return named
+    """Class of the tiles of a configuration."""
+    if getattr(type(config), "simulator_tile_class", None) is not None:
+        return CustomTile
     for kind, tile in TILE_OF.items():
         if isinstance(config, kind):
             return tile

@@ -33,6 +33,7 @@ class TileProduct(torch.autograd.Function):
         limited = inputs if limits is None else (inputs / limits.view(-1, 1, 1)).clamp_(-1.0, 1.0)
         z, clipped = tile._forward(limited, needs[0] or needs[4])
         scale = tile._output_scale(limits)
+        ctx.graph, tile._graph = tile._graph, None
         ctx.tile, ctx.scale, ctx.limits = tile, scale, limits
         y = z
         if alpha is not None:
@@ -49,6 +50,7 @@ class TileProduct(torch.autograd.Function):
         inputs, clipped, z, alpha = ctx.saved_tensors
         tile: Tile = ctx.tile
         needs, limits, replicas = ctx.needs_input_grad, ctx.limits, inputs.shape[0]
+        tile._graph = ctx.graph
         g = grads[0].detach().contiguous().view(replicas, -1, tile.out_size)
         grad_bias = grad_alpha = grad_rho = anchor = dx = None
         if needs[2]:
@@ -72,4 +74,5 @@ class TileProduct(torch.autograd.Function):
             if needs[4] and tile.range is not None and tile.input_range is not None:
                 grad_rho = tile.range.gradient(inputs, dx, limits, clipped) * torch.sign(tile.input_range.detach())
             dx = dx.view(*grads[0].shape[:-1], tile.in_size) if needs[0] else None
+        tile._graph = None
         return dx, anchor, grad_bias, grad_alpha, grad_rho, None

@@ -67,6 +67,8 @@ class Tile(Checkpointed, nn.Module):
     """
 
     default_config: ClassVar[type[RPUConfig]]
+    _graph: Any = None
+    """What a kind of tile keeps of a forward pass for the way back, while either runs."""
 
     bias: nn.Parameter | None
     mapping_scales: Tensor | None
