@@ -1,4 +1,4 @@
-"""The command line `fitlab`: fit, show, presets, formats, doctor, and the studies.
+"""The command line `fitlab`: fit, report, show, export, presets, formats, doctor, and the studies.
 
 Exit codes: 0 done; 1 fault of the program, or (doctor) something is missing; 2 input or usage. Heavy modules are imported
 inside the commands, so that help answers at once.
@@ -23,6 +23,39 @@ if TYPE_CHECKING:
 
 _Figure = Annotated[Path | None, typer.Option("-o", "--figure", help="Figure to write: .svg, .png or .pdf.", show_default=False)]
 
+_Files = Annotated[
+    list[Path], typer.Argument(help="Measurement files; two named up/down, set/reset or LTP/LTD are one.", show_default=False)
+]
+_Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference; repeatable."),
+]
+_Columns = Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)]
+_ReadVoltage = Annotated[
+    str | None, typer.Option(help="Read voltage, such as 0.1V or 100mV, to turn current into conductance.", show_default=False)
+]
+_Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, amplitude, width, time, "
+        "ignore.",
+        show_default=False,
+    ),
+]
+_Format = Annotated[
+    str | None,
+    typer.Option("--format", help="Reader to use instead of detection (fitlab formats lists them).", show_default=False),
+]
+_Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number.", show_default=False)]
+_Unit = Annotated[str | None, typer.Option(help="Unit of the reads where the file names none: uS, nA, kohm.", show_default=False)]
+_Recipe = Annotated[Path | None, typer.Option(help="Description of a headerless file (TOML).", show_default=False)]
+_Amplitude = Annotated[
+    str | None, typer.Option(help="Pulses to take where they have several voltages, such as 1.5V.", show_default=False)
+]
+_Style = Annotated[str, typer.Option(help="Style of the figure: paper or screen.")]
+_Force = Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")]
+
 app = typer.Typer(
     name="fitlab",
     help="From a measured analog memory cell to a spec target: fit a device "
@@ -42,13 +75,8 @@ app.add_typer(study, name="study")
     "fitlab fit log.csv --map value='I (A)' --map direction=pulse",
 )
 def fit_command(
-    files: Annotated[
-        list[Path], typer.Argument(help="Measurement files; two named up/down, set/reset or LTP/LTD are one.", show_default=False)
-    ],
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference; repeatable."),
-    ] = None,
+    files: _Files,
+    model: _Models = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -58,39 +86,17 @@ def fit_command(
     figure: Annotated[
         Path | None, typer.Option(help="Figure of data, fit and residuals to write: .svg, .png or .pdf.", show_default=False)
     ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)
-    ] = None,
-    read_voltage: Annotated[
-        str | None,
-        typer.Option(help="Read voltage, such as 0.1V or 100mV, to turn current into conductance.", show_default=False),
-    ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, amplitude, width, time, "
-            "ignore.",
-            show_default=False,
-        ),
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", help="Reader to use instead of detection (fitlab formats lists them).", show_default=False),
-    ] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number.", show_default=False)] = None,
-    unit: Annotated[
-        str | None, typer.Option(help="Unit of the reads where the file names none: uS, nA, kohm.", show_default=False)
-    ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="Description of a headerless file (TOML, see `fitlab formats`).", show_default=False)
-    ] = None,
-    amplitude: Annotated[
-        str | None, typer.Option(help="Pulses to take where they have several voltages, such as 1.5V.", show_default=False)
-    ] = None,
+    columns: _Columns = None,
+    read_voltage: _ReadVoltage = None,
+    map_: _Map = None,
+    format_: _Format = None,
+    sheet: _Sheet = None,
+    unit: _Unit = None,
+    recipe: _Recipe = None,
+    amplitude: _Amplitude = None,
     name: Annotated[str | None, typer.Option(help="Name of the device in the parameter set.", show_default=False)] = None,
-    style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
-    force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
+    style: _Style = "paper",
+    force: _Force = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)
     ] = None,
@@ -129,6 +135,46 @@ def fit_command(
 
 
 @app.command(
+    name="report",
+    epilog="Examples: fitlab report cell.csv -o cell.html  |  fitlab report array.csv --columns devices -o array.html",
+)
+def report_command(
+    files: _Files,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="HTML file to write (default: name of the first file).", show_default=False),
+    ] = None,
+    model: _Models = None,
+    columns: _Columns = None,
+    read_voltage: _ReadVoltage = None,
+    map_: _Map = None,
+    format_: _Format = None,
+    sheet: _Sheet = None,
+    unit: _Unit = None,
+    recipe: _Recipe = None,
+    amplitude: _Amplitude = None,
+    force: _Force = False,
+) -> None:
+    """Fit, and write one HTML file with data, fit, noise, population, simulated device, and the next measurement to make."""
+    from fitlab.terminal import say
+
+    output = output or Path(files[0].stem + ".html")
+    if output.suffix.lower() != ".html":
+        raise FitlabError(f"-o {output}: a report is written as .html")
+    if output.exists() and not output.read_bytes()[:15].lower().startswith(b"<!doctype html"):
+        raise FitlabError(f"{output}: exists and is no report; choose another name with -o")
+    _check_targets(files, None, None)
+    options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
+    from fitlab.fit import fit, parameter_set
+    from fitlab.io import read_record
+    from fitlab.report import save_report
+
+    result = fit(read_record(list(files), options), model or "auto")
+    save_report(result, parameter_set(result), output)
+    say(f"written: {output}")
+
+
+@app.command(
     epilog="Examples: fitlab show cell.toml -o cell.svg  |  fitlab show ReRamSBPresetDevice --set dw_min=0.001 -o device.svg  |  "
     "fitlab show SoftBoundsDevice --set w_max=1 --set w_min=-1  |  fitlab show data.csv -o data.png"
 )
@@ -144,26 +190,16 @@ def show(
         list[str] | None,
         typer.Option("--set", help="FIELD=VALUE: a field of the device to change; repeatable.", show_default=False),
     ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)
-    ] = None,
-    read_voltage: Annotated[str | None, typer.Option(help="Read voltage, such as 0.1V.", show_default=False)] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN, as for fit.", show_default=False)] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="Reader to use instead of detection.", show_default=False)
-    ] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number.", show_default=False)] = None,
-    unit: Annotated[
-        str | None, typer.Option(help="Unit of the reads where the file names none: uS, nA, kohm.", show_default=False)
-    ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="Description of a headerless file (TOML, see `fitlab formats`).", show_default=False)
-    ] = None,
-    amplitude: Annotated[
-        str | None, typer.Option(help="Pulses to take where they have several voltages, such as 1.5V.", show_default=False)
-    ] = None,
-    style: Annotated[str, typer.Option(help="Style of the figure: paper or screen.")] = "paper",
-    force: Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")] = False,
+    columns: _Columns = None,
+    read_voltage: _ReadVoltage = None,
+    map_: _Map = None,
+    format_: _Format = None,
+    sheet: _Sheet = None,
+    unit: _Unit = None,
+    recipe: _Recipe = None,
+    amplitude: _Amplitude = None,
+    style: _Style = "paper",
+    force: _Force = False,
 ) -> None:
     """Print, and draw, how a device answers to pulses, or a measurement."""
     from fitlab import terminal
@@ -231,6 +267,31 @@ def presets(
         return figure_of_several([(c.name, overview(c.device, c.name)) for c in chosen])
 
     _draw(figure, style, make)
+
+
+@app.command(epilog="Examples: fitlab export cell.toml --to aihwkit  |  fitlab export cell.toml --to python -o cell.py")
+def export(
+    what: Annotated[Path, typer.Argument(help="A parameter set (.toml).", show_default=False)],
+    to: Annotated[str, typer.Option(help="python, json or aihwkit.")] = "python",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write (default: print).", show_default=False)
+    ] = None,
+) -> None:
+    """Write a fitted device for other programs: Python source, JSON, or a device of aihwkit."""
+    from fitlab.export import EXPORTS
+    from fitlab.parameters import load, write_atomically
+    from fitlab.terminal import say
+
+    if to not in EXPORTS:
+        raise FitlabError(f"--to {to}: use {', '.join(EXPORTS)}")
+    text = EXPORTS[to](load(what))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    if output.exists():
+        raise FitlabError(f"{output}: exists; choose another name with -o")
+    write_atomically(output, text.encode())
+    say(f"written: {output}")
 
 
 @app.command(name="formats", epilog="Example: fitlab formats")

@@ -162,7 +162,7 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "show", "presets", "formats", "doctor", "study"):
+    for command in ("fit", "report", "show", "export", "presets", "formats", "doctor", "study"):
         assert command in done.stdout
 
 

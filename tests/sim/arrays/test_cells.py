@@ -173,6 +173,27 @@ def test_reference_cell() -> None:
         AnalogTile(1, 1).set_hidden_update_index(0)
 
 
+def test_a_reference_cell_may_begin_with_its_second_device() -> None:
+    tile = tile_of(ReferenceUnitCell(unit_cell_devices=[plain()], first_update_idx=1), update=ONE_PULSE)
+    tile.set_weights(torch.tensor([[0.2]]))
+    assert float(tile.get_weights()[0]) == pytest.approx(-0.2)
+    tile.set_learning_rate(1.0)
+    before = [float(hidden(tile, k)) for k in range(2)]
+    tile.update(-torch.ones(1, 1), torch.ones(1, 1))
+    assert [float(hidden(tile, k)) != before[k] for k in range(2)] == [False, True]
+
+
+def test_gammas_and_policy_of_a_reference_cell() -> None:
+    cell = ReferenceUnitCell(unit_cell_devices=[plain(dw_min=0.01)], gamma_vec=[2.0, -0.5], update_policy="ALL")
+    tile = tile_of(cell, update=ONE_PULSE)
+    tile.set_weights(torch.tensor([[0.2]]))
+    assert float(tile.get_weights()[0]) == pytest.approx(0.3)
+    tile.set_learning_rate(1.0)
+    tile.update(-torch.ones(1, 1), torch.ones(1, 1))
+    assert [float(hidden(tile, k)) for k in range(2)] == pytest.approx([0.21, 0.21])
+    assert float(tile.get_weights()[0]) == pytest.approx(0.315)
+
+
 def one_sided(**fields: Any) -> OneSidedUnitCell:
     device = plain(w_min=0.0, **{k: v for k, v in fields.items() if k in ("dw_min", "reset_std")} | {"reset_std": 0.0})
     rest = {k: v for k, v in fields.items() if k not in ("dw_min", "reset_std")}
