@@ -181,7 +181,7 @@ def _exact(tiles: Iterable[Tile], wanted: bool) -> Iterator[None]:
     """While it lasts, forward products are exact if that is wanted."""
     kept = [(tile, tile.forward_product) for tile in tiles] if wanted else []
     for tile, _ in kept:
-        tile.forward_product = Product(None, tile.keys, transposed=False)
+        tile.forward_product = Product(None, tile.keys, transposed=False, shape=tile.array.shape)
     try:
         yield
     finally:

@@ -34,12 +34,13 @@ class TorchSimulatorTile(nn.Module):
     ----------
     configs : R configurations of one structure
     keys : R keys of the tile, for random numbers that do not depend on the other replicas
+    shape : (out, in), with the bias column
     """
 
-    def __init__(self, configs: Sequence[Any], keys: Sequence[int]) -> None:
+    def __init__(self, configs: Sequence[Any], keys: Sequence[int], shape: tuple[int, int]) -> None:
         super().__init__()
-        self.configs, self.keys = list(configs), list(keys)
-        self.product = Product([config.forward for config in configs], keys, transposed=False)
+        self.configs, self.keys, self.shape = list(configs), list(keys), shape
+        self.product = Product([config.forward for config in configs], keys, transposed=False, shape=shape)
 
     def forward(self, weight: Tensor, x: Tensor) -> Tensor:
         """Outputs (R, B, out) of inputs x (R, B, in) and weights (R, out, in): here, as of every other tile."""
@@ -71,7 +72,7 @@ class CustomTile(InferenceTile):
 
     def _parts(self, configs: list[Any], shape: tuple[int, int], keys: Sequence[int]) -> tuple[Array, Any, Product]:
         array, _, backward = super()._parts(configs, shape, keys)
-        return array, CustomProduct(type(configs[0]).simulator_tile_class(configs, keys)), backward
+        return array, CustomProduct(type(configs[0]).simulator_tile_class(configs, keys, shape)), backward
 
     def _run(self, x: Tensor) -> Tensor:
         self._wants_graph = torch.is_grad_enabled()
