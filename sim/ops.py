@@ -7,8 +7,9 @@ what they are given in the user's terms; the ops below them (``torch.ops.sim.*``
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,6 +29,17 @@ IO_SETTINGS = (
 )  # fmt: skip
 OUTPUT_FIELDS = ("v_offset", "out_nonlinearity", "out_noise_values")
 PASS_VALUES = ("amplitude", "coefficient", "window", "quantum", "time_scale")
+TRANSFER_SETTINGS = (
+    "fast_lr", "auto_momentum", "fast_granularity", "fast_bl", "in_chop_prob", "out_chop_prob", "auto_granularity", "buffer_unit",
+    "step", "momentum", "buffer_cap", "tail", "phase", "write_limit",
+)  # fmt: skip
+STAGE_SETTINGS = ("rate", "threshold")
+TRANSFER_STATE = (
+    "settings", "stages", "every", "counters", "sweeps", "in_choppers", "out_choppers", "switched", "maxima", "plan_keys",
+    "buffer", "mean", "past", "read_keys", "train_keys", "io", "x", "d", "rate",
+)  # fmt: skip
+EVENT_BYTES: int = _core.event_bytes
+EVENT_FIELDS = ("sample", "stage", "slice", "read", "switched", "active")
 FIELD_PURPOSE = 64
 MVM_FLAGS = 8
 
@@ -115,6 +127,40 @@ class TrainFlags:
             self.longest,
         )  # fmt: skip
         object.__setattr__(self, "ints", [int(value) for value in values])
+
+
+class TransferMode(IntEnum):
+    """What becomes of what a transfer has read."""
+
+    DIRECT = 0
+    BUFFERED = 1
+    CHOPPED = 2
+    DYNAMIC = 3
+
+
+@dataclass(frozen=True)
+class TransferFlags:
+    """What of the transfers between arrays is structure: the same for all replicas."""
+
+    mode: TransferMode = TransferMode.DIRECT
+    reads: int = 1
+    columns: bool = True
+    in_batches: bool = True
+    random_start: bool = False
+    scale_fast: bool = True
+    scale_transfer: bool = True
+    auto_scale: bool = False
+    correct_magnitudes: bool = False
+    chop_random: bool = False
+    no_buffer: bool = False
+    forget: bool = True
+    correct_accumulation: bool = False
+
+    ints: list[int] = field(init=False, repr=False, compare=False)
+    """As the kernels take them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ints", [int(getattr(self, f.name)) for f in fields(self) if f.init])
 
 
 @lru_cache(maxsize=None)
@@ -207,7 +253,7 @@ def _check_update(
 def _pulsed_update_cpu(
     weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, field_of: list[int], values: Tensor, shared: Tensor,
     x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
-    train_keys: Tensor, step: Tensor, device: int, flags: list[int],
+    train_keys: Tensor, step: Tensor, device: int, flags: list[int], rates: Tensor = _EMPTY,
 ) -> None:  # fmt: skip
     replicas, out, n_in = weight.shape
     batch = x.shape[1]
@@ -229,11 +275,14 @@ def _pulsed_update_cpu(
         train_keys,
         None,
     )
+    if rates.numel():
+        _check("rates", rates, (replicas, batch))
     _core.pulsed_update(
         device, weight.data_ptr(), apparent.data_ptr(), counts.data_ptr(), fields.data_ptr(), field_of, values.data_ptr(),
         shared.data_ptr(), x.data_ptr(), d.data_ptr(), rate.data_ptr(), granularity.data_ptr(), settings.data_ptr(),
         noise.data_ptr(), keys.data_ptr(), train_keys.data_ptr(), int(step), replicas, batch, out, n_in, fields.shape[1],
         shared.shape[1], flags[0], *(bool(f) for f in flags[1:5]), flags[5], _threads(0.5 * replicas * out * n_in * batch),
+        rates.data_ptr(),
     )  # fmt: skip
 
 
@@ -422,7 +471,7 @@ def mvm(
 def pulsed_update_(
     weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
     shared: Tensor, x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
-    train_keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
+    train_keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags, rates: Tensor | None = None,
 ) -> None:  # fmt: skip
     """Update ``weight`` in place by pulse trains of a mini-batch (update.md, sections 4 to 7).
 
@@ -443,17 +492,23 @@ def pulsed_update_(
     keys, step : as in `mvm`
     train_keys : (R,) int64, random stream of the pulse trains, which the devices of a cell share
     kernel : name of the compiled device model
+    rates : (R, B) float32; learning rates of the samples, of which ``rate`` is then the largest
 
     Raises
     ------
     ShapeError
         a tensor has another shape, type or device, or requires a gradient
     """
-    update = _pulsed_update_cpu if _direct(weight) else torch.ops.sim.pulsed_update_
-    update(
+    arguments = (
         weight, _EMPTY if apparent is None else apparent, _EMPTY_COUNTS if counts is None else counts, fields, field_of,
         values, shared, x, d, rate, granularity, settings, noise, keys, train_keys, step, device_index(kernel), flags.ints,
     )  # fmt: skip
+    if rates is not None:
+        _pulsed_update_cpu(*arguments, rates)
+    elif _direct(weight):
+        _pulsed_update_cpu(*arguments)
+    else:
+        torch.ops.sim.pulsed_update_(*arguments)
 
 
 def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
@@ -468,6 +523,139 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
         _check("rate", rate, (replicas,), device=device)
     update = _exact_update_cpu if _direct(weight) else torch.ops.sim.exact_update_
     update(weight, x, d, rate)
+
+
+def written_array(
+    weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
+    shared: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor, train_keys: Tensor, kernel: str,
+    flags: TrainFlags,
+) -> Any:  # fmt: skip
+    """An array of devices as the kernels of transfers take it; parameters as in `pulsed_update_`.
+
+    It holds addresses, so it is made anew for each call. Pulse kinds 3 and 4 are exact changes, within the bounds of the
+    devices and without bounds.
+    """
+    _check("weight", weight, None)
+    _writable("weight", weight)
+    replicas, out, n_in = weight.shape
+    return _core.WrittenArray(
+        device_index(kernel), weight.data_ptr(), 0 if apparent is None else apparent.data_ptr(),
+        0 if counts is None else counts.data_ptr(), fields.data_ptr(), field_of, values.data_ptr(), shared.data_ptr(),
+        granularity.data_ptr(), settings.data_ptr(), noise.data_ptr(), keys.data_ptr(), train_keys.data_ptr(), replicas, out,
+        n_in, fields.shape[1], shared.shape[1], *map(bool, flags.ints[1:5]), flags.pulses,
+    )  # fmt: skip
+
+
+@dataclass
+class TransferPart:
+    """What is known of some vectors of a mini-batch before their pulses: see `transfer_plan`."""
+
+    signed_x: Tensor
+    """(R, B, in): x times the choppers."""
+    signed_d: Tensor
+    """(R, B, out)."""
+    rates: Tensor
+    """(R, B): learning rates of the fast array."""
+    events: Tensor
+    """(R, E, EVENT_BYTES) uint8: the transfers, in order; the first six words of 32 bits are EVENT_FIELDS."""
+    n_events: Tensor
+    """(R,) int32."""
+    signs: Tensor
+    """(R, E, lines): output choppers at each transfer; empty where they never switch."""
+
+
+def transfer_update_(
+    arrays: Sequence[Any], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
+    with_signs: bool, part: int, vectors: int, step: int,
+) -> None:  # fmt: skip
+    """An update of a mini-batch: gradients to the first array, transfers between arrays (compounds.md, sections 3 to 6).
+
+    Parameters
+    ----------
+    arrays : all arrays, as `written_array` gives them: the first with the trains of the gradient, the others with those of
+        transfers
+    state : tensors in the order of TRANSFER_STATE; x (R, B, in), d (R, B, out) and rate (R,) are checked
+    flags : structure of the transfers
+    io_perfect, io_out_sto_round : structure of the reads
+    with_signs : whether output choppers may switch
+    part : vectors that are worked together
+    vectors, step : numbers of the first vector, and of the first pulsed update
+
+    Raises
+    ------
+    ShapeError
+        a tensor has another shape, type or device
+    """
+    x, d, rate = state[16:19]
+    replicas, batch, n_in = x.shape
+    _check("x", x, None)
+    _check("d", d, (replicas, batch, d.shape[2]))
+    _check("rate", rate, (replicas,))
+    cells = replicas * n_in * d.shape[2]
+    _core.transfer_update(
+        arrays, [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch, part, vectors, step,
+        _threads(0.5 * cells * batch), _threads(2000.0 * replicas * batch) if replicas > 1 else 1,
+    )  # fmt: skip
+
+
+def transfer_plan(
+    arrays: Sequence[Any], state: Sequence[Tensor], flags: TransferFlags, with_signs: bool, whole_batch: int, vectors: int
+) -> TransferPart:
+    """When, in the vectors of a part of a mini-batch, what is transferred; none of it depends on a weight.
+
+    Parameters as of `transfer_update_`; ``whole_batch`` is the size of the mini-batch that the vectors are a part of.
+    """
+    x, d, rate = state[16:19]
+    replicas, batch, n_in = x.shape
+    _check("x", x, None)
+    _check("d", d, (replicas, batch, d.shape[2]))
+    _check("rate", rate, (replicas,))
+    out = d.shape[2]
+    slices, lines = (n_in, out) if flags.columns else (out, n_in)
+    most = batch * (len(arrays) - 1) * min(flags.reads, slices)
+    part = TransferPart(
+        torch.empty_like(x), torch.empty_like(d), torch.empty(replicas, batch),
+        torch.zeros(replicas, most, EVENT_BYTES, dtype=torch.uint8), torch.empty(replicas, dtype=torch.int32),
+        torch.empty(replicas, most, lines) if with_signs else _EMPTY,
+    )  # fmt: skip
+    looks = torch.empty(2, replicas, most, dtype=torch.int32)
+    filled = part.signed_x, part.signed_d, part.rates, part.events, part.n_events, looks[0], looks[1], part.signs
+    _core.transfer_plan(
+        arrays, [t.data_ptr() for t in state], flags.ints, batch, whole_batch, vectors, *(t.data_ptr() for t in filled), most
+    )
+    return part
+
+
+def transfer_(
+    arrays: Sequence[Any], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool, vectors: int,
+    events: Tensor, n_events: Tensor, signs: Tensor, values: Tensor, done: bool,
+) -> None:  # fmt: skip
+    """The transfers that were planned, in order; arrays and buffers change in place.
+
+    ``values`` (R, E, lines) is what the array holds where each reads it, or, if ``done``, what was read.
+    """
+    _check("values", values, (*events.shape[:2], values.shape[2]))
+    _check("n_events", n_events, (events.shape[0],), torch.int32)
+    _core.transfer(
+        arrays, [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, vectors, events.data_ptr(),
+        n_events.data_ptr(), signs.data_ptr(), events.shape[1], values.data_ptr(), done,
+    )  # fmt: skip
+
+
+def digital_transfer_(written: Any, digital: Tensor, rows: Tensor, unit: Tensor, rate: Tensor, step: int) -> None:
+    """Whole steps of ``unit`` (R,) go from rows of a digital matrix (R, out, in) to an array, times rate / unit on average.
+
+    rows (R, n) int32 (below 0: none); what a full pulse train cannot write stays in the matrix.
+    """
+    replicas, _, n_in = digital.shape
+    _check("digital", digital, None)
+    _check("rows", rows, (replicas, rows.shape[1]), torch.int32)
+    _check("unit", unit, (replicas,))
+    _check("rate", rate, (replicas,))
+    _core.digital_transfer(
+        written, digital.data_ptr(), rows.data_ptr(), rows.shape[1], unit.data_ptr(), rate.data_ptr(), step,
+        _threads(0.3 * rows.numel() * n_in),
+    )  # fmt: skip
 
 
 def normal_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0, stream: int = 0) -> Tensor:

@@ -92,11 +92,14 @@ class OneSidedArray(CellArray):
         larger = read[PLUS] > read[MINUS]
         high, low = torch.maximum(*read) / reach, torch.minimum(*read) / reach
         chosen = (high > upper) & (low > lower)  # (R, in, out)
-        if not bool(chosen.any()):
-            return
-        crosspoints = chosen.transpose(1, 2).contiguous()
-        for array in (minus, plus):
-            array.reset_where(crosspoints)
+        having = chosen.flatten(1).any(1).tolist()
+        if any(having):
+            crosspoints = chosen.transpose(1, 2).contiguous()
+            for array in (minus, plus):
+                array.reset_where(crosspoints, having)
+        else:
+            for array in (minus, plus):
+                array.steps[Event.RESET] += 1
         difference = torch.where(chosen, (read[PLUS] - read[MINUS]).abs(), 0.0)
         for k, mine in ((MINUS, ~larger), (PLUS, larger)):
             error = torch.where(mine, difference, 0.0)
@@ -104,4 +107,4 @@ class OneSidedArray(CellArray):
                 self.devices()[k].pulse(
                     one_hot, -error, torch.ones(self.replicas), self.refresh_trains, self.granularity, self.steps[Event.UPDATE], 1
                 )
-                self.steps[Event.UPDATE] += 1
+            self.steps[Event.UPDATE] += 1  # also where no replica of the group writes: each counts as it would alone

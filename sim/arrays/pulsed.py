@@ -14,13 +14,17 @@ from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
-from sim.ops import device_parameters, key_tensor_of, pulsed_update_
+from sim.ops import device_parameters, key_tensor_of, normal_field, pulsed_update_
 from sim.random import Draws, derive_key
 
 __all__ = ["PulsedArray"]
 
 SLOW = ("decay_scales", "diffusion_rates", "reset_bias", "drift_nu", "reference")
 """Hidden parameters of the operators beside the pulse; `reference` relates the weight to the device's bounds."""
+
+
+READ_RESET = 42
+"""Streams of resets that a transfer makes, beside those of the events."""
 
 
 class PulsedArray(Array):
@@ -92,17 +96,21 @@ class PulsedArray(Array):
         self.pulse(x, d, rate, self.trains, self.granularity, step)
         step.add_(1)
 
-    def pulse(self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0) -> None:
+    def pulse(
+        self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0,
+        rates: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Pulses of given trains: x (R, B, in), d (R, B, out), rate and granularity (R,).
 
-        ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell).
+        ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell). ``rates``
+        (R, B) are learning rates of the samples, ``rate`` then the largest of them.
         """
         state: Any = self._buffers  # a module's attributes cost a microsecond each
         train: Any = trains._buffers
         pulsed_update_(
             state["weight"], state["apparent"], state["counts"], state["fields"], self.field_of, state["values"], state["shared"],
             x, d, rate, granularity, train["settings"], state["noise"], state["keys"], train["keys"], step, self.kernel,
-            trains.flags[side],
+            trains.flags[side], rates,
         )  # fmt: skip
 
     def end_step(self) -> None:
@@ -128,9 +136,18 @@ class PulsedArray(Array):
         )
         self._store(state - reference, Event.DRIFT, [device.drift.nu > 0 for device in self.devices])
 
-    def reset_where(self, chosen: Tensor) -> None:
-        """Reset the crosspoints of a mask (R, out, in)."""
-        self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET)
+    def reset_where(self, chosen: Tensor, having: Sequence[bool] | None = None) -> None:
+        """Reset the crosspoints of a mask (R, out, in); ``having`` tells which replicas have any."""
+        self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET, having)
+
+    def reset_at(self, chosen: Tensor, step: int) -> None:
+        """Reset the crosspoints of a mask (R, out, in), with the numbers of a step that the caller counts."""
+        noise = normal_field(self.keys, self.shape, step, READ_RESET)
+        self.weight.copy_(torch.where(chosen, self._clipped(self._slow("reset_bias") + self.reset_std * noise), self.weight))
+        if self.apparent is not None:
+            std = self.noise[:, 1].reshape(-1, 1, 1)
+            shown = self.weight + std * normal_field(self.keys, self.shape, step, READ_RESET + 1)
+            self.apparent.copy_(torch.where(chosen, shown, self.apparent))
 
     def pulse_counts(self) -> Tensor | None:
         return self.counts

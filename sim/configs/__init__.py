@@ -4,6 +4,14 @@ from typing import Any
 
 from sim import devices as _devices
 from sim.configs.build import build_config
+from sim.configs.compounds import (
+    BufferedTransferCompound,
+    ChoppedTransferCompound,
+    DigitalRankUpdateCell,
+    DynamicTransferCompound,
+    MixedPrecisionCompound,
+    TransferCompound,
+)
 from sim.configs.enums import (
     AnalogMVType,
     BoundManagementType,
@@ -26,7 +34,13 @@ from sim.configs.inference import (
 from sim.configs.io import BitSlicedIOParameters, IOParameters, IOParametersIRDropT
 from sim.configs.mapping import MappingParameter
 from sim.configs.pre_post import InputRangeParameter, PrePostProcessingParameter
-from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
+from sim.configs.rpu import (
+    DigitalRankUpdateRPUConfig,
+    FloatingPointRPUConfig,
+    RPUConfig,
+    SingleRPUConfig,
+    UnitCellRPUConfig,
+)
 from sim.configs.supported import check_supported
 from sim.configs.unit_cells import OneSidedUnitCell, ReferenceUnitCell, UnitCell, VectorUnitCell
 from sim.configs.update import UpdateParameters
@@ -47,13 +61,19 @@ __all__ = [
     "AnalogMVType",
     "BitSlicedIOParameters",
     "BoundManagementType",
+    "BufferedTransferCompound",
+    "ChoppedTransferCompound",
     "Config",
+    "DigitalRankUpdateCell",
+    "DigitalRankUpdateRPUConfig",
+    "DynamicTransferCompound",
     "FloatingPointRPUConfig",
     "IOParameters",
     "IOParametersIRDropT",
     "InferenceRPUConfig",
     "InputRangeParameter",
     "MappingParameter",
+    "MixedPrecisionCompound",
     "NoiseManagementType",
     "OneSidedUnitCell",
     "PrePostProcessingParameter",
@@ -63,6 +83,7 @@ __all__ = [
     "SingleRPUConfig",
     "TorchInferenceRPUConfig",
     "TorchInferenceRPUConfigIRDropT",
+    "TransferCompound",
     "UnitCell",
     "UnitCellRPUConfig",
     "UpdateParameters",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated
 
+from sim.configs.compounds import DigitalRankUpdateCell, MixedPrecisionCompound
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
 from sim.configs.pre_post import PrePostProcessingParameter
@@ -15,7 +16,7 @@ from sim.devices.constant_step import ConstantStepDevice
 from sim.devices.ideal import FloatingPointDevice
 from sim.settings import Config, config
 
-__all__ = ["FloatingPointRPUConfig", "RPUConfig", "SingleRPUConfig", "UnitCellRPUConfig"]
+__all__ = ["DigitalRankUpdateRPUConfig", "FloatingPointRPUConfig", "RPUConfig", "SingleRPUConfig", "UnitCellRPUConfig"]
 
 
 @config
@@ -48,6 +49,18 @@ class UnitCellRPUConfig(RPUConfig):
     forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParameters)
     backward: Annotated[IOParameters, "product of the errors, W^T d"] = field(default_factory=IOParameters)
     update: Annotated[UpdateParameters, "pulses of the update"] = field(default_factory=UpdateParameters)
+
+
+@config
+class DigitalRankUpdateRPUConfig(RPUConfig):
+    """An analog tile whose gradients are added up digitally before they are written."""
+
+    device: Annotated[DigitalRankUpdateCell, "device and digital matrix of each crosspoint"] = field(
+        default_factory=MixedPrecisionCompound
+    )
+    forward: Annotated[IOParameters, "product y = W x"] = field(default_factory=IOParameters)
+    backward: Annotated[IOParameters, "product of the errors, W^T d"] = field(default_factory=IOParameters)
+    update: Annotated[UpdateParameters, "pulses that write what was added up"] = field(default_factory=UpdateParameters)
 
 
 @config

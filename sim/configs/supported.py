@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+from sim.configs.compounds import TransferCompound
 from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType
 from sim.configs.io import IOParameters
-from sim.configs.rpu import RPUConfig, SingleRPUConfig, UnitCellRPUConfig
-from sim.configs.unit_cells import OneSidedUnitCell
+from sim.configs.rpu import DigitalRankUpdateRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
+from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.errors import ConfigError
@@ -37,7 +38,17 @@ def check_supported(cfg: RPUConfig) -> None:
 
 
 def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
+    if isinstance(cfg, DigitalRankUpdateRPUConfig):
+        exact = cfg.update.pulse_type in (PulseType.NONE, PulseType.NONE_WITH_DEVICE)
+        if exact and isinstance(cfg.device.device, UnitCell):
+            yield "update.pulse_type", cfg.update.pulse_type, "a type with pulses: the device is a cell"
+        yield from _update(cfg.update, "update.")
+        inner = cfg.device.device
+        if isinstance(inner, OneSidedUnitCell):
+            yield from _update(inner.refresh_update, "device.device.refresh_update.")
     if isinstance(cfg, UnitCellRPUConfig):
+        if isinstance(cfg.device, TransferCompound):
+            yield from _update(cfg.device.transfer_update, "device.transfer_update.")
         if isinstance(cfg.device, OneSidedUnitCell) and cfg.update.pulse_type is PulseType.NONE_WITH_DEVICE:
             yield "update.pulse_type", cfg.update.pulse_type, "another type: one side cannot take an exact step"
         yield from _update(cfg.update, "update.")

@@ -64,6 +64,10 @@ enum Purpose : u32 {
     PURPOSE_WEIGHT_NOISE = 9,
     PURPOSE_OUTPUT_NOISE = 10,
     PURPOSE_OUTPUT_ROUND = 11,
+    PURPOSE_START_SLICE = 32,  // where a transfer between arrays starts
+    PURPOSE_IN_CHOPPER = 33,   // switching of the choppers of the lines that are read
+    PURPOSE_OUT_CHOPPER = 34,  // ... of the lines that are written
+    PURPOSE_PART_STEP = 35,    // rounding of written steps that are no whole number of pulses
     PURPOSE_FIELD = 64,        // 64 and above: fields of normal or uniform numbers (device spread, set, decay, ...)
 };
 

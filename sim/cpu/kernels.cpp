@@ -2,6 +2,7 @@
 #include "activation.h"
 #include "field.h"
 #include "mvm.h"
+#include "transfer.h"
 #include "update.h"
 
 #define SIM_TEXT(x) #x
@@ -11,5 +12,6 @@
 
 namespace sim {
 extern const Kernels SIM_TABLE(SIM_ISA);
-const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, random_field, sigmoid_array, logarithm_array};
+const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, transfer_update, transfer_plan, transfer,
+                                    digital_transfer, random_field, sigmoid_array, logarithm_array};
 }  // namespace sim

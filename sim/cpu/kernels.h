@@ -28,6 +28,13 @@ struct UpdateArgs {
     const float* noise;     // (R, N_NOISE_SETTINGS)
     const long long* keys;  // (R)
     const long long* train_keys;  // (R): of the pulse trains; devices of one cell share their trains
+    const float* rates;     // (R, B): learning rate of each sample, or null: that of the settings
+    // What crosspoints read in the middle of the batch: look n of a replica is at column look_line (row, if look_rows) after
+    // sample look_sample; a line below 0 is none. Only with stochastic pulses.
+    const int *look_line, *look_sample;  // (R, n_looks)
+    float* looks;           // (R, n_looks, out); of rows: (R, n_looks, in)
+    int n_looks;
+    bool look_rows;
     u32 step;
     int replicas, batch, out, in;
     int side;               // 0: both directions; 1: up pulses only; -1: down pulses only, given as up pulses
@@ -95,11 +102,100 @@ struct FieldArgs {
     bool normal;            // else uniform in [0, 1)
 };
 
+// Transfers between arrays (sim/cpu/transfer.h, compounds.md).
+enum TransferMode { TRANSFER_DIRECT, TRANSFER_BUFFERED, TRANSFER_CHOPPED, TRANSFER_DYNAMIC };
+enum TransferSetting {
+    FAST_RATE, AUTO_MOMENTUM, FAST_GRANULARITY, FAST_BL, IN_CHOP_PROB, OUT_CHOP_PROB, AUTO_GRANULARITY, BUFFER_UNIT, WRITE_STEP,
+    BUFFER_MOMENTUM, BUFFER_CAP, TAIL, PHASE, WRITE_LIMIT, N_TRANSFER_SETTINGS
+};
+enum StageSetting { STAGE_RATE, STAGE_THRESHOLD, N_STAGE_SETTINGS };
+struct TransferFlags {
+    int mode, reads;
+    bool columns, in_batches, random_start, scale_fast, scale_transfer, auto_scale, correct_magnitudes, chop_random, no_buffer,
+        forget, correct_accumulation;
+};
+// One transfer of one slice (column or row): of which array, after which sample.
+struct TransferEvent {
+    int sample, stage, slice, read;
+    int switched;           // dynamic: the chopper has switched since the last read
+    int active;             // dynamic: the first phase is over
+    float scale;            // rate of a direct transfer; else what a read counts in the buffer
+    float chopper;          // of the slice
+};
+struct TransferPlanArgs {
+    const float *x, *d;     // (R, B, in), (R, B, out)
+    const float* rate;      // (R): of the optimizer
+    const float* settings;  // (R, N_TRANSFER_SETTINGS)
+    const float* stages;    // (R, N, N_STAGE_SETTINGS)
+    const double* every;    // (R, N): periods; below 0: minus a period in vectors
+    long long* counters;    // (R, N, 3): vectors since the last transfer, period, next slice; then (R): sweeps
+    long long* sweeps;      // (R)
+    float *in_choppers, *out_choppers;  // (R, slices), (R, lines)
+    unsigned char* switched;            // (R, slices)
+    float* maxima;          // (R, 3): running maxima of x and d, the last fast rate
+    const long long* keys;  // (R)
+    float *signed_x, *signed_d;         // like x, d: times the choppers; null: there are none
+    float* rates;           // (R, B)
+    TransferEvent* events;  // (R, max_events)
+    int* n_events;          // (R)
+    int *look_line, *look_sample;       // (R, max_events): what the pulses of array 0 note for an event, see UpdateArgs
+    float* signs;           // (R, max_events, lines): output choppers at each event, or null
+    int replicas, batch, out, in, arrays, max_events, whole_batch;
+    int samples, first;     // samples of a replica in x and d, and the first of this part
+    u32 step;               // number of the first vector
+    TransferFlags flags;
+};
+struct DeviceArray {
+    int device;                 // its model
+    UpdateArgs args;            // settings are of the write; x and d play no part
+};
+struct TransferArgs {
+    const DeviceArray* arrays;  // those that are written: 1 ... N - 1
+    int n_arrays;
+    const TransferEvent* events;
+    const int* n_events;
+    const float* signs;
+    const float* values;        // (R, max_events, lines): what array 0 holds where an event reads it; if done: what was read
+    bool done;
+    const float* io;            // (R, N_IO_SETTINGS) of the reads
+    bool io_perfect, io_out_sto_round;
+    const long long* read_keys;     // (R, N)
+    const long long* train_keys;    // (R, N)
+    const float* settings;      // (R, N_TRANSFER_SETTINGS)
+    const float* stages;        // (R, N, N_STAGE_SETTINGS)
+    float *buffer, *mean, *reference;   // (R, N - 1, slices, lines)
+    int replicas, max_events, threads;
+    u32 step;
+    TransferFlags flags;
+};
+struct DigitalTransferArgs {
+    DeviceArray array;
+    float* digital;             // (R, out, in)
+    const int *rows;            // (R, n_rows): rows that are written, below 0: none
+    const float* unit;          // (R): epsilon
+    const float* rate;          // (R)
+    int n_rows, replicas, threads;
+    u32 step;
+};
+
+struct TransferUpdateArgs {
+    TransferPlanArgs plan;      // x, d, rate, state and flags; the rest is filled in for each part of the mini-batch
+    DeviceArray fast;
+    TransferArgs transfer;
+    bool with_signs;            // output choppers may switch
+    int batch, part;
+    u32 vectors, step;          // numbers of the first vector, and of the first pulsed update
+};
+
 struct Kernels {
     const char* isa;
     void (*pulsed_update)(int device, const UpdateArgs&);
     void (*exact_update)(const ExactUpdateArgs&);
     void (*mvm)(const MvmArgs&);
+    void (*transfer_update)(const TransferUpdateArgs&);
+    void (*transfer_plan)(const TransferPlanArgs&);
+    void (*transfer)(const TransferArgs&);
+    void (*digital_transfer)(const DigitalTransferArgs&);
     void (*random_field)(const FieldArgs&);
     void (*sigmoid)(const float* x, float* y, long long n, int threads);
     void (*logarithm)(const float* x, float* y, long long n, int threads);

@@ -105,7 +105,8 @@ using Address = uintptr_t;
 void pulsed_update(int device, Address weight, Address apparent, Address counts, Address fields, const std::vector<int>& field_of,
                    Address values, Address shared, Address x, Address d, Address rate, Address granularity, Address settings, Address noise,
                    Address keys, Address train_keys, int64_t step, int replicas, int batch, int out, int in, int n_fields, int n_shared, int side,
-                   bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding, int pulse_type, int threads) {
+                   bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding, int pulse_type, int threads,
+                   Address rates) {
     require(device >= 0 && device < n_devices() && n_parameters(device) == static_cast<int>(field_of.size()), "pulsed_update: device and its parameters");
     require(n_shared >= shared_at_least(device), "pulsed_update: the device needs shared data");
     require(pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE && side >= -1 && side <= 1, "pulsed_update: pulse type, side");
@@ -116,7 +117,7 @@ void pulsed_update(int device, Address weight, Address apparent, Address counts,
     const auto integers = [](Address a) { return reinterpret_cast<long long*>(a); };
     const UpdateArgs args{floats(weight), floats(apparent), floats(fields), field_of.data(), floats(values), n_fields,
                           static_cast<int>(field_of.size()), floats(shared), n_shared, integers(counts), floats(x), floats(d), floats(rate),
-                          floats(granularity), floats(settings), floats(noise), integers(keys), integers(train_keys), static_cast<u32>(step),
+                          floats(granularity), floats(settings), floats(noise), integers(keys), integers(train_keys), floats(rates), nullptr, nullptr, nullptr, 0, false, static_cast<u32>(step),
                           replicas, batch, out, in, side, fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
     nb::gil_scoped_release release;
     kernels->pulsed_update(device, args);
@@ -186,6 +187,122 @@ void logarithms(ConstFloats x, Floats y, int threads) {
     kernels->logarithm(x.data(), y.data(), static_cast<long long>(x.size()), threads);
 }
 
+// An array of devices that transfers write to, or gradients, given by addresses as above.
+struct WrittenArray {
+    std::vector<int> field_of;
+    DeviceArray array;
+
+    WrittenArray(int device, Address weight, Address apparent, Address counts, Address fields, std::vector<int> of, Address values, Address shared,
+                 Address granularity, Address settings, Address noise, Address keys, Address train_keys, int replicas, int out, int in, int n_fields,
+                 int n_shared, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding, int pulse_type)
+        : field_of(std::move(of)) {
+        require(device >= 0 && device < n_devices() && n_parameters(device) == static_cast<int>(field_of.size()), "array: device and its parameters");
+        require(n_shared >= shared_at_least(device), "array: the device needs shared data");
+        require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 31) && replicas >= 1 && out >= 1 && in >= 1, "array: size");
+        for (int k : field_of) require(k < n_fields, "array: field index");
+        UpdateArgs args{};
+        args.weight = floats(weight), args.apparent = floats(apparent), args.counts = integers(counts);
+        args.fields = floats(fields), args.field_of = field_of.data(), args.values = floats(values);
+        args.n_fields = n_fields, args.n_parameters = static_cast<int>(field_of.size());
+        args.data = floats(shared), args.n_data = n_shared;
+        args.granularity = floats(granularity), args.settings = floats(settings), args.noise = floats(noise);
+        args.keys = integers(keys), args.train_keys = integers(train_keys);
+        args.replicas = replicas, args.out = out, args.in = in;
+        args.fixed_bl = fixed_bl, args.update_management = update_management, args.update_bl_management = update_bl_management;
+        args.stochastic_rounding = stochastic_rounding, args.pulse_type = pulse_type, args.threads = 1;
+        array = {device, args};
+    }
+    WrittenArray(const WrittenArray&) = delete;
+    static float* floats(Address a) { return reinterpret_cast<float*>(a); }
+    static long long* integers(Address a) { return reinterpret_cast<long long*>(a); }
+};
+
+// State and settings of the transfers of a cell, in the order of `sim.ops.TRANSFER_STATE`.
+struct TransferState {
+    TransferPlanArgs plan{};
+    TransferArgs transfer{};
+    std::vector<DeviceArray> list;
+
+    TransferState(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& f, bool io_perfect,
+                  bool io_out_sto_round) {
+        require(arrays.size() >= 2 && state.size() == 19, "transfer: arrays, state");
+        require(f.size() == 13 && f[0] >= TRANSFER_DIRECT && f[0] <= TRANSFER_DYNAMIC && f[1] >= 1, "transfer: flags");
+        const TransferFlags flags{f[0], f[1], f[2] != 0, f[3] != 0, f[4] != 0, f[5] != 0, f[6] != 0, f[7] != 0, f[8] != 0, f[9] != 0, f[10] != 0, f[11] != 0, f[12] != 0};
+        const UpdateArgs& first = arrays[0]->array.args;
+        for (size_t k = 1; k < arrays.size(); ++k) {
+            const UpdateArgs& a = arrays[k]->array.args;
+            require(a.replicas == first.replicas && a.out == first.out && a.in == first.in, "transfer: shapes");
+            list.push_back(arrays[k]->array);
+        }
+        const auto floats = [&](int k) { return reinterpret_cast<float*>(state[static_cast<size_t>(k)]); };
+        const auto integers = [&](int k) { return reinterpret_cast<long long*>(state[static_cast<size_t>(k)]); };
+        plan.settings = transfer.settings = floats(0), plan.stages = transfer.stages = floats(1);
+        plan.every = reinterpret_cast<const double*>(state[2]);
+        plan.counters = integers(3), plan.sweeps = integers(4);
+        plan.in_choppers = floats(5), plan.out_choppers = floats(6);
+        plan.switched = reinterpret_cast<unsigned char*>(state[7]);
+        plan.maxima = floats(8), plan.keys = integers(9);
+        transfer.buffer = floats(10), transfer.mean = floats(11), transfer.reference = floats(12);
+        transfer.read_keys = integers(13), transfer.train_keys = integers(14), transfer.io = floats(15);
+        plan.x = floats(16), plan.d = floats(17), plan.rate = floats(18);
+        require(flags.mode == TRANSFER_DIRECT || transfer.buffer, "transfer: buffer");
+        require(flags.mode != TRANSFER_DYNAMIC || (transfer.mean && transfer.reference), "transfer: means");
+        plan.flags = transfer.flags = flags;
+        plan.replicas = transfer.replicas = first.replicas;
+        plan.out = first.out, plan.in = first.in, plan.arrays = static_cast<int>(arrays.size());
+        transfer.arrays = list.data(), transfer.n_arrays = static_cast<int>(list.size());
+        transfer.io_perfect = io_perfect, transfer.io_out_sto_round = io_out_sto_round;
+        transfer.threads = 1;
+    }
+};
+
+// A mini-batch of `batch` vectors in parts of `part`: plan, pulses of the first array, transfers.
+void transfer_update(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
+                     bool io_out_sto_round, bool with_signs, int batch, int part, int64_t vectors, int64_t step, int pulse_threads, int threads) {
+    TransferState s(arrays, state, flags, io_perfect, io_out_sto_round);
+    require(arrays[0]->array.args.pulse_type == PULSES_STOCHASTIC && batch >= 0 && part >= 1, "transfer: pulses, batch");
+    TransferUpdateArgs args{s.plan, arrays[0]->array, s.transfer, with_signs, batch, part, static_cast<u32>(vectors), static_cast<u32>(step)};
+    args.fast.args.threads = pulse_threads;
+    args.transfer.threads = threads;
+    nb::gil_scoped_release release;
+    kernels->transfer_update(args);
+}
+
+// The same in steps, of which Python does one: the plan of `batch` vectors, of a mini-batch of `whole_batch`, ...
+void transfer_plan(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, int batch, int whole_batch,
+                   int64_t vectors, Address signed_x, Address signed_d, Address rates, Address events, Address n_events, Address look_line,
+                   Address look_sample, Address signs, int max_events) {
+    TransferState s(arrays, state, flags, true, false);
+    const int slices = s.plan.flags.columns ? s.plan.in : s.plan.out;
+    require(max_events >= batch * (s.plan.arrays - 1) * (s.plan.flags.reads < slices ? s.plan.flags.reads : slices), "plan: room for events");
+    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
+    const auto ints = [](Address a) { return reinterpret_cast<int*>(a); };
+    s.plan.batch = s.plan.samples = batch, s.plan.whole_batch = whole_batch, s.plan.step = static_cast<u32>(vectors);
+    s.plan.signed_x = floats(signed_x), s.plan.signed_d = floats(signed_d), s.plan.rates = floats(rates);
+    s.plan.events = reinterpret_cast<TransferEvent*>(events), s.plan.n_events = ints(n_events);
+    s.plan.look_line = ints(look_line), s.plan.look_sample = ints(look_sample), s.plan.signs = floats(signs), s.plan.max_events = max_events;
+    kernels->transfer_plan(s.plan);
+}
+
+// ... and the transfers; values (R, max_events, lines) is what the array holds, or, if done, what was read.
+void transfer(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
+              bool io_out_sto_round, int64_t vectors, Address events, Address n_events, Address signs, int max_events, Address values, bool done) {
+    TransferState s(arrays, state, flags, io_perfect, io_out_sto_round);
+    s.transfer.events = reinterpret_cast<const TransferEvent*>(events), s.transfer.n_events = reinterpret_cast<const int*>(n_events);
+    s.transfer.signs = reinterpret_cast<const float*>(signs), s.transfer.max_events = max_events;
+    s.transfer.values = reinterpret_cast<const float*>(values), s.transfer.done = done, s.transfer.step = static_cast<u32>(vectors);
+    nb::gil_scoped_release release;
+    kernels->transfer(s.transfer);
+}
+
+void digital_transfer(const WrittenArray& written, Address digital, Address rows, int n_rows, Address unit, Address rate, int64_t step, int threads) {
+    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
+    const DigitalTransferArgs args{written.array, floats(digital), reinterpret_cast<const int*>(rows), floats(unit), floats(rate),
+                                   n_rows, written.array.args.replicas, threads, static_cast<u32>(step)};
+    nb::gil_scoped_release release;
+    kernels->digital_transfer(args);
+}
+
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
     if (counter.size() == 2 && key.size() == 1) {
         const Words2<u32> w = philox(Words2<u32>{counter[0], counter[1]}, key[0]);
@@ -224,6 +341,14 @@ NB_MODULE(_core, m) {
           nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
           nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("passes"), nb::arg("threads"));
     m.def("logarithm", &logarithms, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
+    nb::class_<WrittenArray>(m, "WrittenArray", "An array of devices that transfers write to.")
+        .def(nb::init<int, Address, Address, Address, Address, std::vector<int>, Address, Address, Address, Address, Address, Address, Address, int, int,
+                      int, int, int, bool, bool, bool, bool, int>());
+    m.attr("event_bytes") = sizeof(TransferEvent);
+    m.def("transfer_update", &transfer_update);
+    m.def("transfer_plan", &transfer_plan);
+    m.def("transfer", &transfer);
+    m.def("digital_transfer", &digital_transfer);
     m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     bind_periphery(m);
     bind_response(m);

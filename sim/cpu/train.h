@@ -96,7 +96,8 @@ void draw_trains(const UpdateArgs& a, int r, int b, Lines& columns, Lines& rows)
     const float* s = a.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
     const float* x = a.x + (static_cast<size_t>(r) * a.batch + b) * a.in;
     const float* d = a.d + (static_cast<size_t>(r) * a.batch + b) * a.out;
-    const TrainSettings settings{absolute(a.rate[r]), a.granularity[r],    s[DESIRED_BL],         s[UM_GRAD_SCALE],
+    const float rate = a.rates ? a.rates[static_cast<size_t>(r) * a.batch + b] : a.rate[r];
+    const TrainSettings settings{absolute(rate),      a.granularity[r],    s[DESIRED_BL],         s[UM_GRAD_SCALE],
                                  a.fixed_bl,          a.update_management, a.update_bl_management};
     const Train train = plan_train(settings, largest_magnitude(x, a.in), largest_magnitude(d, a.out));
     const u64 key = static_cast<u64>(a.train_keys[r]);

@@ -5,7 +5,7 @@
 // brought together a vector at a time, pulsed, and put back (drain.h): few lanes idle, few normals are wasted, and
 // columns without a pulse cost nothing.
 #pragma once
-#include "drain.h"
+#include "look.h"
 
 namespace sim {
 namespace {
@@ -21,12 +21,6 @@ template <class Device> void make_room(const Row& row, u64 more, u64& bound, Row
         }
     }
     bound += more;
-}
-
-// All ones where a column that is not negative gets up pulses: a pulse lowers the weight where lr x d > 0. One side of a
-// cell takes one direction only, as up pulses.
-SIM_HD u32 up_mask(const UpdateArgs& a, float rate, int row, int b, Lines& rows) {
-    return rows.sample_negative(b)[row] ^ (rate < 0.0f ? ~0u : 0u) ^ (a.side < 0 ? ~0u : 0u);
 }
 
 // Bits that each of some rows has in any word of any sample: most rows have none where pulses are few.
@@ -86,15 +80,6 @@ template <class Device> bool queue_sample(const Row& work, int row, int b, Lines
     return any_pulse;
 }
 
-SIM_HD void point_to_fields(const UpdateArgs& a, int r, int row, RowScratch& s) {
-    const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    s.n_varying = 0;
-    for (int k = 0; k < a.n_parameters; ++k) {
-        s.parameter[k] = a.field_of[k] < 0 ? nullptr : a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
-        if (s.parameter[k]) s.varying[s.n_varying++] = k;
-    }
-}
-
 template <class Device> void update_row(const UpdateArgs& a, int r, int index, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
     const bool words = a.pulse_type == PULSES_STOCHASTIC && collect(a, a.rate[r], index, columns, rows, s.words);
     const Row row(a, r, index, noise);
@@ -135,7 +120,7 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, con
         vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
             const size_t sample = static_cast<size_t>(r) * a.batch + b;
-            const float f = a.rate[r] * a.d[sample * a.out + index];
+            const float f = (a.rates ? a.rates[sample] : a.rate[r]) * a.d[sample * a.out + index];
             if (f != 0.0f) g = clamp(g - load_padded(a.x + sample * a.in, j, a.in) * f, low, high);
         }
         store_first(row.weight + j, g - reference, a.in - j < LANES ? a.in - j : LANES);
@@ -194,6 +179,7 @@ template <class Device> void update_device(const UpdateArgs& a) {
                 u32 joined[block];
                 if (a.pulse_type == PULSES_STOCHASTIC) join_words(a, first, rows, l.rows, joined);
                 for (int k = 0; k < rows; ++k) {
+                    if (a.n_looks) look_at_row<Device>(a, r, first + k, joined[k] != 0, noise, l.columns, l.rows, scratch);
                     if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, first + k, noise, scratch);
                     else if (a.pulse_type != PULSES_STOCHASTIC || joined[k]) update_row<Device>(a, r, first + k, noise, l.columns, l.rows, scratch);
                 }

@@ -36,7 +36,8 @@ class Preset:
     kind : str
         ``device``, ``cell``, ``periphery`` or ``config``.
     entry : mapping
-        Its class, note, keys of its sources, and ``fields`` and ``parts`` (names of other presets).
+        Its class, note, keys of its sources, ``fields``, and ``parts``: names of other presets, or tables with such a name as
+        ``base`` and the fields in which the part differs from it.
     sources : mapping
         Texts of all sources by key.
     """
@@ -48,20 +49,24 @@ class Preset:
         self.note: str = entry["note"]
         self.citation = "; ".join(sources[key] for key in entry["citation"])
         self.fields: dict[str, Any] = dict(entry.get("fields", {}))
-        self.parts: dict[str, str | list[str]] = dict(entry.get("parts", {}))
+        self.parts: dict[str, Any] = dict(entry.get("parts", {}))
         self.__doc__ = f"{self.note}. Source: {self.citation}."
 
     def __call__(self, **changes: Any) -> Any:
         """A fresh configuration, with the given fields changed; ConfigError for what the class refuses."""
-        parts = {
-            field: get(name)() if isinstance(name, str) else [get(one)() for one in name]
-            for field, name in self.parts.items()
-            if field not in changes
-        }
+        parts = {field: _made(part) for field, part in self.parts.items() if field not in changes}
         return self.cls(**{**self.fields, **parts, **changes})
 
     def __repr__(self) -> str:
         return f"<preset {self.__name__} of {self.cls.__name__}>"
+
+
+def _made(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_made(one) for one in part]
+    if isinstance(part, str):
+        return get(part)()
+    return get(part["base"])(**{field: value for field, value in part.items() if field != "base"})
 
 
 def names(kind: str | None = None, available: bool = True) -> list[str]:

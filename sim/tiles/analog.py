@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 import torch
 
-from sim.arrays import Array, IdealArray, OneSidedArray, PulsedArray, VectorArray
+from sim.arrays import Array, IdealArray, MixedPrecisionArray, OneSidedArray, PulsedArray, TransferArray, VectorArray
 from sim.arrays.product import Product
+from sim.configs.compounds import MixedPrecisionCompound, TransferCompound
 from sim.configs.enums import PulseType
-from sim.configs.rpu import SingleRPUConfig, UnitCellRPUConfig
+from sim.configs.rpu import DigitalRankUpdateRPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.devices.base import PulsedDevice
 from sim.ops import key_tensor_of, uniform_field
@@ -19,7 +20,7 @@ from sim.tiles.tile import Tile
 
 __all__ = ["AnalogTile"]
 
-AnalogConfig: TypeAlias = SingleRPUConfig | UnitCellRPUConfig
+AnalogConfig: TypeAlias = SingleRPUConfig | UnitCellRPUConfig | DigitalRankUpdateRPUConfig
 
 
 class AnalogTile(Tile):
@@ -43,6 +44,12 @@ class AnalogTile(Tile):
 def _array(configs: Sequence[AnalogConfig], shape: tuple[int, int], keys: Sequence[int]) -> Array:
     devices = [c.device for c in configs]
     updates = [c.update for c in configs]
+    compounds = [d for d in devices if isinstance(d, TransferCompound)]
+    if compounds:
+        return TransferArray(compounds, updates, shape, keys)
+    mixed = [d for d in devices if isinstance(d, MixedPrecisionCompound)]
+    if mixed:
+        return MixedPrecisionArray(mixed, updates, shape, keys)
     cells = [d for d in devices if isinstance(d, UnitCell)]
     if cells and updates[0].pulse_type is not PulseType.NONE:
         kind = OneSidedArray if isinstance(cells[0], OneSidedUnitCell) else VectorArray

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sim.configs.inference import InferenceRPUConfig
-from sim.configs.rpu import FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
+from sim.configs.rpu import DigitalRankUpdateRPUConfig, FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.errors import ConfigError
 from sim.ops import ShapeError
 from sim.periphery import affine, column_sums
@@ -26,6 +26,7 @@ __all__ = ["TileGrid", "make_tile", "split", "tile_class"]
 TILE_OF: dict[type[RPUConfig], type[Tile]] = {
     SingleRPUConfig: AnalogTile,
     UnitCellRPUConfig: AnalogTile,
+    DigitalRankUpdateRPUConfig: AnalogTile,
     FloatingPointRPUConfig: FloatingPointTile,
     InferenceRPUConfig: InferenceTile,
 }

@@ -8,19 +8,26 @@ import sys
 import pytest
 
 from sim.configs import (
+    ChoppedTransferCompound,
+    DigitalRankUpdateRPUConfig,
+    DynamicTransferCompound,
     FloatingPointRPUConfig,
     IdealDevice,
     IOParameters,
     MappingParameter,
+    MixedPrecisionCompound,
     SingleRPUConfig,
     SoftBoundsDevice,
+    TransferCompound,
+    UnitCellRPUConfig,
     UpdateParameters,
+    VectorUnitCell,
     build_config,
     check_supported,
     set_path,
 )
 from sim.errors import ConfigError
-from sim.presets import EcRamPresetDevice, PresetIOParameters
+from sim.presets import EcRamPresetDevice, PCMPresetUnitCell, PresetIOParameters
 
 
 def test_build_config_composes_fresh_objects():
@@ -42,11 +49,60 @@ def test_build_config_composes_fresh_objects():
     assert preset.backward.out_bound == 20.0
 
 
+def test_build_config_of_several_devices():
+    cfg = build_config("sgd", SoftBoundsDevice, n_devices=3, construction_seed=5)
+    cell = VectorUnitCell(unit_cell_devices=[SoftBoundsDevice()] * 3, update_policy="SINGLE_RANDOM", construction_seed=5)
+    assert cfg == UnitCellRPUConfig(device=cell)
+
+
+@pytest.mark.parametrize(
+    ("names", "compound", "fields", "fast_bl"),
+    [
+        (("tiki-taka", "TT", "ttv1"), TransferCompound, {}, 31),
+        (("ttv2",), ChoppedTransferCompound, {"in_chop_prob": 0.0}, 5),
+        (("c-ttv2", "Chopped-TTv2", "ttv3"), ChoppedTransferCompound, {"fast_lr": 0.1, "auto_scale": True}, 5),
+        (("agad", "ttv4"), DynamicTransferCompound, {"fast_lr": 0.1, "auto_scale": True}, 5),
+    ],
+)
+def test_build_config_of_transfer_algorithms(names, compound, fields, fast_bl):
+    io, update = IOParameters(out_noise=0.2), UpdateParameters(um_grad_scale=0.5)
+    unmanaged = IOParameters(out_noise=0.2, noise_management="NONE", bound_management="NONE")
+    managed = compound is DynamicTransferCompound
+    single = UpdateParameters(desired_bl=1, um_grad_scale=0.5, update_management=managed, update_bl_management=managed)
+    for name in names:
+        cfg = build_config(name, SoftBoundsDevice(dw_min=0.01), io, update, construction_seed=3)
+        cell = compound(
+            unit_cell_devices=[SoftBoundsDevice(dw_min=0.01)] * 2,
+            transfer_forward=io if managed else unmanaged,
+            transfer_update=update if compound is TransferCompound else single,
+            construction_seed=3,
+            **fields,
+        )
+        assert cfg == UnitCellRPUConfig(
+            device=cell, forward=io, backward=io, update=UpdateParameters(desired_bl=fast_bl, um_grad_scale=0.5)
+        )
+        assert cfg.device.unit_cell_devices[0] is not cfg.device.unit_cell_devices[1]
+        check_supported(cfg)
+    both = build_config(names[0], [SoftBoundsDevice(dw_min=0.02), SoftBoundsDevice()]).device.unit_cell_devices
+    assert [device.dw_min for device in both] == [0.02, 0.001]
+
+
+def test_build_config_of_mixed_precision():
+    for name in ("mp", "Mixed-Precision"):
+        cfg = build_config(name, SoftBoundsDevice, construction_seed=4)
+        cell = MixedPrecisionCompound(device=SoftBoundsDevice(), construction_seed=4)
+        assert cfg == DigitalRankUpdateRPUConfig(device=cell)
+    assert build_config("mp", PCMPresetUnitCell).device.device == PCMPresetUnitCell()
+
+
 @pytest.mark.parametrize(
     ("call", "field"),
     [
-        (lambda: build_config("ttv2"), "algorithm"),
-        (lambda: build_config("sgd", n_devices=2), "n_devices"),
+        (lambda: build_config("ttv5"), "algorithm"),
+        (lambda: build_config("sgd", n_devices=0), "n_devices"),
+        (lambda: build_config("ttv2", n_devices=2), "n_devices"),
+        (lambda: build_config("mp", IdealDevice), "device"),
+        (lambda: build_config("agad", [SoftBoundsDevice()]), "device"),
         (lambda: build_config("sgd", IOParameters()), "device"),
         (lambda: build_config("sgd", io_parameters=UpdateParameters), "io_parameters"),
         (lambda: build_config("sgd", maping=MappingParameter()), "maping"),

@@ -11,9 +11,15 @@ import pytest
 
 from sim import configs, presets
 from sim.configs import (
+    BufferedTransferCompound,
+    ChoppedTransferCompound,
+    DigitalRankUpdateRPUConfig,
+    DynamicTransferCompound,
     IOParameters,
+    MixedPrecisionCompound,
     OneSidedUnitCell,
     SingleRPUConfig,
+    TransferCompound,
     UnitCellRPUConfig,
     UpdateParameters,
     VectorUnitCell,
@@ -89,8 +95,7 @@ def test_device_presets_are_all_of_these(spec):
 
 def test_every_preset_of_the_specification_is_here_or_listed_as_not_available(spec):
     here, missing = set(presets.names("config")), set(presets.names(available=False))
-    built = {None, "vector", "one_sided"}
-    assert here == {n for n, c in spec["config"].items() if c["kind"] in ("single", "unit_cell") and c.get("compound") in built}
+    assert here == set(spec["config"])
     assert here | missing == {*spec["config"], *spec["inference"]}
     assert set(presets.names("cell")) >= set(spec["unit_cell"])
     assert not here & missing
@@ -124,6 +129,15 @@ def test_every_default_of_the_specification(spec):
                 continue  # soft_bounds_pmax computes it
             ours = getattr(getattr(configs, cls)(), field)
             assert (list(ours) if isinstance(ours, tuple) else ours) == value, (cls, field)
+    compounds = {
+        "transfer": TransferCompound, "buffered_transfer": BufferedTransferCompound, "chopped_transfer": ChoppedTransferCompound,
+        "dynamic_transfer": DynamicTransferCompound, "mixed_precision": MixedPrecisionCompound,
+    }  # fmt: skip
+    for kind, cls in compounds.items():
+        for field, value in spec["compound_defaults"][kind].items():
+            if field != "citation":
+                ours = getattr(cls(), field)
+                assert (list(ours) if isinstance(ours, tuple) else ours) == made(value), (kind, field)
     for field, value in spec["defaults"]["drift"].items():
         assert getattr(configs.ConstantStepDevice().drift, field) == value
 
@@ -132,11 +146,17 @@ def made(value):
     """A value of the specification's table, with the presets that it names made."""
     if isinstance(value, list):
         return [made(v) for v in value]
-    return presets.get(value["base"])() if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    kind = getattr(configs, value["base"], None) or presets.get(value["base"])
+    return kind(**{field: v for field, v in value.items() if field != "base"})
 
 
 def test_configurations_are_composed(spec):
-    cells = {"vector": VectorUnitCell, "one_sided": OneSidedUnitCell}
+    cells = {
+        "vector": VectorUnitCell, "one_sided": OneSidedUnitCell, "transfer": TransferCompound,
+        "chopped_transfer": ChoppedTransferCompound, "dynamic_transfer": DynamicTransferCompound,
+    }  # fmt: skip
     for name in presets.names("config"):
         parts, cfg = spec["config"][name], presets.get(name)()
         periphery = {part: made(parts[part]) for part in ("forward", "backward", "update")}
@@ -144,6 +164,10 @@ def test_configurations_are_composed(spec):
             assert cfg == SingleRPUConfig(device=made(parts["device"]), **periphery)
             continue
         fields = {field: made(value) for field, value in parts["compound_fields"].items()}
+        if parts["kind"] == "digital_rank_update":
+            cell = MixedPrecisionCompound(device=made(parts["device"]), **fields)
+            assert cfg == DigitalRankUpdateRPUConfig(device=cell, **periphery), name
+            continue
         cell = cells[parts["compound"]](unit_cell_devices=made(parts["devices"]), **fields)
         assert cfg == UnitCellRPUConfig(device=cell, **periphery), name
 
@@ -184,12 +208,12 @@ def test_fields_can_be_changed_in_the_call():
 
 
 def test_what_is_not_available_says_what_it_needs():
-    assert "TTv2EcRamPreset" in presets.names(available=False)
+    for name in presets.names(available=False):
+        with pytest.raises(ConfigError, match=f"'{name}' is not available yet: it needs"):
+            presets.get(name)
+        with pytest.raises(AttributeError, match=f"{name} is not available yet: it needs"):
+            getattr(presets, name)
     assert presets.names("device", available=False) == []
-    with pytest.raises(ConfigError, match="'TikiTakaEcRamPreset' is not available yet: it needs a transfer compound"):
-        presets.get("TikiTakaEcRamPreset")
-    with pytest.raises(AttributeError, match="TTv2EcRamPreset is not available yet: it needs a chopped transfer compound"):
-        presets.TTv2EcRamPreset  # noqa: B018
 
 
 def test_unknown_names():
