@@ -201,16 +201,18 @@ def _threads(nanoseconds: float) -> int:
 
 def _mvm_cpu(
     weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, outputs: Tensor, matrices: Tensor, offsets: Tensor,
-    pass_values: Tensor, flags: list[int], want_clipped: bool,
+    pass_values: Tensor, flags: list[int], want_clipped: bool, count: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The kernel takes addresses, of what was checked before; ``count`` moves the counter too."""
     y, clipped = _mvm_shapes(weight, x, flags, want_clipped)
-    transposed, perfect, nm, bm, inp_sto, out_sto, negative, w_noise = flags[:MVM_FLAGS]
-    passes = flags[MVM_FLAGS:]
+    replicas, out, n_in = weight.shape
+    batch = x.shape[1]
+    passes = (len(flags) - MVM_FLAGS) // len(Pass._fields)
     _core.mvm(
-        weight.detach().numpy(), x.detach().numpy(), y.numpy(), clipped.numpy(), settings.numpy(), outputs.numpy(),
-        matrices.detach().numpy(), offsets.numpy(), pass_values.numpy(), keys.numpy(), int(step), bool(transposed),
-        bool(perfect), nm, bm, bool(inp_sto), bool(out_sto), bool(negative), w_noise, passes,
-        _threads(0.05 * weight.numel() * x.shape[1] * len(passes) / len(Pass._fields)),
+        weight.data_ptr(), x.data_ptr(), y.data_ptr(), clipped.data_ptr() if want_clipped else 0, settings.data_ptr(),
+        outputs.data_ptr(), matrices.data_ptr(), offsets.data_ptr(), pass_values.data_ptr(), keys.data_ptr(), step.data_ptr(),
+        count, replicas, batch, out, n_in, matrices.shape[1] if matrices.dim() == 4 else 1, flags,
+        _threads(0.05 * replicas * out * n_in * batch * passes),
     )  # fmt: skip
     return y, clipped
 
@@ -218,8 +220,7 @@ def _mvm_cpu(
 def _mvm_shapes(weight: Tensor, x: Tensor, flags: list[int], want_clipped: bool) -> tuple[Tensor, Tensor]:
     replicas, out, n_in = weight.shape
     shape = (replicas, x.shape[1], n_in if flags[0] else out)
-    clipped = x.new_empty(shape if want_clipped else (0,), dtype=torch.uint8)
-    return x.new_empty(shape), clipped
+    return x.new_empty(shape), x.new_empty(shape if want_clipped else (0,), dtype=torch.uint8)
 
 
 def _check_update(
@@ -365,7 +366,7 @@ def _sigmoid_context(ctx, inputs, output) -> None:  # noqa: ANN001
 
 def _sigmoid_gradient(ctx, grad: Tensor) -> Tensor:  # noqa: ANN001
     (y,) = ctx.saved_tensors
-    return grad * (y * (1.0 - y))
+    return torch.ops.aten.sigmoid_backward(grad, y)
 
 
 torch.library.register_autograd("sim::mvm", _mvm_gradient, setup_context=_mvm_context, lib=_library)
@@ -466,6 +467,32 @@ def mvm(
     if _direct(weight, x):
         return _mvm_cpu(*args)
     return torch.ops.sim.mvm(*args)
+
+
+def mvm_of(
+    weight: Tensor, x: Tensor, state: dict[str, Tensor | None], pass_values: Tensor, flags: MvmFlags, want_clipped: bool
+) -> tuple[Tensor, Tensor] | None:
+    """`mvm` with the buffers of a product, whose shapes were settled when it was made, and one more on their counter.
+
+    None, and nothing done, where torch traces or differentiates the call, or a tensor is not what the kernel takes.
+    """
+    kind = torch.float32
+    if not (
+        _direct(weight, x) and weight.dtype is kind and x.dtype is kind and weight.is_contiguous() and x.is_contiguous()
+        and x.dim() == weight.dim() == 3 and x.shape[0] == weight.shape[0]
+        and x.shape[2] == weight.shape[1 if flags.transposed else 2]
+    ):  # fmt: skip
+        return None
+    settings, keys, step, outputs = state["settings"], state["keys"], state["step"], state["outputs"]
+    assert settings is not None
+    assert keys is not None
+    assert step is not None
+    if not settings.is_cpu:
+        return None
+    given = _EMPTY if outputs is None else outputs
+    return _mvm_cpu(
+        weight, x, settings, keys, step, given, _EMPTY, _EMPTY, pass_values, flags.ints, want_clipped, count=True
+    )  # fmt: skip
 
 
 def pulsed_update_(
@@ -684,9 +711,25 @@ def key_tensor_of(keys: list[int]) -> Tensor:
     return torch.tensor([k - (1 << 64) if k >= (1 << 63) else k for k in keys], dtype=torch.int64)
 
 
+class _Sigmoid(torch.autograd.Function):
+    """The op without torch's dispatcher."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # noqa: ANN001
+        y = _sigmoid_cpu(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:  # noqa: ANN001
+        return _sigmoid_gradient(ctx, grads[0])
+
+
 def sigmoid(x: Tensor) -> Tensor:
     """Logistic function, the same bits for an element wherever it stands in the tensor (torch's are not)."""
-    return torch.ops.sim.sigmoid(x)
+    if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None or not x.is_cpu:
+        return torch.ops.sim.sigmoid(x)
+    return _Sigmoid.apply(x)
 
 
 def logarithm(x: Tensor) -> Tensor:

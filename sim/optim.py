@@ -56,7 +56,12 @@ class AnalogOptimizerMixin:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop gradients and what the tiles have recorded."""
-        super().zero_grad(set_to_none)  # type: ignore[misc]
+        if set_to_none:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        else:
+            super().zero_grad(set_to_none)  # type: ignore[misc]
         for tiles in self._tiles():
             for tile in tiles:
                 tile.forget()

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sim.arrays.views import view_of
+from sim.arrays.views import View, view_of
 from sim.circuit.column import Converter, single_pair
 from sim.configs.enums import BoundManagementType, NoiseManagementType, WeightNoiseType
 from sim.configs.io import IOParameters, quantiser_step
 from sim.errors import ConfigError
-from sim.ops import OUTPUT_FIELDS, MvmExtra, key_tensor_of, mvm
+from sim.ops import OUTPUT_FIELDS, MvmExtra, key_tensor_of, mvm, mvm_of
 from sim.random import Draws, derive_key
 
 __all__ = ["Product"]
@@ -102,9 +102,15 @@ class Product(nn.Module):
         self.register_buffer("w_asymmetry", torch.stack(asymmetry) if spread else None)
         self.register_buffer("average", torch.full((len(io),), -1.0) if averaged else None)
         self.view = view_of(io, flags, inputs, phys_input_size, converter)
+        self.simple = type(self.view) is View and not spread and not averaged
+        """Whether products see the weights and the settings as they are."""
 
     def forward(self, weight: Tensor, x: Tensor, want_clipped: bool = False) -> tuple[Tensor, Tensor]:
         """Products of x (R, B, n) with the weights (R, out, in), and where the ADC clipped."""
+        if self.simple:
+            quick = mvm_of(weight, x, self._buffers, self.view.values, self.view.flags, want_clipped)
+            if quick is not None:
+                return quick
         settings = self.settings if self.average is None else self._averaged(x)
         seen = self.view.see(weight, x, self)
         extra = MvmExtra(self.outputs, seen.matrices, seen.offsets, seen.values)

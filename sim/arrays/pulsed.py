@@ -62,6 +62,8 @@ class PulsedArray(Array):
     ) -> None:  # fmt: skip
         super().__init__(shape, key_tensor_of([derive_key(key, "pulses") for key in keys]))
         self.devices = list(devices)
+        self.diffusing = [device.diffusion > 0 for device in devices]
+        self.decaying = [device.lifetime > 0 for device in devices]
         self.kernel = devices[0].kernel
         self.trains = Trains(updates, [derive_key(key, "trains") for key in keys])
         drawn = drawn or [
@@ -114,11 +116,10 @@ class PulsedArray(Array):
         )  # fmt: skip
 
     def end_step(self) -> None:
-        diffusing = [device.diffusion > 0 for device in self.devices]
+        diffusing, decaying = self.diffusing, self.decaying
         if any(diffusing):
             moved = self.weight + self._slow("diffusion_rates") * self._normal(Event.DIFFUSION)
             self._store(moved, Event.DIFFUSION, diffusing)
-        decaying = [device.lifetime > 0 for device in self.devices]
         if any(decaying):
             target = self._slow("reset_bias")
             self._store((self.weight - target) * self._slow("decay_scales") + target, Event.DECAY, decaying)

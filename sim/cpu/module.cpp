@@ -133,36 +133,32 @@ void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate,
     kernels->exact_update(args);
 }
 
-void mvm(ConstFloats weight, ConstFloats x, Floats y, Flags clipped, ConstFloats settings, ConstFloats outputs, ConstFloats matrices,
-         ConstFloats offsets, ConstFloats pass_values, Keys keys, int64_t step, bool transposed, bool perfect, int noise_management,
-         int bound_management, bool inp_sto_round, bool out_sto_round, bool test_negative_bound, int weight_noise,
-         const std::vector<int>& passes, int threads) {
-    require(weight.ndim() == 3 && x.ndim() == 3, "mvm: rank");
-    const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1);
-    const size_t n = transposed ? out : in, m = transposed ? in : out, n_passes = passes.size() / N_PASS;
-    require(has_shape(x, {replicas, batch, n}) && has_shape(y, {replicas, batch, m}), "mvm: x, y");
-    require(clipped.size() == 0 || has_shape(clipped, {replicas, batch, m}), "mvm: clipped");
-    require(has_shape(settings, {replicas, N_IO_SETTINGS}) && keys.shape(0) == replicas && threads >= 1, "mvm: settings, keys");
-    require(outputs.size() == 0 || has_shape(outputs, {replicas, N_OUTPUT_FIELDS, m}), "mvm: outputs");
-    const size_t n_matrices = matrices.size() ? matrices.shape(1) : 1;
-    require(matrices.size() == 0 || has_shape(matrices, {replicas, n_matrices, out, in}), "mvm: matrices");
-    require(offsets.size() == 0 || has_shape(offsets, {replicas, n_matrices, m}), "mvm: offsets");
-    require(perfect || (n_passes > 0 && passes.size() % N_PASS == 0 && has_shape(pass_values, {replicas, n_passes, N_PASS_VALUES})),
-            "mvm: passes");
+// Shapes are checked in Python. `step` is the address of the counter where the call is to be counted too.
+void mvm(Address weight, Address x, Address y, Address clipped, Address settings, Address outputs, Address matrices, Address offsets,
+         Address pass_values, Address keys, Address step, bool count, int replicas, int batch, int out, int in, int n_matrices,
+         const std::vector<int>& flags, int threads) {
+    enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, N_FLAGS };
+    require(flags.size() >= N_FLAGS && (flags.size() - N_FLAGS) % N_PASS == 0 && threads >= 1, "mvm: flags");
+    const size_t n_passes = (flags.size() - N_FLAGS) / N_PASS;
+    require(flags[PERFECT] || n_passes > 0, "mvm: passes");
     std::vector<MvmPass> list;
     for (size_t p = 0; p < n_passes; ++p) {
-        const int* v = passes.data() + p * N_PASS;
-        require(v[0] >= -1 && v[0] <= 1 && v[1] >= 0 && v[1] < 31 && v[2] >= 0 && v[2] <= 31 && v[3] >= 0 &&
-                    static_cast<size_t>(v[3]) < n_matrices && (p + 1 < n_passes || v[4] == 0), "mvm: a pass");
+        const int* v = flags.data() + N_FLAGS + p * N_PASS;
+        require(v[0] >= -1 && v[0] <= 1 && v[1] >= 0 && v[1] < 31 && v[2] >= 0 && v[2] <= 31 && v[3] >= 0 && v[3] < n_matrices &&
+                    (p + 1 < n_passes || v[4] == 0), "mvm: a pass");
         list.push_back({v[0], v[1], v[2], v[3], v[4]});
     }
-    if (y.size() == 0 || n == 0) return;
-    const auto given = [](const ConstFloats& f) { return f.size() ? f.data() : nullptr; };
-    const MvmArgs args{weight.data(), x.data(), y.data(), clipped.size() ? clipped.data() : nullptr, settings.data(), given(outputs),
-                       given(matrices), given(offsets), list.data(), given(pass_values), data(keys), static_cast<u32>(step),
-                       static_cast<int>(replicas), static_cast<int>(batch), static_cast<int>(out), static_cast<int>(in),
-                       static_cast<int>(n_matrices), static_cast<int>(n_passes), transposed, perfect, noise_management, bound_management,
-                       weight_noise, inp_sto_round, out_sto_round, test_negative_bound, threads};
+    const auto floats = [](Address a) { return reinterpret_cast<const float*>(a); };
+    int64_t* counter = reinterpret_cast<int64_t*>(step);
+    const int64_t now = *counter;
+    if (count) *counter = now + 1;
+    const int n = flags[TRANSPOSED] ? out : in, m = flags[TRANSPOSED] ? in : out;
+    if (n == 0 || m == 0 || replicas == 0 || batch == 0) return;
+    const MvmArgs args{floats(weight), floats(x), reinterpret_cast<float*>(y), reinterpret_cast<unsigned char*>(clipped), floats(settings),
+                       floats(outputs), floats(matrices), floats(offsets), list.data(), floats(pass_values),
+                       reinterpret_cast<const long long*>(keys), static_cast<u32>(now), replicas, batch, out, in, n_matrices,
+                       static_cast<int>(n_passes), flags[TRANSPOSED] != 0, flags[PERFECT] != 0, flags[NOISE], flags[BOUND],
+                       flags[WEIGHT_NOISE], flags[INPUT_ROUND] != 0, flags[OUTPUT_ROUND] != 0, flags[NEGATIVE] != 0, threads};
     nb::gil_scoped_release release;
     kernels->mvm(args);
 }
@@ -335,11 +331,7 @@ NB_MODULE(_core, m) {
     m.def("pulsed_update", &pulsed_update);
     m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
           nb::arg("rate").noconvert(), nb::arg("threads"));
-    m.def("mvm", &mvm, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("clipped").noconvert(),
-          nb::arg("settings").noconvert(), nb::arg("outputs").noconvert(), nb::arg("matrices").noconvert(), nb::arg("offsets").noconvert(),
-          nb::arg("pass_values").noconvert(), nb::arg("keys").noconvert(), nb::arg("step"), nb::arg("transposed"), nb::arg("perfect"),
-          nb::arg("noise_management"), nb::arg("bound_management"), nb::arg("inp_sto_round"), nb::arg("out_sto_round"),
-          nb::arg("test_negative_bound"), nb::arg("weight_noise"), nb::arg("passes"), nb::arg("threads"));
+    m.def("mvm", &mvm);
     m.def("logarithm", &logarithms, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     nb::class_<WrittenArray>(m, "WrittenArray", "An array of devices that transfers write to.")
         .def(nb::init<int, Address, Address, Address, Address, std::vector<int>, Address, Address, Address, Address, Address, Address, Address, int, int,

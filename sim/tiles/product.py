@@ -28,12 +28,12 @@ class TileProduct(torch.autograd.Function):
         ctx: Any, x: Tensor, _anchor: Tensor, bias: Tensor | None, alpha: Tensor | None, rho: Tensor | None, tile: Tile
     ) -> Tensor:
         needs = ctx.needs_input_grad
-        inputs = tile._batch(x, tile.in_size, "x").detach()
+        inputs = tile._batch(x, tile.in_size, "x")
         limits = None if rho is None else tile._limits(inputs, rho)
         limited = inputs if limits is None else (inputs / limits.view(-1, 1, 1)).clamp_(-1.0, 1.0)
         z, clipped = tile._forward(limited, needs[0] or needs[4])
         scale = tile._output_scale(limits)
-        ctx.graph, tile._graph = tile._graph, None
+        ctx.graph = tile.__dict__.pop("_graph", None)
         ctx.tile, ctx.scale, ctx.limits = tile, scale, limits
         y = z
         if alpha is not None:
@@ -50,8 +50,9 @@ class TileProduct(torch.autograd.Function):
         inputs, clipped, z, alpha = ctx.saved_tensors
         tile: Tile = ctx.tile
         needs, limits, replicas = ctx.needs_input_grad, ctx.limits, inputs.shape[0]
-        tile._graph = ctx.graph
-        g = grads[0].detach().contiguous().view(replicas, -1, tile.out_size)
+        if ctx.graph is not None:
+            tile._graph = ctx.graph
+        g = grads[0].contiguous().view(replicas, inputs.shape[1], tile.out_size)
         grad_bias = grad_alpha = grad_rho = anchor = dx = None
         if needs[2]:
             sums = column_sums(g)
@@ -67,12 +68,12 @@ class TileProduct(torch.autograd.Function):
             seen = inputs if limits is None else inputs.clamp(-limits.view(-1, 1, 1), limits.view(-1, 1, 1))
             anchor = tile.record(seen, errors)
         if needs[0] or needs[4]:
-            scale = tile.mapping_scales
+            scale = tile._buffers["mapping_scales"]
             mask = clipped if clipped.numel() else None
             d = errors if scale is None and mask is None else affine(errors, scale, None, mask)
             dx = tile._backward(d)
             if needs[4] and tile.range is not None and tile.input_range is not None:
                 grad_rho = tile.range.gradient(inputs, dx, limits, clipped) * torch.sign(tile.input_range.detach())
             dx = dx.view(*grads[0].shape[:-1], tile.in_size) if needs[0] else None
-        tile._graph = None
+        tile.__dict__.pop("_graph", None)
         return dx, anchor, grad_bias, grad_alpha, grad_rho, None

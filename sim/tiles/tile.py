@@ -164,7 +164,7 @@ class Tile(Checkpointed, nn.Module):
 
     def _anchor(self) -> Tensor:
         """The parameter that a forward product hangs on in the graph of torch: it stands for the weights."""
-        return self.analog_ctx
+        return self._parameters["analog_ctx"]  # type: ignore[return-value]
 
     def record(self, x: Tensor, d: Tensor) -> Tensor | None:
         """Remember inputs (R, B, in) and errors (R, B, out) of a use until the optimizer steps; gradient of the anchor."""
@@ -430,7 +430,9 @@ class Tile(Checkpointed, nn.Module):
     def _run(self, x: Tensor) -> Tensor:
         if x.dtype in LOW_PRECISION:
             return self._run(x.float()).to(x.dtype)
-        return TileProduct.apply(x, self._anchor(), self.bias, self.out_scaling_alpha, self.input_range, self)
+        own = self._parameters  # a module's attributes cost a microsecond each
+        rho = own["input_range"] if "input_range" in own else self._buffers["input_range"]
+        return TileProduct.apply(x, self._anchor(), own.get("bias"), own.get("out_scaling_alpha"), rho, self)
 
     _outside_graph = torch.compiler.disable(_run)
 
@@ -447,20 +449,21 @@ class Tile(Checkpointed, nn.Module):
         """Analog product of inputs within their range, without scales, and where the ADC clipped."""
         if self.analog_bias:
             x = self._with_bias(x, self.input_range)
-        return self._multiply(self.forward_product, x, want_clipped)
+        return self._multiply(self._modules["forward_product"], x, want_clipped)  # type: ignore[arg-type]
 
     def _backward(self, d: Tensor) -> Tensor:
         """Analog product of errors, scales included, in the other direction."""
-        x = self._multiply(self.backward_product, d)[0]
+        x = self._multiply(self._modules["backward_product"], d)[0]  # type: ignore[arg-type]
         return x[:, :, :-1].contiguous() if self.analog_bias else x
 
     def _multiply(self, product: Product, v: Tensor, want_clipped: bool = False) -> tuple[Tensor, Tensor]:
         """Product of v (R, B, n) with the weights that are read, and where the ADC clipped."""
-        return product(self.array.read(), v, want_clipped)
+        array: Any = self._modules["array"]
+        return product.forward(array.read(), v, want_clipped)
 
     def _output_scale(self, limits: Tensor | None) -> Tensor | None:
         """Factors (R, 1) or (R, out) of the outputs beside the trained ones, for input ranges (R,)."""
-        scale = self.mapping_scales
+        scale = self._buffers["mapping_scales"]
         if limits is None:
             return scale
         return limits.view(-1, 1) if scale is None else limits.view(-1, 1) * scale
@@ -474,17 +477,20 @@ class Tile(Checkpointed, nn.Module):
 
     def _update(self, x: Tensor, d: Tensor) -> None:
         x, d = self._operands(x, d)
-        rate = self.learning_rate
-        if self.mapping_scales is not None and self.mapping.weight_scaling_lr_compensation:
-            mean = self.mapping_scales.double().mean(1).float()  # the product of rate and error is what it was
+        rate, scales, array = self._buffers["learning_rate"], self._buffers["mapping_scales"], self._modules["array"]
+        assert rate is not None
+        assert isinstance(array, Array)
+        if scales is not None and self.mapping.weight_scaling_lr_compensation:
+            mean = scales.double().mean(1).float()  # the product of rate and error is what it was
             rate, d = rate / mean, d * mean.view(-1, 1, 1)
-        self.array.update(x, d, rate)
+        array.update(x, d, rate)
 
     def _operands(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and errors as the array sees them in an update: the logical weight s_m W moves by -rate d x^T."""
         if self.analog_bias:
             x = self._with_bias(x, None)
-        return x, d if self.mapping_scales is None else d / self.mapping_scales.unsqueeze(1)
+        scales = self._buffers["mapping_scales"]
+        return x, d if scales is None else d / scales.unsqueeze(1)
 
     def _with_bias(self, x: Tensor, rho: Tensor | None) -> Tensor:
         """Inputs with that of the bias column: 1, or what becomes 1 when the output is multiplied by the range."""
