@@ -41,7 +41,7 @@ TRANSFER_STATE = (
 EVENT_BYTES: int = _core.event_bytes
 EVENT_FIELDS = ("sample", "stage", "slice", "read", "switched", "active")
 FIELD_PURPOSE = 64
-MVM_FLAGS = 8
+MVM_FLAGS = 9
 
 
 class ShapeError(FitlabError):
@@ -76,6 +76,8 @@ class MvmFlags:
     out_sto_round: bool = False
     test_negative_bound: bool = True
     weight_noise: int = 0
+    ir_drop: bool = False
+    """Whether any replica has a static IR drop."""
     passes: tuple[Pass, ...] = (Pass(),)
 
     ints: list[int] = field(init=False, repr=False, compare=False)
@@ -84,7 +86,8 @@ class MvmFlags:
     def __post_init__(self) -> None:
         values = (
             self.transposed, self.perfect, self.noise_management, self.bound_management, self.inp_sto_round,
-            self.out_sto_round, self.test_negative_bound, self.weight_noise, *(v for one in self.passes for v in one),
+            self.out_sto_round, self.test_negative_bound, self.weight_noise, self.ir_drop,
+            *(v for one in self.passes for v in one),
         )  # fmt: skip
         object.__setattr__(self, "ints", [int(value) for value in values])
 
@@ -322,9 +325,21 @@ def _on_gpu(name: str) -> Callable[..., Any]:
     return call
 
 
+def _mvm_gpu(*args: Any) -> tuple[Tensor, Tensor]:
+    from sim.cuda.product import mvm
+
+    return mvm(*args)
+
+
 for _name in ("pulsed_update_", "exact_update_", "random_field", "sigmoid"):
     _library.impl(_name, _on_gpu(_name), "CUDA")
-_library.impl("mvm", _mvm_cpu, "CPU")
+_library.impl("mvm", _mvm_gpu, "CUDA")
+def _mvm_op(*args: Any) -> tuple[Tensor, Tensor]:
+    """Compiled code comes here with tensors of any layout."""
+    return _mvm_cpu(*(a.contiguous() if isinstance(a, Tensor) else a for a in args))
+
+
+_library.impl("mvm", _mvm_op, "CPU")
 _library.impl("pulsed_update_", _pulsed_update_cpu, "CPU")
 _library.impl("exact_update_", _exact_update_cpu, "CPU")
 _library.impl("random_field", _random_field_cpu, "CPU")
@@ -439,7 +454,7 @@ def mvm(
     """
     outputs = matrices = offsets = _EMPTY
     if extra is None or extra.pass_values is None:
-        pass_values = _WHOLE.expand(weight.shape[0], len(flags.passes), -1).contiguous()
+        pass_values = _WHOLE.to(weight.device).expand(weight.shape[0], len(flags.passes), -1).contiguous()
     else:
         pass_values = extra.pass_values
     if extra is not None:
@@ -449,11 +464,12 @@ def mvm(
             raise ShapeError(f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}; both need (R, ., .)")
         replicas, out, n_in = weight.shape
         n, m = (out, n_in) if flags.transposed else (n_in, out)
-        _check("weight", weight, None)
-        _check("x", x, (replicas, x.shape[1], n))
-        _check("settings", settings, (replicas, len(IO_SETTINGS)))
-        _check("keys", keys, (replicas,), torch.int64)
-        _check("pass_values", pass_values, (replicas, len(flags.passes), len(PASS_VALUES)))
+        device = None if weight.is_cpu else weight.device
+        _check("weight", weight, None, device=device)
+        _check("x", x, (replicas, x.shape[1], n), device=device)
+        _check("settings", settings, (replicas, len(IO_SETTINGS)), device=device)
+        _check("keys", keys, (replicas,), torch.int64, device)
+        _check("pass_values", pass_values, (replicas, len(flags.passes), len(PASS_VALUES)), device=device)
         if extra is not None:
             count = matrices.shape[1] if matrices.dim() == 4 else 1
             for name, tensor, shape in (
@@ -462,7 +478,7 @@ def mvm(
                 ("offsets", offsets, (replicas, count, m)),
             ):
                 if tensor is not _EMPTY:
-                    _check(name, tensor, shape)
+                    _check(name, tensor, shape, device=device)
     args = weight, x, settings, keys, step, outputs, matrices, offsets, pass_values, flags.ints, want_clipped
     if _direct(weight, x):
         return _mvm_cpu(*args)

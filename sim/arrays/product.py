@@ -80,6 +80,7 @@ class Product(nn.Module):
             "out_sto_round": first.out_sto_round,
             "test_negative_bound": first.bm_test_negative_bound,
             "weight_noise": WEIGHT_NOISE[first.w_noise_type],
+            "ir_drop": not first.ideal and any(one.static_ir_drop > 0 for one in io),
         }
         direction = "backward" if transposed else "forward"
         own = [derive_key(key, direction) for key in keys]

@@ -1,7 +1,9 @@
 // What happens between the converters of a tile, output by output (mvm.md, sections 8 and 10). F is a number or a vector
 // of them.
 #pragma once
+#include "converter.h"
 #include "portable.h"
+#include "settings.h"
 
 namespace sim {
 
@@ -40,6 +42,49 @@ template <class F> SIM_HD F whole_quanta(F z, float quantum) {
     const F k = round_even(absolute(z) / quantum);
     const F whole = select(k * quantum > absolute(z), k - 1.0f, k) * quantum;
     return select(z < F{}, F{} - whole, whole);
+}
+
+// What an output meets in a pass, in order. Read and output noise that nothing separates (`straight`) are drawn as one: they
+// are Gaussian and their variances add.
+struct OutputPath {
+    bool offset, ir_drop, series;    // of the array
+    bool read_noise, held;           // read noise; the outputs of the pass before are added
+    bool last, saturates, straight;  // digitised after this pass; by a converter that saturates
+    bool noisy;                      // a normal is added in front of the converter
+    SIM_HD bool read_apart() const { return read_noise && !straight; }
+};
+SIM_HD OutputPath output_path(const float* s, WeightNoise weight_noise, bool last, bool held, bool offset, bool noise_values) {
+    OutputPath p{};
+    p.offset = offset, p.held = held, p.last = last;
+    p.ir_drop = s[IR_DROP] > 0.0f, p.series = s[V_OFFSET] > 0.0f;
+    p.read_noise = weight_noise != WN_NONE && s[W_NOISE] > 0.0f;
+    p.saturates = last && s[NONLINEAR] > 0.0f;
+    p.straight = last && !p.saturates && s[OUT_ASYMMETRY] == 0.0f;
+    p.noisy = (last && (s[OUT_NOISE] > 0.0f || noise_values)) || (p.read_noise && p.straight);
+    return p;
+}
+
+// What the array does to an output before the read noise (8.1, 8.2, 14.5). offset: output without an input, for a unit of the
+// window; total: sum of the inputs.
+template <class F>
+SIM_HD F array_output(const OutputPath& p, const float* s, const float* values, F z, F offset, F current, F drop, F v_offset, float total, int n) {
+    if (p.offset) z = z + offset * values[WINDOW];
+    if (values[QUANTUM] > 0.0f) z = whole_quanta(z, values[QUANTUM]);
+    if (p.ir_drop) z = static_ir_drop(z, current, drop, to_float(n) / s[IR_DROP_G_RATIO], s[IR_DROP]);
+    if (p.series) z = offset_and_series(z, v_offset, -s[V_OFFSET_W_MIN] * total, s[R_SERIES]);
+    return z;
+}
+
+// Noise of an output and what follows up to the converter. variance: of the read noise; read, added: normals; size: std of the
+// output noise.
+template <class F>
+SIM_HD F noisy_output(const OutputPath& p, const float* s, F z, F variance, F read, F added, F held, F nonlinearity, F size) {
+    if (p.read_apart()) z = z + root(variance) * read;
+    if (p.held) z = z + held;
+    if (p.saturates) z = output_saturation(z, nonlinearity, s[SLOPE]);
+    if (p.last) z = output_asymmetry(z, s[OUT_ASYMMETRY]);
+    if (p.noisy) z = z + (p.read_noise && p.straight ? root(size * size + variance) : size) * added;
+    return z;
 }
 
 }  // namespace sim

@@ -137,7 +137,7 @@ void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate,
 void mvm(Address weight, Address x, Address y, Address clipped, Address settings, Address outputs, Address matrices, Address offsets,
          Address pass_values, Address keys, Address step, bool count, int replicas, int batch, int out, int in, int n_matrices,
          const std::vector<int>& flags, int threads) {
-    enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, N_FLAGS };
+    enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, DROPS, N_FLAGS };
     require(flags.size() >= N_FLAGS && (flags.size() - N_FLAGS) % N_PASS == 0 && threads >= 1, "mvm: flags");
     const size_t n_passes = (flags.size() - N_FLAGS) / N_PASS;
     require(flags[PERFECT] || n_passes > 0, "mvm: passes");

@@ -80,8 +80,8 @@ struct Stage {
     u64 key;
     u32 round, draw, input_draw;
     const float *v_offset, *nonlinearity, *noise_values, *offset;  // of the outputs, or null
-    bool first, held;     // first pass that is digitised; an earlier pass is held
-    bool ir_drop, series, weight_noise, nonlinear;
+    bool first;           // first pass that is digitised
+    OutputPath path;
 };
 
 SIM_HD InputSums input_stage(const Stage& g, int b, float scale, int n, const float* x, float* u, float* noise) {
@@ -108,50 +108,35 @@ SIM_HD InputSums input_stage(const Stage& g, int b, float scale, int n, const fl
     return {sum_lanes(square), sum_lanes(total)};
 }
 
-// What the array does to one row of outputs before the read noise (8.1, 8.2, 14.5).
+// What the array does to one row of outputs before the read noise.
 SIM_HD void analog_stage(const Stage& g, const float* current, const float* drop, float total, int n, int m, float* z) {
-    const float* s = g.s;
-    const float quantum = g.values[QUANTUM], common = -s[V_OFFSET_W_MIN] * total, n_over_ratio = static_cast<float>(n) / s[IR_DROP_G_RATIO];
+    const auto field = [&](const float* v, int i) { return v ? load_padded(v, i, m) : vf{}; };
     for (int i = 0; i < m; i += LANES) {
-        vf v = load(z + i);
-        if (g.offset) v = v + load_padded(g.offset, i, m) * g.values[WINDOW];
-        if (quantum > 0.0f) v = whole_quanta(v, quantum);
-        if (g.ir_drop) v = static_ir_drop(v, load(current + i), load(drop + i), n_over_ratio, s[IR_DROP]);
-        if (g.series) v = offset_and_series(v, g.v_offset ? load_padded(g.v_offset, i, m) : vf{}, common, s[R_SERIES]);
-        store(z + i, v);
+        const vf c = g.path.ir_drop ? load(current + i) : vf{}, d = g.path.ir_drop ? load(drop + i) : vf{};
+        store(z + i, array_output(g.path, g.s, g.values, load(z + i), field(g.offset, i), c, d, field(g.v_offset, i), total, n));
     }
 }
 
-// Noise of one row and what follows it up to the converter, in place. Noises that nothing separates are drawn as one: they are
-// Gaussian and their variances add.
+// Noise of one row and what follows it up to the converter, in place.
 SIM_HD void noise_stage(const Stage& g, int b, float square, const float* current, const float* held, int m, float* z) {
     const float* s = g.s;
+    const OutputPath& p = g.path;
     const u32 sample = static_cast<u32>(b), step = g.a.step;
-    const bool pcm = g.a.weight_noise == WN_PCM_READ, last = !g.pass.hold;
+    const bool pcm = g.a.weight_noise == WN_PCM_READ;
     const float strength = s[W_NOISE] * s[W_NOISE];
-    const bool straight = last && !g.nonlinear && s[OUT_ASYMMETRY] == 0.0f, apart = g.weight_noise && !straight;
-    const bool output_noise = last && (s[OUT_NOISE] > 0.0f || g.noise_values), noisy = output_noise || (g.weight_noise && straight);
     const Stream reading = stream_of(g.key, PURPOSE_WEIGHT_NOISE), adding = stream_of(g.key, PURPOSE_OUTPUT_NOISE);
     for (int e = 0; e < m; e += 64) {
         const u32 q = static_cast<u32>(e) / 64;
         vf read[64 / LANES] = {}, added[64 / LANES] = {};
-        if (apart) normals64(reading, q, sample, g.draw, step, read);
-        if (noisy) normals64(adding, q, sample, g.draw, step, added);
+        if (p.read_apart()) normals64(reading, q, sample, g.draw, step, read);
+        if (p.noisy) normals64(adding, q, sample, g.draw, step, added);
         for (int k = 0; k < 64 / LANES; ++k) {
             const int i = e + k * LANES;
             if (i >= m) break;
-            vf v = load(z + i);
-            const vf variance = g.weight_noise ? (pcm ? load(current + i) * strength : vf{} + square * strength) : vf{};
-            if (apart) v = v + root(variance) * read[k];
-            if (g.held) v = v + load(held + i);
-            if (g.nonlinear && last) v = output_saturation(v, g.nonlinearity ? load_padded(g.nonlinearity, i, m) : vf{}, s[SLOPE]);
-            if (last) v = output_asymmetry(v, s[OUT_ASYMMETRY]);
-            if (noisy) {
-                vf size = g.noise_values ? load_padded(g.noise_values, i, m) : vf{} + s[OUT_NOISE];
-                if (g.weight_noise && straight) size = root(size * size + variance);
-                v = v + size * added[k];
-            }
-            store(z + i, v);
+            const vf variance = p.read_noise ? (pcm ? load(current + i) : vf{} + square) * strength : vf{};
+            const vf size = g.noise_values ? load_padded(g.noise_values, i, m) : vf{} + s[OUT_NOISE];
+            const vf nonlinearity = g.nonlinearity ? load_padded(g.nonlinearity, i, m) : vf{};
+            store(z + i, noisy_output(p, s, load(z + i), variance, read[k], added[k], p.held ? load(held + i) : vf{}, nonlinearity, size));
         }
     }
 }
@@ -195,15 +180,15 @@ SIM_HD bool output_stage(const Stage& g, int b, float scale, int m, const float*
 void analog_pass(const Stage& g, Block& block, int active, int n, int m, const float* w) {
     const MvmArgs& a = g.a;
     const size_t n_stride = padded(n), m_stride = padded(m);
-    if (g.ir_drop) {
+    if (g.path.ir_drop) {
         drop_product(block.u, n_stride, active, block.profile, w, a.out, a.in, a.transposed, {block.z, block.current, block.drop}, m_stride);
     } else {
         product(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.z, m_stride);
     }
-    if (g.ir_drop || g.series || g.offset || g.values[QUANTUM] > 0.0f)
+    if (g.path.ir_drop || g.path.series || g.path.offset || g.values[QUANTUM] > 0.0f)
         for (int k = 0; k < active; ++k)
             analog_stage(g, block.current + k * m_stride, block.drop + k * m_stride, block.sums[k].total, n, m, block.z + k * m_stride);
-    if (g.weight_noise && a.weight_noise == WN_PCM_READ) {
+    if (g.path.read_noise && a.weight_noise == WN_PCM_READ) {
         for (size_t j = 0; j < active * n_stride; ++j) block.u[j] *= block.u[j];
         product<MAGNITUDE>(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.current, m_stride);
     }
@@ -241,12 +226,12 @@ void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
         for (int p = 0; p < a.n_passes; ++p) {
             const MvmPass& pass = a.passes[p];
             const u32 draw = round * static_cast<u32>(a.n_passes) + static_cast<u32>(p);
+            const float* offset = a.offsets ? a.offsets + (replica * a.n_matrices + pass.matrix) * m : nullptr;
+            const float* noise_values = output_field(OUTPUT_NOISE);
             const Stage g{a, s, a.pass_values + (replica * a.n_passes + p) * N_PASS_VALUES, pass, key, round, draw,
                           pass.bits ? draw : draw - static_cast<u32>(p),  // both signs of one noisy input
-                          output_field(OUTPUT_V_OFFSET), output_field(OUTPUT_NONLINEARITY), output_field(OUTPUT_NOISE),
-                          a.offsets ? a.offsets + (replica * a.n_matrices + pass.matrix) * m : nullptr, !digitised,
-                          p > 0 && a.passes[p - 1].hold != 0, s[IR_DROP] > 0.0f, s[V_OFFSET] > 0.0f,
-                          a.weight_noise != WN_NONE && s[W_NOISE] > 0.0f, s[NONLINEAR] > 0.0f};
+                          output_field(OUTPUT_V_OFFSET), output_field(OUTPUT_NONLINEARITY), noise_values, offset, !digitised,
+                          output_path(s, static_cast<WeightNoise>(a.weight_noise), !pass.hold, p > 0 && a.passes[p - 1].hold, offset, noise_values)};
             for (int k = 0; k < active; ++k)
                 block.sums[k] = input_stage(g, block.sample[k], 1.0f / (block.alpha[k] * reduction), n, input(block.sample[k]),
                                             block.u + k * n_stride, block.noise);

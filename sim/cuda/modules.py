@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sim import _core
 
-__all__ = ["ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "modules", "pulsed_update"]
+__all__ = ["ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "modules", "mvm", "pulsed_update"]
 
 SOURCES = Path(__file__).parent
 CORE = SOURCES.parent / "core"
@@ -59,6 +59,12 @@ def elementwise() -> Module:
     return Module("elementwise.cu", registers=dict.fromkeys(kernels, 48), threads=dict.fromkeys(kernels, 256))
 
 
+def mvm() -> Module:
+    """The stages around a matrix product."""
+    kernels = ("prepare_inputs", "analog_outputs", "convert_outputs")
+    return Module("mvm.cu", registers=dict.fromkeys(kernels, 80), threads=dict.fromkeys(kernels, 128))
+
+
 def modules() -> list[Module]:
     """Every module there is."""
-    return [elementwise(), *(pulsed_update(device) for device in _core.devices())]
+    return [elementwise(), mvm(), *(pulsed_update(device) for device in _core.devices())]

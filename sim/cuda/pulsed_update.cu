@@ -9,6 +9,7 @@
 #include SIM_DEVICE_HEADER
 #include "normal.h"
 #include "pulse_train.h"
+#include "settings.h"
 
 using namespace sim;
 using Device = device::SIM_DEVICE;
@@ -16,9 +17,6 @@ using Device = device::SIM_DEVICE;
 namespace {
 
 constexpr int N_PARAMETERS = sizeof(Device::names) / sizeof(Device::names[0]);
-enum TrainSetting { DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, X_RESOLUTION, D_RESOLUTION, N_TRAIN_SETTINGS };
-enum NoiseSetting { DW_MIN_STD, WRITE_NOISE, N_NOISE_SETTINGS };
-enum PulseKind { PULSES_STOCHASTIC, PULSES_MEAN_COUNT, PULSES_IMPLICIT, PULSES_NONE_WITH_DEVICE };
 constexpr u32 FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8;
 
 __device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }

@@ -17,7 +17,7 @@ import torch
 from sim.cuda.modules import CORE, SOURCES, Module, modules
 
 HERE = Path(__file__).parent
-TYPES = {np.int32: ctypes.c_int32, np.uint32: ctypes.c_uint32, np.int64: ctypes.c_int64}
+TYPES = {np.int32: ctypes.c_int32, np.uint32: ctypes.c_uint32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
 
 
 def symbol(module: Module, kernel: str) -> str:

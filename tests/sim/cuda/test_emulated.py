@@ -10,19 +10,9 @@ import torch
 from sim import _core, ops
 from sim.configs import ExpressionDevice, PiecewiseStepDevice, TableDevice
 from sim.cuda import backend
-from sim.cuda import launch as launching
 from sim.ops import TrainFlags
-from tests.sim.cuda.emulated import launcher
 
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture(autouse=True)
-def emulated(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "launch", launcher(folder))
+pytestmark = pytest.mark.usefixtures("emulated")
 
 
 def operands(device: str, batch: int, n_in: int, out: int, length: float, counting: bool, writing: bool) -> list[object]:

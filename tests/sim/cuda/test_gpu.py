@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from sim import _core, ops
+from sim.arrays.product import Product
+from sim.configs import IOParameters, SingleRPUConfig
 from sim.cuda.launch import reason_why_not
+from sim.nn import AnalogLinear, AnalogSequential, Sigmoid
 from sim.ops import TrainFlags
+from sim.optim import AnalogSGD
 from tests.sim.cuda.test_emulated import operands
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(reason_why_not()), reason=f"no CUDA: {reason_why_not()}")]
-
-
-@pytest.fixture(autouse=True)
-def emulated() -> None:
-    """Nothing is emulated here."""
 
 
 def moved(arguments: list[object]) -> list[object]:
@@ -106,3 +105,42 @@ def test_memory_stays() -> None:
         torch.ops.sim.pulsed_update_(*arguments, TrainFlags(longest=31).ints)
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() == before
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_agree_to_float32(transposed: bool) -> None:
+    torch.manual_seed(2)
+    out, n_in = (300, 130) if transposed else (130, 300)
+    weight, x = torch.rand(2, out, n_in) - 0.5, torch.rand(2, 16, 300) * 2 - 1
+    io = IOParameters(
+        inp_res=-1, out_res=-1, w_noise=0.02, w_noise_type="ADDITIVE_CONSTANT", ir_drop=1.0, bound_management="NONE"
+    )
+    product = Product([io, io], [3, 4], transposed, (out, n_in))
+    on_gpu = Product([io, io], [3, 4], transposed, (out, n_in)).cuda()
+    for _ in range(3):
+        torch.testing.assert_close(on_gpu(weight.cuda(), x.cuda())[0].cpu(), product(weight, x)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_trains_on_the_gpu() -> None:
+    torch.manual_seed(0)
+    model = AnalogSequential(
+        AnalogLinear(20, 12, rpu_config=SingleRPUConfig()), Sigmoid(), AnalogLinear(12, 3, rpu_config=SingleRPUConfig())
+    )
+    model = model.cuda()
+    optimizer = AnalogSGD(model.parameters(), lr=0.2)
+    x, y = torch.randn(200, 20, device="cuda"), torch.randint(3, (200,), device="cuda")
+    losses = []
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0] - 0.05
+    state = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in model.state_dict().items()}
+    back = AnalogSequential(
+        AnalogLinear(20, 12, rpu_config=SingleRPUConfig()), Sigmoid(), AnalogLinear(12, 3, rpu_config=SingleRPUConfig())
+    )
+    back.load_state_dict(state)
+    for here, there in zip(back.analog_tiles(), model.analog_tiles(), strict=True):
+        assert torch.equal(here.get_weights()[0], there.get_weights()[0].cpu())
