@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpointed", "loading"]
 
-CONFIGURED = frozenset({"settings", "noise", "granularity", "shared", "reset_std", "lifetime", "diffusion", "first"})
+CONFIGURED = frozenset(
+    {
+        "settings", "noise", "granularity", "shared", "reset_std", "lifetime", "diffusion", "first", "stages", "every", "unit",
+        "written_unit",
+    }
+)  # fmt: skip
 """Buffers that follow from the configuration: a tile that keeps its own configuration keeps them."""
 
 

@@ -18,6 +18,8 @@ from sim.configs import (
     PrePostProcessingParameter,
     SingleRPUConfig,
     SoftBoundsDevice,
+    TransferCompound,
+    UnitCellRPUConfig,
 )
 from sim.errors import ConfigError
 from sim.nn import AnalogLinear
@@ -117,3 +119,17 @@ def test_ranges_and_scales_are_saved() -> None:
     plain = AnalogTile(3, 4, cfg)
     other.load_state_dict(plain.state_dict())  # a state without scales: they are 1
     assert other.get_mapping_scales().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_compound_that_keeps_its_own_configuration_keeps_its_periods() -> None:
+    def of(every: float) -> UnitCellRPUConfig:
+        devices = [ConstantStepDevice(), ConstantStepDevice()]
+        return UnitCellRPUConfig(device=TransferCompound(unit_cell_devices=devices, transfer_every=every))
+
+    saved, other = AnalogTile(3, 4, of(2.0)), AnalogTile(3, 4, of(5.0))
+    own = other.array.every.clone()
+    other.load_state_dict(saved.state_dict(), load_rpu_config=False)
+    assert torch.equal(other.array.every, own)
+    assert torch.equal(other.get_weights()[0], saved.get_weights()[0])
+    other.load_state_dict(saved.state_dict())
+    assert torch.equal(other.array.every, saved.array.every)
