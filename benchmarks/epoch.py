@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.table import Table
 from benchmarks.timing import Times, threads
-from sim.configs import ConstantStepDevice, SingleRPUConfig
+from sim.configs import RPUConfig, build_config
 from sim.nn import AnalogLinear, AnalogSequential
 from sim.nn.activation import Sigmoid
 from sim.optim import AnalogSGD
@@ -23,6 +23,7 @@ __all__ = ["run"]
 
 SIZES = (784, 256, 128, 10)
 IMAGES, BATCH, PARTS = 10_000, 10, 10
+ALGORITHMS = ("sgd", "tiki-taka", "ttv2", "c-ttv2", "agad", "mp")
 SHARED = Path(os.environ.get("FITLAB_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -34,14 +35,17 @@ def run(quick: bool = False) -> list[Table]:
         f"3FC 784-256-128-10, sigmoid, batch {BATCH}, one epoch of {IMAGES} images ({source}) [s]",
         ["what", "threads", "minimum", "median", "a replica", "against plain torch"],
         notes=[
-            "ConstantStepDevice and SingleRPUConfig as their defaults are, learning rate 0.05; forward, backward, update, loss.",
+            "ConstantStepDevice and build_config as their defaults are, learning rate 0.05; forward, backward, update, loss.",
             f"An epoch is timed in {PARTS} parts; minimum and median are those of a part, times {PARTS}."
             + (f" Quick: {parts} parts were run." if quick else ""),
         ],
     )
     for count in sorted({1, os.cpu_count() or 1}):
         threads(count)
-        steps = {"plain torch": (1, _plain()), "analog, R = 1": (1, _analog(1)), "analog, R = 16": (16, _analog(16))}
+        steps: dict[str, tuple[int, Step]] = {"plain torch": (1, _plain())}
+        for algorithm in ALGORITHMS if count == 1 else ALGORITHMS[:1]:
+            for replicas in (1, 16):
+                steps[f"{algorithm}, R = {replicas}"] = (replicas, _analog(build_config(algorithm), replicas))
         times = {name: _epoch(step, replicas, x, y, parts) for name, (replicas, step) in steps.items()}
         plain = times["plain torch"]
         for name, (replicas, _) in steps.items():
@@ -67,8 +71,7 @@ def _epoch(step: Step, replicas: int, x: Tensor, y: Tensor, parts: int) -> Times
     return Times(min(taken) * PARTS, statistics.median(taken) * PARTS, parts)
 
 
-def _analog(replicas: int) -> Step:
-    config = SingleRPUConfig(device=ConstantStepDevice())
+def _analog(config: RPUConfig, replicas: int) -> Step:
     layers: list[nn.Module] = []
     for k, (n_in, out) in enumerate(itertools.pairwise(SIZES)):
         seeds = list(range(replicas))

@@ -53,9 +53,7 @@ def config_of(algorithm: str, states: float, offset: float) -> RPUConfig:
     return config  # type: ignore[no-any-return]
 
 
-def learn(
-    configs: Sequence[RPUConfig], seeds: Sequence[int], schedule: Sequence[tuple[int, float]] = SCHEDULE
-) -> np.ndarray:
+def learn(configs: Sequence[RPUConfig], seeds: Sequence[int], schedule: Sequence[tuple[int, float]] = SCHEDULE) -> np.ndarray:
     """Standard deviation of W - target for each replica, mean of the last looks.
 
     Parameters

@@ -18,10 +18,13 @@ from studies.data import load
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "sim" / "reference" / "training.json").read_text())
 SEEDS = 8
-CASES = {
-    "fp": FloatingPointRPUConfig(),
-    "sgd/ReRamArrayOM": build_config("sgd", device=ReRamArrayOMPresetDevice()),
-    "sgd/SoftBoundsReference": build_config("sgd", device=SoftBoundsReferenceDevice()),
+DEVICES = {"ReRamArrayOM": ReRamArrayOMPresetDevice, "SoftBoundsReference": SoftBoundsReferenceDevice}
+CASES = {"fp": FloatingPointRPUConfig()} | {
+    f"{algorithm}/{device}": build_config(algorithm, DEVICES[device])
+    for algorithm in ("sgd", "tiki-taka", "ttv2", "c-ttv2", "agad", "mp")
+    for device in DEVICES
+    if (algorithm, device)
+    not in (("c-ttv2", "SoftBoundsReference"), ("agad", "SoftBoundsReference"))  # at chance, ours and theirs
 }
 
 
