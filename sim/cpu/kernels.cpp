@@ -1,5 +1,6 @@
 // All kernels for one instruction set. CMakeLists.txt compiles this file once for each, with SIM_ISA its name.
 #include "activation.h"
+#include "exact_update.h"
 #include "field.h"
 #include "mvm.h"
 #include "transfer.h"

@@ -39,22 +39,50 @@ struct DropSums {
 constexpr int TILE = 4;  // samples of one register tile, and vectors of columns
 constexpr int ROW_BLOCK = 64;  // rows that stay in the second-level cache while the samples pass
 
+// Which vectors of the inputs of a few samples are not all zero, a bit each. Zeros (dark pixels, one input at a time) add nothing
+// to a sum, so that leaving them out does not change its bits.
+struct Present {
+    static constexpr int WORDS = 8;  // inputs beyond these count as present
+    u64 word[WORDS];
+    bool sparse;  // whether a vector is left out
+};
+
+SIM_HD Present present_of(const float* u, size_t u_stride, int samples, int n) {
+    Present p{};
+    const int vectors = n / LANES;
+    for (int k = 0; k < vectors && k < 64 * Present::WORDS; ++k) {
+        vu bits{};
+        for (int s = 0; s < samples; ++s) bits |= bits_of(load(u + s * u_stride + k * LANES));
+        const bool some = any(bits << 1 != 0u);  // without the sign
+        p.word[k / 64] |= static_cast<u64>(some) << k % 64;
+        p.sparse |= !some;
+    }
+    return p;
+}
+
 // z[s][row] = sum_j u[s][j] w[row][j] for S samples and Q rows. u is padded with zeros to a multiple of LANES.
 template <Summand K, int S, int Q>
-SIM_HD void dot_tile(const float* u, size_t u_stride, const float* w, size_t w_stride, int rows, int n, float* z, size_t z_stride) {
+SIM_HD void dot_tile(const float* u, size_t u_stride, const Present& present, const float* w, size_t w_stride, int rows, int n, float* z,
+                     size_t z_stride) {
     static_assert(S * Q <= 16, "sums16");
     vf sum[16] = {};
     const float* row[Q];
     for (int q = 0; q < Q; ++q) row[q] = w + static_cast<size_t>(q < rows ? q : rows - 1) * w_stride;
-    int j = 0;
-    for (; j + LANES <= n; j += LANES) {
+    const auto add = [&](int j) {
         vf x[S];
         for (int s = 0; s < S; ++s) x[s] = load(u + s * u_stride + j);
         for (int q = 0; q < Q; ++q) {
             const vf a = summand<K>(load(row[q] + j));
             for (int s = 0; s < S; ++s) sum[s * Q + q] = multiply_add(a, x[s], sum[s * Q + q]);
         }
+    };
+    int j = 0;
+    if (present.sparse) {
+        for (int k = 0; k < Present::WORDS; ++k)
+            for (u64 left = present.word[k]; left; left &= left - 1) add((64 * k + __builtin_ctzll(left)) * LANES);
+        j = n / LANES < 64 * Present::WORDS ? n / LANES * LANES : 64 * Present::WORDS * LANES;
     }
+    for (; j + LANES <= n; j += LANES) add(j);
     if (j < n) {
         for (int q = 0; q < Q; ++q) {
             const vf a = summand<K>(load_first(row[q] + j, n - j));
@@ -68,9 +96,10 @@ SIM_HD void dot_tile(const float* u, size_t u_stride, const float* w, size_t w_s
 }
 
 template <Summand K, int S, int Q>
-SIM_HD void dot_rows(const float* u, size_t u_stride, const float* w, size_t w_stride, int rows, int n, float* z, size_t z_stride) {
+SIM_HD void dot_rows(const float* u, size_t u_stride, const Present& present, const float* w, size_t w_stride, int rows, int n, float* z,
+                     size_t z_stride) {
     for (int i = 0; i < rows; i += Q)
-        dot_tile<K, S, Q>(u, u_stride, w + i * w_stride, w_stride, rows - i < Q ? rows - i : Q, n, z + i, z_stride);
+        dot_tile<K, S, Q>(u, u_stride, present, w + i * w_stride, w_stride, rows - i < Q ? rows - i : Q, n, z + i, z_stride);
 }
 
 // z[s][col] = sum_i u[s][i] w[i][col] for S samples and C vectors of columns, the last of them with `last` columns.
@@ -132,17 +161,25 @@ void product(const float* u, size_t u_stride, int samples, const float* w, int o
             }
         return;
     }
-    for (int top = 0; top < out; top += ROW_BLOCK) {
-        const int rows = top + ROW_BLOCK < out ? ROW_BLOCK : out - top;
-        const float* wt = w + top * w_stride;
-        for (int s = 0; s < samples; s += TILE) {
-            const float* us = u + s * u_stride;
-            float* zs = z + s * z_stride + top;
-            switch (samples - s) {
-                case 1: dot_rows<K, 1, 8>(us, u_stride, wt, w_stride, rows, in, zs, z_stride); break;
-                case 2: dot_rows<K, 2, 4>(us, u_stride, wt, w_stride, rows, in, zs, z_stride); break;
-                case 3: dot_rows<K, 3, 4>(us, u_stride, wt, w_stride, rows, in, zs, z_stride); break;
-                default: dot_rows<K, 4, 4>(us, u_stride, wt, w_stride, rows, in, zs, z_stride);
+    constexpr int GROUP = 4 * TILE;  // samples whose zeros are looked for once
+    for (int g = 0; g < samples; g += GROUP) {
+        Present present[GROUP / TILE];
+        const int end = samples - g < GROUP ? samples : g + GROUP;
+        for (int s = g; s < end; s += TILE)
+            present[(s - g) / TILE] = present_of(u + s * u_stride, u_stride, end - s < TILE ? end - s : TILE, in);
+        for (int top = 0; top < out; top += ROW_BLOCK) {
+            const int rows = top + ROW_BLOCK < out ? ROW_BLOCK : out - top;
+            const float* wt = w + top * w_stride;
+            for (int s = g; s < end; s += TILE) {
+                const float* us = u + s * u_stride;
+                const Present& p = present[(s - g) / TILE];
+                float* zs = z + s * z_stride + top;
+                switch (end - s) {
+                    case 1: dot_rows<K, 1, 8>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride); break;
+                    case 2: dot_rows<K, 2, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride); break;
+                    case 3: dot_rows<K, 3, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride); break;
+                    default: dot_rows<K, 4, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride);
+                }
             }
         }
     }

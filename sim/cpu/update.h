@@ -195,23 +195,5 @@ void pulsed_update(int device, const UpdateArgs& a) {
     table[device](a);
 }
 
-// W <- W - rate sum_b d_b x_b^T, sample by sample: the update of an ideal device and of pulse type None.
-void exact_update(const ExactUpdateArgs& a) {
-#pragma omp parallel for collapse(2) schedule(static) num_threads(a.threads) if (a.threads > 1)
-    for (int r = 0; r < a.replicas; ++r)
-        for (int i = 0; i < a.out; ++i) {
-            float* w = a.weight + (static_cast<size_t>(r) * a.out + i) * a.in;
-            for (int b = 0; b < a.batch; ++b) {
-                const size_t sample = static_cast<size_t>(r) * a.batch + b;
-                const float f = -a.rate[r] * a.d[sample * a.out + i];
-                if (f == 0.0f) continue;
-                const float* x = a.x + sample * a.in;
-                int j = 0;
-                for (; j + LANES <= a.in; j += LANES) store(w + j, load(w + j) + load(x + j) * f);
-                for (; j < a.in; ++j) w[j] += x[j] * f;
-            }
-        }
-}
-
 }  // namespace
 }  // namespace sim

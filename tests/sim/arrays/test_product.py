@@ -263,6 +263,21 @@ def test_a_vector_does_not_feel_its_batch() -> None:
             assert torch.equal(product(IOParameters(is_perfect=True), weight, v[:, b : b + 1], transposed)[:, 0], whole[:, b])
 
 
+@pytest.mark.parametrize("n_in", [70, 300, 9000])
+def test_zeros_that_are_left_out_change_no_bit(n_in: int) -> None:
+    """Vectors of zeros are skipped where all samples of a tile have them: dense neighbours must make no difference."""
+    generator = torch.Generator().manual_seed(4)
+    w, x = torch.randn(1, 9, n_in, generator=generator), torch.randn(1, 23, n_in, generator=generator)
+    perfect, sparse = IOParameters(is_perfect=True), x.clone()
+    for b in range(23):
+        sparse[0, b, 16 * (b // 4) + b : -20] = -0.0 if b % 2 else 0.0
+    mixed = torch.stack([sparse, x], dim=2).reshape(1, 46, n_in)  # each beside a dense one
+    found = product(perfect, w, sparse)
+    assert torch.equal(found, product(perfect, w, mixed)[:, ::2])
+    exact = sparse.double() @ w.double().transpose(1, 2)
+    torch.testing.assert_close(found.double(), exact, atol=1e-4 * n_in**0.5, rtol=0)
+
+
 def test_instruction_sets_agree_to_rounding() -> None:
     best, results = _core.isa(), []
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from sim.configs import (
     UpdateParameters,
 )
 from sim.devices.base import PulsedDevice
-from sim.ops import key_tensor_of
+from sim.ops import exact_update_, key_tensor_of
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "update.json").read_text())
 COUNTER = {
@@ -214,6 +214,28 @@ def test_exact_update() -> None:
     array.update(x, d, torch.tensor([0.1, 0.2]))
     expected = -torch.tensor([0.1, 0.2]).reshape(2, 1, 1) * torch.einsum("rbi,rbj->rij", d, x)
     torch.testing.assert_close(array.read(), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "out", "n_in"), [(3, 7, 21), (130, 70, 75), (20, 3, 16)])
+def test_exact_update_adds_sample_after_sample(batch: int, out: int, n_in: int) -> None:
+    """Each crosspoint in the order of the samples, rounded after the product and after the sum, for any number of threads."""
+    rng = np.random.default_rng(2)
+    w, x, d = (rng.standard_normal((2, *shape)).astype(np.float32) for shape in ((out, n_in), (batch, n_in), (batch, out)))
+    d[rng.random(d.shape) < 0.6] = 0.0
+    x[0, 1, 2] = np.inf
+    d[0, 1, 1:] = 0.0  # it is written only where there is an error
+    rate = np.array([0.1, 0.3], dtype=np.float32)
+    expected = w.copy()
+    for b in range(batch):
+        factor = (-rate[:, None] * d[:, b])[:, :, None]
+        expected += np.multiply(x[:, b, None, :], factor, where=factor != 0, out=np.zeros_like(w))
+    threads = torch.get_num_threads()
+    for n in (1, 3):
+        torch.set_num_threads(n)
+        found = torch.from_numpy(w.copy())
+        exact_update_(found, *(torch.from_numpy(v) for v in (x, d, rate)))
+        np.testing.assert_array_equal(found.numpy(), expected)
+    torch.set_num_threads(threads)
 
 
 # update.md, section 11: number of down pulses of one update
