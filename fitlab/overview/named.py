@@ -70,8 +70,6 @@ def device_named(name: str, changes: Mapping[str, Any] | None = None) -> Named:
         if preset.kind != "device":
             raise FitlabError(f"{name}: is a preset of {preset.kind}, not of a device; device presets are {_presets()}")
         return Named(name, _pulsed(name, preset(**changes)), preset.citation)
-    if name in sim.presets.names(available=False):
-        sim.presets.get(name)  # says what it needs
     models = sim.devices.models()
     if name in models:
         return Named(name, _pulsed(name, models[name](**changes)))

@@ -4,8 +4,7 @@
     device = ReRamArrayOMPresetDevice(dw_min=0.05)
 
 A preset is called as a class is and gives a fresh configuration of the class that it is a preset of; keyword arguments
-change fields. The numbers are data in ``presets.toml``, which also lists the presets that need what is not simulated yet
-(``names(available=False)``).
+change fields. The numbers are data in ``presets.toml``.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class Preset:
     kind : str
         ``device``, ``cell``, ``periphery`` or ``config``.
     entry : mapping
-        Its class, note, keys of its sources, ``fields``, and ``parts``: names of other presets, or tables with such a name as
-        ``base`` and the fields in which the part differs from it.
+        Its class, note, keys of its sources, ``fields``, and ``parts``: names of other presets, or tables with such a name or a
+        class as ``base`` and the fields in which the part differs from it.
     sources : mapping
         Texts of all sources by key.
     """
@@ -66,48 +65,30 @@ def _made(part: Any) -> Any:
         return [_made(one) for one in part]
     if isinstance(part, str):
         return get(part)()
-    return get(part["base"])(**{field: value for field, value in part.items() if field != "base"})
+    base = part["base"]
+    kind = get(base) if base in _presets() else getattr(sim.configs, base)
+    return kind(**{k: _made(v) if isinstance(v, dict) else v for k, v in part.items() if k != "base"})
 
 
-def names(kind: str | None = None, available: bool = True) -> list[str]:
-    """Names of all presets, or of one kind: ``device``, ``cell``, ``periphery`` or ``config``.
-
-    With ``available=False`` the names of those that need what is not simulated yet; :func:`get` tells what.
-    """
+def names(kind: str | None = None) -> list[str]:
+    """Names of all presets, or of one kind: ``device``, ``cell``, ``periphery`` or ``config``."""
     if kind is not None and kind not in KINDS:
         allowed = "one of " + ", ".join(KINDS)
         raise ConfigError(f"kind = {kind!r} is not known: give {allowed}", field="kind", value=kind, allowed=allowed)
-    if not available:
-        return [] if kind else list(_unavailable())
     return [name for name, preset in _presets().items() if kind in (None, preset.kind)]
 
 
 def get(name: str) -> Preset:
-    """The preset of that name.
-
-    Raises
-    ------
-    ConfigError
-        If there is none (close matches are offered), or if it needs what is not simulated yet.
-    """
-    found = _presets().get(name)
-    if name in _unavailable():
-        raise ConfigError(
-            f"The preset {name!r} is not available yet: it needs {_unavailable()[name]}; use one of "
-            + ", ".join(names("config")),
-            field="preset",
-            value=name,
-            allowed=", ".join(_presets()),
-        )
-    if found is None:
-        known = _presets()
+    """The preset of that name; ConfigError, with close matches, if there is none."""
+    known = _presets()
+    if name not in known:
         raise ConfigError(
             f"There is no preset {name!r}{close(name, known) or ': there are ' + ', '.join(known)}",
             field="preset",
             value=name,
             allowed=", ".join(known),
         )
-    return found
+    return known[name]
 
 
 def citation(name: str) -> str:
@@ -117,8 +98,6 @@ def citation(name: str) -> str:
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or name not in _presets():
-        if name in _unavailable():
-            raise AttributeError(f"sim.presets.{name} is not available yet: it needs {_unavailable()[name]}")
         raise AttributeError(f"sim.presets has no {name!r}{close(name, _presets()) if name[:1] != '_' else ''}")
     return _presets()[name]
 
@@ -131,12 +110,6 @@ def __dir__() -> list[str]:
 def _data() -> dict[str, Any]:
     with Path(__file__).with_name("presets.toml").open("rb") as file:
         return tomllib.load(file)
-
-
-@functools.cache
-def _unavailable() -> dict[str, str]:
-    """What each preset needs that is not simulated yet."""
-    return {name: need for need, needing in _data()["unavailable"].items() for name in needing}
 
 
 @functools.cache
