@@ -92,10 +92,10 @@ def test_error_budget_of_phase_change_memory() -> None:
     torch.manual_seed(0)
     w = (torch.randn(512, 512) * 0.246).clamp(-1, 1)
     x = (torch.rand(1000, 512) * 2 - 1) * (torch.rand(1000, 512) < 0.5)
-    # Products alone: converters of 8 bit, output noise, and weight noise that stands for the 0.85 % of IR drop too.
     forward = IOParameters(
-        inp_res=1 / 254, out_res=1 / 254, out_bound=10.0, out_noise=0.04, w_noise=0.0105, w_noise_type="ADDITIVE_CONSTANT"
-    )  # type: ignore[arg-type]
+        inp_res=1 / 254, out_res=1 / 254, out_bound=10.0, out_noise=0.04, w_noise=0.01,
+        w_noise_type="ADDITIVE_CONSTANT", ir_drop=1.0,  # type: ignore[arg-type]
+    )  # fmt: skip
     layer = AnalogSequential(AnalogLinear(512, 512, False, InferenceRPUConfig(forward=forward), seeds=[1], stream="a"))
     layer[0].set_weights(w)
     exact = x @ w.T
