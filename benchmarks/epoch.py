@@ -7,11 +7,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.images import images
 from benchmarks.table import Table
 from benchmarks.timing import Times, threads
 from sim.configs import RPUConfig, build_config
@@ -24,12 +24,11 @@ __all__ = ["run"]
 SIZES = (784, 256, 128, 10)
 IMAGES, BATCH, PARTS = 10_000, 10, 10
 ALGORITHMS = ("sgd", "tiki-taka", "ttv2", "c-ttv2", "agad", "mp")
-SHARED = Path(os.environ.get("FITLAB_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 def run(quick: bool = False) -> list[Table]:
     """Seconds of 10,000 images, one thread and all; one replica, sixteen, plain torch."""
-    x, y, source = _images()
+    x, y, source = images(IMAGES)
     parts = 2 if quick else PARTS
     table = Table(
         f"3FC 784-256-128-10, sigmoid, batch {BATCH}, one epoch of {IMAGES} images ({source}) [s]",
@@ -102,17 +101,3 @@ def _plain() -> Step:
         optimizer.step()
 
     return step
-
-
-def _images() -> tuple[Tensor, Tensor, str]:
-    """MNIST where it lies beside the repository; else as many images of noise, a fifth of whose pixels are lit."""
-    folder = SHARED / "data" / "mnist"
-    if folder.is_dir():
-        from studies.data import load
-
-        images = load("mnist", str(folder))
-        return torch.from_numpy(images.train_x[:IMAGES]), torch.from_numpy(images.train_y[:IMAGES]), "MNIST"
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(IMAGES, SIZES[0], generator=generator)
-    lit = torch.rand(IMAGES, SIZES[0], generator=generator) < 0.2
-    return x * lit, torch.randint(0, 10, (IMAGES,), generator=generator), "noise with MNIST's share of lit pixels"

@@ -63,6 +63,7 @@ def test_mean_and_std_of_the_peer(case: dict[str, object]) -> None:
 
 
 # update.md, 4.4: learning rate, setting, BL, largest p and q (with the recommended length-independent rate and cap)
+LONGER = {"fixed_bl": False, "desired_bl": 10, "update_bl_management": False}
 PLANS = [
     (0.5, {}, 1, 0.734847, 0.734847),
     (0.5, {"um_grad_scale": 0.5}, 1, 0.519615, 1.039230),
@@ -75,6 +76,11 @@ PLANS = [
     (60.0, {}, 31, 1.0, 2.090323),
     (60.0, {"um_grad_scale": 0.5}, 31, 1.0, 2.090323),
     (60.0, {"update_bl_management": False, "update_management": False}, 31, 1.669460, 1.252095),
+    (0.5, LONGER | {"update_management": False}, 10, 0.268328, 0.201246),
+    (60.0, LONGER | {"update_management": False}, 60, 1.2, 0.9),
+    (60.5, LONGER | {"update_management": False}, 61, 1.195073, 0.896304),
+    (60.0, LONGER, 60, 1.0, 1.08),
+    (60.0, LONGER | {"update_bl_management": True}, 10, 1.0, 6.48),
 ]
 
 
