@@ -21,7 +21,10 @@ _FILE = typer.Argument(help="Study file (TOML).", show_default=False)
 _DIR = typer.Argument(help="Folder of a study.", show_default=False)
 _WORKERS = typer.Option("--workers", "-n", min=1, help="Processes of the local cluster (one a processor if not given).")
 _SCHEDULER = typer.Option("--scheduler", help="Address of a running dask scheduler, such as tcp://10.0.0.1:8786.")
+_SHARD = typer.Option("--shard", help="I/N: run part I of N, into FILE.study.shard-I-of-N; join with: fitlab study merge.")
+_PROFILE = typer.Option("--cluster", help="Cluster profile (TOML) for SLURM, PBS or LSF, through dask-jobqueue.")
 _GROUP = typer.Option("--group", min=1, help="Runs in one task (as many as take about a minute if not given).")
+_SET = typer.Option("--set", help="KEY=VALUE: change the study (train.epochs=5, device.dw_min=0.01); repeatable.")
 _QUIET = typer.Option("--quiet", "-q", help="Show no progress.")
 
 
@@ -52,12 +55,17 @@ def _command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @app.command(epilog="Example: fitlab study plan noise.toml")
 @_command
-def plan(file: Annotated[Path, _FILE]) -> None:
-    """Check a study file and say what it would run; runs nothing."""
+def plan(
+    file: Annotated[Path, _FILE],
+    set_: Annotated[list[str] | None, _SET] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time a short calibration run, for an estimate.")] = False,
+) -> None:
+    """Check a study file and say what it would run; stores nothing."""
     from studies.design import load_study
     from studies.resolve import resolve
 
-    study = load_study(file)
+    study = load_study(file, set_ or [])
     resolved = resolve(study)
     points = study.points()
     typer.echo(f"{study.document.name}: {study.document.base.task}")
@@ -76,6 +84,11 @@ def plan(file: Annotated[Path, _FILE]) -> None:
         f"target: {study.target_factor.name} where {target.metric} crosses {target.level:g} of the baseline"
         f" ({target.normalisation}, {target.better} is better)"
     )
+    if measure:
+        from studies.cluster import processors
+        from studies.estimate import estimate
+
+        typer.echo(estimate(resolved, workers or max(1, processors() // study.document.run.threads)).sentence())
 
 
 @app.command(epilog="Examples: fitlab study run noise.toml -o noise.study   |   fitlab study run noise.toml --workers 8")
@@ -87,15 +100,23 @@ def run(
     scheduler: Annotated[str | None, _SCHEDULER] = None,
     group: Annotated[int | None, _GROUP] = None,
     quiet: Annotated[bool, _QUIET] = False,
+    set_: Annotated[list[str] | None, _SET] = None,
+    shard: Annotated[str | None, _SHARD] = None,
+    profile: Annotated[Path | None, _PROFILE] = None,
 ) -> int:
     """Run a study (or what is missing of it) into a folder.
 
     Exit code: 0 all done, 2 bad input, 3 finished with failed points, 4 stopped early.
     """
-    from studies.prepare import prepare
+    from studies.prepare import check, default_folder, prepare
+    from studies.shards import part_of, shard_folder
 
-    resolved, folder = prepare(file, out)
-    return _run(resolved, folder, workers, scheduler, group, again=False, quiet=quiet)
+    part = None if shard is None else part_of(shard)
+    if part is not None:
+        out = shard_folder(out or default_folder(file), part)
+    # Nothing is made before the cluster is there.
+    check(file, out, set_ or [])
+    return _run(lambda: prepare(file, out, set_ or []), workers, scheduler, group, False, quiet, profile, part)
 
 
 @app.command(epilog="Example: fitlab study resume noise.study --failed")
@@ -107,32 +128,46 @@ def resume(
     scheduler: Annotated[str | None, _SCHEDULER] = None,
     group: Annotated[int | None, _GROUP] = None,
     quiet: Annotated[bool, _QUIET] = False,
+    profile: Annotated[Path | None, _PROFILE] = None,
 ) -> int:
     """Continue a study that was stopped, killed or has failed points."""
     from studies.prepare import open_folder
 
     resolved, folder = open_folder(directory)
-    return _run(resolved, folder, workers, scheduler, group, again=failed, quiet=quiet)
+    return _run(lambda: (resolved, folder), workers, scheduler, group, failed, quiet, profile, folder.part())
 
 
 def _run(
-    resolved: Any,
-    folder: Any,
+    make: Callable[[], Any],
     workers: int | None,
     scheduler: str | None,
     group: int | None,
-    *,
     again: bool,
     quiet: bool,
+    profile: Path | None,
+    part: tuple[int, int] | None,
 ) -> int:
+    import contextlib
+
     from studies.cluster import connect
     from studies.run import anything_left, run_study
 
-    if not anything_left(resolved, folder, again=again):
-        typer.echo(f"Nothing left to run; results in {folder.path}")
-        return 0
-    with connect(workers, scheduler, threads=resolved.study.document.run.threads) as client:
-        ended = run_study(resolved, folder, client, group=group, again=again, quiet=quiet)
+    with contextlib.ExitStack() as stack:
+        client = None
+        if scheduler is not None or profile is not None:
+            client = stack.enter_context(connect(workers, scheduler, profile=profile))
+        resolved, folder = make()
+        if part is not None:
+            folder.write_part(part)
+        if not anything_left(resolved, folder, again=again, part=part):
+            typer.echo(f"Nothing left to run; results in {folder.path}")
+            return 0
+        if client is None:
+            client = stack.enter_context(connect(workers, threads=resolved.study.document.run.threads))
+        ended = run_study(resolved, folder, client, group=group, again=again, quiet=quiet, part=part)
+    warning = _not_learnt(folder)
+    if warning:
+        typer.echo(f"Warning: {warning}", err=True)
     if ended.outcome == "stopped":
         typer.echo(f"Stopped early: {ended.reason}. Continue with: fitlab study resume {folder.path}", err=True)
     elif ended.outcome == "failed":
@@ -140,6 +175,14 @@ def _run(
     if not quiet:
         typer.echo(f"Results in {folder.path}; next: fitlab study spec {folder.path}")
     return ended.exit_code
+
+
+def _not_learnt(folder: Any) -> str:
+    """A sentence where the baseline is no better than guessing, so that a target would mean nothing."""
+    from studies.dataset import open_study
+    from studies.targets import not_learnt
+
+    return not_learnt(open_study(folder.path))
 
 
 def _print_failures(folder: Any) -> None:
@@ -150,6 +193,74 @@ def _print_failures(folder: Any) -> None:
     for (kind, message), count in groups.most_common(5):
         typer.echo(f"{count} failed: {kind}: {message}", err=True)
     typer.echo(f"All of them are in {folder.failures}", err=True)
+
+
+@app.command(epilog="Example: fitlab study merge noise.study noise.study.shard-*")
+@_command
+def merge(
+    out: Annotated[Path, typer.Argument(help="Folder to make, or to add to.", show_default=False)],
+    parts: Annotated[list[Path], typer.Argument(help="Folders of the shards.", show_default=False)],
+) -> None:
+    """Join the results of shards; refuses parts of different studies, and results that contradict each other."""
+    from studies.shards import merge_folders
+
+    counts = merge_folders(out, parts)
+    done = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    typer.echo(f"{out}: {done}; next: fitlab study spec {out}")
+
+
+@app.command(epilog="Example: fitlab study rank noise.study")
+@_command
+def rank(directory: Annotated[Path, _DIR]) -> None:
+    """Order the factors by how strongly they move the metric (Spearman's correlation)."""
+    from studies.dataset import open_study
+    from studies.targets import ranking
+
+    typer.echo("| factor | correlation | 95 % interval | points |\n| --- | --- | --- | --- |")
+    for row in ranking(open_study(directory)):
+        typer.echo(f"| {row.label} | {row.correlation:.3f} | {row.low:.3f} to {row.high:.3f} | {row.points} |")
+
+
+@app.command(epilog="Examples: fitlab study export noise.study noise.nc   |   fitlab study export noise.study noise.csv")
+@_command
+def export(
+    directory: Annotated[Path, _DIR],
+    target: Annotated[Path, typer.Argument(help="File to write: .nc, .csv or .parquet.", show_default=False)],
+) -> None:
+    """Write all results as NetCDF, CSV or Parquet."""
+    from studies.dataset import open_study
+    from studies.export import export_study
+
+    export_study(open_study(directory), target)
+    typer.echo(str(target))
+
+
+@app.command(epilog="Example: fitlab study report noise.study -o noise.html")
+@_command
+def report(
+    directory: Annotated[Path, _DIR],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file (DIR/report.html if not given).")] = None,
+) -> None:
+    """Write one HTML page with targets, figures, how it was run and what failed."""
+    from studies.folder import Folder
+    from studies.report import save_report
+
+    path = out or directory / "report.html"
+    save_report(Folder(directory), path)
+    typer.echo(str(path))
+
+
+@app.command(epilog="Example: fitlab study fetch mnist data/mnist")
+@_command
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist, fashion or cifar10.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder to put the files into.", show_default=False)],
+) -> None:
+    """Download a data set and check it."""
+    from studies.fetch import fetch as download
+
+    for path in download(name, folder):
+        typer.echo(str(path))
 
 
 @app.command(epilog="Example: fitlab study status noise.study")
@@ -189,15 +300,16 @@ def spec(
     directory: Annotated[Path, _DIR],
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the table as CSV.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Also write the table as Markdown.")] = None,
+    latex: Annotated[Path | None, typer.Option("--latex", help="Also write the table as LaTeX.")] = None,
 ) -> None:
     """Read the spec target, with its interval, margin and verdict."""
     from studies.dataset import open_study
     from studies.folder import write_text
-    from studies.targets import csv_table, device_ratio, markdown_table, sentence, targets
+    from studies.targets import csv_table, device_ratio, latex_table, markdown_table, sentence, targets
 
     data = open_study(directory)
     rows = targets(data)
-    for path, text in ((csv, csv_table(rows)), (markdown, markdown_table(rows))):
+    for path, text in ((csv, csv_table(rows)), (markdown, markdown_table(rows)), (latex, latex_table(rows))):
         if path is not None:
             write_text(path, text)
     _print_rows(rows)

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.errors import StudyError
@@ -35,7 +36,9 @@ def processors() -> int:
 
 
 @contextlib.contextmanager
-def connect(workers: int | None = None, scheduler: str | None = None, *, threads: int = 1) -> Iterator[Client]:
+def connect(
+    workers: int | None = None, scheduler: str | None = None, *, threads: int = 1, profile: Path | None = None
+) -> Iterator[Client]:
     """Client of a local cluster of single-threaded processes, or of the scheduler at an address.
 
     Parameters
@@ -46,16 +49,27 @@ def connect(workers: int | None = None, scheduler: str | None = None, *, threads
         Address such as ``tcp://10.0.0.1:8786``.
     threads : int
         Threads that a task will use.
+    profile : Path, optional
+        Description of the jobs of a batch system; see :mod:`studies.batch`.
 
     Raises
     ------
     StudyError
-        When there is no scheduler at the address, or it has no workers.
+        When there is no scheduler at the address, it has no workers, or a profile is wrong.
     """
     import dask
     from distributed import Client, LocalCluster
 
+    if scheduler is not None and profile is not None:
+        raise StudyError("--scheduler and --cluster are two places to run; give one")
     with dask.config.set(_SETTINGS):
+        if profile is not None:
+            from studies.batch import batch_client
+
+            with batch_client(profile, workers) as client:
+                client.register_plugin(_plugin())
+                yield client
+            return
         if scheduler is not None:
             try:
                 client = Client(scheduler, timeout="5 s")

@@ -50,32 +50,71 @@ def serve(study: Study, resolved: dict[str, Any], store: Store) -> xr.Dataset:
     columns, rows = store.columns, store.rows
     names = [f.name for f in study.factors]
     grid_rows = np.flatnonzero(columns["baseline"] == 0)
+    if study.document.design is not None:
+        return _long(study, resolved, store, grid_rows)
     levels = {f.name: _levels(f, columns[f.name][grid_rows]) for f in study.factors}
     shape = tuple(len(levels[n]) for n in names)
     where = [{v: i for i, v in enumerate(levels[n].tolist())} for n in names]
-    index = [tuple(where[a][columns[n][row].item() if columns[n].dtype.kind == "f" else str(columns[n][row])]
+    # A factor without a say at a point has no level there: its results stand at all levels.
+    index = [tuple(where[a].get(columns[n][row].item() if columns[n].dtype.kind == "f" else str(columns[n][row]), slice(None))
                    for a, n in enumerate(names)) for row in grid_rows]  # fmt: skip
-    places = tuple(np.array(index, dtype=int).reshape(-1, len(names)).T)
+    whole = not any(f.when for f in study.factors)
+    places = tuple(np.array(index, dtype=int).reshape(-1, len(names)).T) if whole else ()
     variables: dict[str, Any] = {}
     for name in [*store.metrics, "status", "seed", "wall_time"]:
         column = columns[name]
         values = np.full((*shape, store.replicates), np.nan if column.dtype.kind == "f" else 0, dtype=column.dtype)
-        values[places] = column[grid_rows]
+        if whole:
+            values[places] = column[grid_rows]
+        else:
+            for place, row in zip(index, grid_rows, strict=True):
+                values[place] = column[row]
         variables[name] = ((*names, "replicate"), values, _attributes(name))
     variables |= _baseline(study, store, levels, rows)
     coords = {f.name: (f.name, levels[f.name], _about(f, resolved)) for f in study.factors}
-    target = study.document.target.model_dump() | {"factor": study.target_factor.name}
-    return xr.Dataset(
-        variables,
-        {**coords, "replicate": np.arange(store.replicates)},
-        {
-            "schema": study.document.schema_,
-            "name": study.document.name,
-            "study_digest": resolved["digest"],
-            "target": json.dumps(target),
-            "code_versions": list(store.attributes["code_versions"]),
-        },
-    )
+    return xr.Dataset(variables, {**coords, "replicate": np.arange(store.replicates)}, _heading(study, resolved, store))
+
+
+def _heading(study: Study, resolved: dict[str, Any], store: Store) -> dict[str, Any]:
+    """Attributes of the dataset."""
+    design = study.document.design
+    return {
+        "schema": study.document.schema_,
+        "name": study.document.name,
+        "study_digest": resolved["digest"],
+        "target": json.dumps(study.document.target.model_dump() | {"factor": study.target_factor.name}),
+        "design": "grid" if design is None else design.kind,
+        "code_versions": list(store.attributes["code_versions"]),
+    }
+
+
+def _long(study: Study, resolved: dict[str, Any], store: Store, grid_rows: np.ndarray[Any, Any]) -> xr.Dataset:
+    """The dataset of a design: one dimension of points, with the factors along it (NaN or empty: as in the base)."""
+    import xarray as xr
+
+    columns = store.columns
+    variables: dict[str, Any] = {}
+    for name in [*store.metrics, "status", "seed", "wall_time"]:
+        variables[name] = (("point", "replicate"), columns[name][grid_rows], _attributes(name))
+    coords: dict[str, Any] = {}
+    for f in study.factors:
+        column = columns[f.name][grid_rows]
+        coords[f.name] = ("point", column if f.numeric else np.array([str(v) for v in column], dtype=object), _about(f, resolved))
+    named = study.document.target.baseline != "digital"
+    ids = []
+    for row in grid_rows:
+        kept = {f.name: columns[f.name][row].item() for f in study.factors if f.numeric and f.trains}
+        kept = {name: value for name, value in kept.items() if value == value}
+        ids.append(study.baseline_points()[0].id if named else study.baseline_of(kept).id)
+    for name in [*store.metrics, "status"]:
+        column = store.columns[name]
+        values = np.full((len(ids), store.replicates), np.nan if column.dtype.kind == "f" else 0, dtype=column.dtype)
+        for place, identity in enumerate(ids):
+            if identity in store.rows:
+                values[place] = column[store.rows[identity]]
+        variables[f"baseline_{name}"] = (("point", "replicate"), values, _attributes(name))
+    coords["replicate"] = np.arange(store.replicates)
+    return xr.Dataset(variables, coords, _heading(study, resolved, store))
 
 
 def _baseline(study: Study, store: Store, levels: dict[str, Any], rows: dict[str, int]) -> dict[str, Any]:
@@ -99,8 +138,9 @@ def _baseline(study: Study, store: Store, levels: dict[str, Any], rows: dict[str
 def _levels(factor: Factor, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Levels of an axis: those asked for and those that refinement or earlier runs added."""
     if factor.numeric:
-        return np.unique(np.concatenate([np.asarray(factor.levels, float), stored.astype(float)]))
-    extra = sorted({str(v) for v in stored} - set(map(str, factor.levels)))
+        found = stored.astype(float)
+        return np.unique(np.concatenate([np.asarray(factor.levels, float), found[~np.isnan(found)]]))
+    extra = sorted({str(v) for v in stored} - set(map(str, factor.levels)) - {""})
     return np.array([*map(str, factor.levels), *extra], dtype=object)
 
 
@@ -109,8 +149,10 @@ def _about(factor: Factor, resolved: dict[str, Any]) -> dict[str, Any]:
     known = resolved["factors"][factor.name]
     about = {
         "long_name": factor.label or factor.name,
-        "units": "1",
+        "units": factor.units,
         "kind": factor.kind,
+        "better": factor.better or "",
+        "when": json.dumps(factor.when),
         "scale": factor.scale,
         "fields": list(known["fields"]),
     }

@@ -7,11 +7,15 @@ import hashlib
 import itertools
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from studies.errors import StudyFileError
+from studies.overrides import apply, lines_of
 
 if TYPE_CHECKING:
     from studies.document import Document
@@ -42,6 +46,14 @@ class Factor:
         For ``zip``: the values of each field, level by level.
     label : str or None
         Name for figures.
+    when : tuple of (str, tuple)
+        Levels of earlier factors under which this one has a say; elsewhere its fields keep the values of the base.
+    ranged : bool
+        Whether the levels are the ends of a range that a design fills.
+    units : str
+        ``"s"`` where levels are written as times, else ``"1"``.
+    better : str or None
+        ``"lower"`` or ``"higher"``, where it differs from what the target says.
     """
 
     name: str
@@ -51,6 +63,14 @@ class Factor:
     scale: str
     columns: dict[str, tuple[Any, ...]] | None = None
     label: str | None = None
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    ranged: bool = False
+    units: str = "1"
+    better: str | None = None
+
+    def active(self, values: dict[str, Value]) -> bool:
+        """Whether the factor has a say at these levels of the factors before it."""
+        return all(values.get(name) in allowed for name, allowed in self.when)
 
     @property
     def numeric(self) -> bool:
@@ -68,6 +88,14 @@ class Factor:
             return level
         index = self.levels.index(level)
         return {field: column[index] for field, column in self.columns.items()}
+
+    def at(self, share: float) -> Value:
+        """The level at a share (0 to 1) of the way through the levels, or through the range on the factor's scale."""
+        if not self.ranged:
+            return self.levels[min(int(share * len(self.levels)), len(self.levels) - 1)]
+        low, high = float(self.levels[0]), float(self.levels[1])
+        value = low * (high / low) ** share if self.scale == "log" else low + (high - low) * share
+        return float(f"{value:.12g}")
 
     @property
     def trains(self) -> bool:
@@ -96,11 +124,14 @@ class Study:
     document : Document
         The sections as written.
     factors : tuple of Factor
+    text : str
+        The file's text, so that a fault can be given a line.
     """
 
     source: Path
     document: Document
     factors: tuple[Factor, ...]
+    text: str = ""
 
     def factor(self, name: str) -> Factor:
         """The factor of that name."""
@@ -120,7 +151,12 @@ class Study:
         return self.document.replicates.count
 
     def point(self, values: dict[str, Value], *, stage: int = 0) -> Point:
-        """The point at these levels."""
+        """The point at these levels; factors without a say there are left out, whatever their level."""
+        kept: dict[str, Value] = {}
+        for f in self.factors:
+            if f.name in values and f.active(kept):
+                kept[f.name] = values[f.name]
+        values = kept
         identity = {f.identity: f.identity_value(values[f.name]) for f in self.factors if f.name in values}
         return Point(digest(identity), dict(values), stage=stage)
 
@@ -130,20 +166,42 @@ class Study:
         if baseline != "digital":
             return [self.point({f.name: baseline[f.name] for f in self.factors})]
         training = [f for f in self.factors if f.trains]
-        points = []
-        for combination in itertools.product(*(f.levels for f in training)):
-            values = {f.name: level for f, level in zip(training, combination, strict=True)}
-            identity = {f.identity: f.identity_value(values[f.name]) for f in training} | {"baseline": "digital"}
-            points.append(Point(digest(identity), values, digital=True))
-        return points
+        if self.document.design is not None:
+            found = [self.baseline_of(p.values) for p in self.grid_points()]
+            return list({p.id: p for p in found}.values())
+        return [
+            self.baseline_of({f.name: level for f, level in zip(training, combination, strict=True)})
+            for combination in itertools.product(*(f.levels for f in training))
+        ]
+
+    def baseline_of(self, values: dict[str, Value]) -> Point:
+        """The digital point that is trained as the one with these values."""
+        kept = {f.name: values[f.name] for f in self.factors if f.trains and f.name in values}
+        identity = {f.identity: f.identity_value(kept[f.name]) for f in self.factors if f.name in kept} | {"baseline": "digital"}
+        return Point(digest(identity), kept, digital=True)
 
     def grid_points(self) -> list[Point]:
-        """Every combination of levels, the last factor fastest."""
+        """Every combination of levels, the last factor fastest; or the points of the design."""
+        if self.document.design is not None:
+            found = [self.point(values) for values in self._design_values()]
+            return list({p.id: p for p in found}.values())
         names = [f.name for f in self.factors]
-        return [
-            self.point(dict(zip(names, combination, strict=True)))
-            for combination in itertools.product(*(f.levels for f in self.factors))
-        ]
+        grid = itertools.product(*(f.levels for f in self.factors))
+        # Points that differ only in a factor without a say are one.
+        return list({p.id: p for p in (self.point(dict(zip(names, levels, strict=True))) for levels in grid)}.values())
+
+    def _design_values(self) -> list[dict[str, Value]]:
+        """Levels at each point of the design: a sample of the unit cube, stretched over ranges and lists of levels."""
+        from scipy.stats import qmc
+
+        design = self.document.design
+        assert design is not None
+        if design.points is None:
+            # A level that is the device's own is left out: all factors share that point.
+            return [{} if f.kind == "multiply" and v == 1 else {f.name: v} for f in self.factors for v in f.levels]
+        kind = qmc.Sobol if design.kind == "sobol" else qmc.LatinHypercube
+        sample = kind(len(self.factors), rng=np.random.default_rng(design.seed)).random(design.points)
+        return [{f.name: f.at(float(u)) for f, u in zip(self.factors, row, strict=True)} for row in sample]
 
     def points(self) -> list[Point]:
         """Baseline first, then the grid; a baseline that lies on the grid occurs once."""
@@ -192,8 +250,8 @@ def seed_of(study_seed: int, replicate: int, stream: str, point_id: str | None) 
     return (int(high) << 32 | int(low)) >> 1
 
 
-def load_study(path: str | Path) -> Study:
-    """Read and check a study file.
+def load_study(path: str | Path, changes: Sequence[str] = ()) -> Study:
+    """Read and check a study file; ``changes`` are texts ``key=value`` that override it.
 
     Raises
     ------
@@ -208,7 +266,7 @@ def load_study(path: str | Path) -> Study:
         raise StudyFileError(str(path), [("", f"cannot be read ({reason}); give the path of a study file")]) from None
     except UnicodeDecodeError:
         raise StudyFileError(str(path), [("", "is not a text file; a study is a TOML file")]) from None
-    return parse_study(text, path)
+    return parse_study(apply(text, changes, str(path)) if changes else text, path)
 
 
 def parse_study(text: str, source: Path) -> Study:
@@ -223,16 +281,17 @@ def parse_study(text: str, source: Path) -> Study:
         hint = "; each key may occur once" if "overwrite" in str(error) else ""
         raise StudyFileError(str(source), [("", f"is not valid TOML: {error}{hint}")]) from None
     if "schema" in raw and raw["schema"] != SCHEMA:
-        raise StudyFileError(str(source), [("schema", f'{raw["schema"]!r} is not known; write schema = "{SCHEMA}"')])
+        fault = ("schema", f'{raw["schema"]!r} is not known; write schema = "{SCHEMA}"')
+        raise StudyFileError(str(source), [fault], lines_of(text))
     try:
         document = Document.model_validate(raw)
     except ValidationError as error:
-        raise StudyFileError(str(source), _document_faults(error.errors())) from None
+        raise StudyFileError(str(source), _document_faults(error.errors()), lines_of(text)) from None
     factors = tuple(_factor(name, entry) for name, entry in document.factors.items())
-    study = Study(source, document, factors)
+    study = Study(source, document, factors, text)
     faults = _faults(study)
     if faults:
-        raise StudyFileError(str(source), faults)
+        raise StudyFileError(str(source), faults, lines_of(text))
     return study
 
 
@@ -241,8 +300,15 @@ def _factor(name: str, entry: Any) -> Factor:
     fields = tuple(entry.zip) if entry.zip is not None else tuple(entry.fields or [name])
     columns = {k: tuple(v) for k, v in entry.zip.items()} if entry.zip is not None else None
     levels = tuple(str(v).lower() if isinstance(v, bool) else v for v in entry.levels())
-    return Factor(name, kind, fields, levels, entry.default_scale(), columns, entry.label)
+    when = tuple((k, tuple(str(v).lower() if isinstance(v, bool) else v for v in allowed)) for k, allowed in entry.when.items())
+    units = "s" if entry.timed else "1"
+    return Factor(
+        name, kind, fields, levels, entry.default_scale(), columns, entry.label, when, entry.ranged, units, entry.better
+    )
 
+
+# Endings of the fields that are times; everything else in the simulator is a number without unit.
+_TIMES = ("inference.time", "t_0", "t0", "t_read", "t_inference", "lifetime")
 
 RESERVED = frozenset(
     ("point", "replicate", "layer", "epoch", "baseline", "point_id", "stage", "seed", "status", "wall_time", "finished_at")
@@ -255,6 +321,24 @@ def _faults(study: Study) -> list[tuple[str, str]]:
     faults = []
     names = [f.name for f in study.factors]
     target = study.document.target
+    for place, factor in enumerate(study.factors):
+        key = f"factors.{_key(factor.name)}"
+        for other, allowed in factor.when:
+            if other not in names[:place]:
+                known = ", ".join(names[:place]) or "none"
+                faults.append((f"{key}.when", f"{other!r} is not a factor that stands before this one (those are: {known})"))
+            elif not set(allowed) <= set(study.factor(other).levels):
+                wrong = next(v for v in allowed if v not in study.factor(other).levels)
+                faults.append((f"{key}.when", f"{wrong!r} is not a level of {other}"))
+        design = study.document.design
+        if factor.when and design is not None and design.kind == "one-at-a-time":
+            faults.append((f"{key}.when", "has no meaning where every factor is varied alone; remove it"))
+        if factor.ranged and (design is None or design.kind == "one-at-a-time"):
+            faults.append((key, "a range needs a [design]; for a grid write geomspace or linspace with a number of levels"))
+        if factor.units == "s" and not all(f.endswith(_TIMES) for f in factor.fields):
+            faults.append((key, "its levels are times, but it does not set a time; write numbers without unit"))
+    if study.document.design is not None and study.document.refine is not None:
+        faults.append(("refine", "goes with a grid, not with a design; remove one of them"))
     for name in names:
         if name in RESERVED or name.startswith("baseline_"):
             faults.append((f"factors.{_key(name)}", "this name is reserved; choose another"))

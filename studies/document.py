@@ -11,13 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from studies.quantities import number, seconds
+from studies.quantities import Duration, number, quantity, seconds
 
-__all__ = ["SCHEMA", "Base", "Document", "FactorEntry", "Refine", "Replicates", "Run", "Target", "Train"]
+__all__ = ["SCHEMA", "Base", "Design", "Document", "FactorEntry", "Refine", "Replicates", "Run", "Target", "Train"]
 
 SCHEMA = "studies.study/1"
 
 Number = Annotated[float, BeforeValidator(number)]
+# Any: a float of pydantic would forget that it is a Duration.
+Quantity = Annotated[Any, BeforeValidator(quantity)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Level = float | str | bool
 
@@ -28,7 +30,7 @@ def _level(value: Any) -> Level:
         return value
     if isinstance(value, str):
         if value[:1].isdigit() or value[:1] in "+-.":
-            return number(value)
+            return quantity(value)
         if not value.strip():
             raise ValueError("an empty text is not a level")
         return value
@@ -53,31 +55,56 @@ class Train(_Part):
     lr: Annotated[Number, Field(gt=0)] = 0.1
 
 
+class Inference(_Part):
+    """When and how often a programmed network is measured; for ``kind = "inference"``."""
+
+    time: Annotated[float, BeforeValidator(quantity), Field(ge=0)] = 86400.0
+    repeats: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 1
+
+
 class Base(_Part):
     """The one simulation that the factors vary."""
 
+    kind: Literal["training", "inference"] = "training"
     device: str | None = None
     algorithm: str = "sgd"
     task: str = "digits-mlp"
     data: str | None = None
+    network: dict[str, Annotated[int, BeforeValidator(_count), Field(ge=1)]] = {}
     set: dict[str, Annotated[Level, BeforeValidator(_level)]] = {}
     train: Train = Train()
+    inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Base:
+        if self.kind == "training" and self.inference != Inference():
+            raise ValueError('inference goes with kind = "inference"; add that, or remove it')
+        return self
 
 
-Spacing = tuple[Number, Number, Annotated[int, BeforeValidator(_count), Field(ge=2)]]
+Spacing = tuple[Quantity, Quantity, Annotated[int, BeforeValidator(_count), Field(ge=2)]]
+
+
+Span = tuple[Quantity, Quantity]
 
 
 class _Spaced(_Part):
     linspace: Spacing | None = None
     geomspace: Spacing | None = None
+    range: Span | None = None
 
     @model_validator(mode="after")
     def _one(self) -> _Spaced:
-        if (self.linspace is None) == (self.geomspace is None):
-            raise ValueError("give either linspace or geomspace, as [first, last, count]")
+        if sum(given is not None for given in (self.linspace, self.geomspace, self.range)) != 1:
+            raise ValueError("give either linspace or geomspace, as [first, last, count], or range, as [low, high]")
         return self
 
     def levels(self) -> list[float]:
+        if self.range is not None:
+            low, high = self.range
+            if not low < high:
+                raise ValueError(f"range runs from a lower to a higher value, not from {low!r} to {high!r}")
+            return [low, high]
         first, last, count = self.linspace or self.geomspace  # type: ignore[misc]
         if first == last:
             raise ValueError(f"first and last value are both {first!r}; a factor needs different values")
@@ -90,7 +117,7 @@ class _Spaced(_Part):
         return [float(f"{math.exp(x):.12g}") for x in logs]
 
 
-LevelItem = Annotated[Level, BeforeValidator(_level)]
+LevelItem = Annotated[Any, BeforeValidator(_level)]
 
 
 class FactorEntry(_Part):
@@ -100,18 +127,21 @@ class FactorEntry(_Part):
     values: list[LevelItem] | None = None
     linspace: Spacing | None = None
     geomspace: Spacing | None = None
+    range: Span | None = None
     multiply: list[Number] | _Spaced | None = None
     zip: dict[str, list[LevelItem]] | None = None
     labels: list[str] | None = None
     scale: Literal["log", "linear"] | None = None
     label: str | None = None
+    better: Literal["lower", "higher"] | None = None
+    when: dict[str, list[LevelItem]] = {}
 
     @model_validator(mode="after")
     def _one_form(self) -> FactorEntry:
-        given = [k for k in ("values", "linspace", "geomspace", "multiply", "zip") if getattr(self, k) is not None]
+        given = [k for k in ("values", "linspace", "geomspace", "range", "multiply", "zip") if getattr(self, k) is not None]
         if len(given) != 1:
             had = "none" if not given else " and ".join(given)
-            raise ValueError(f"give exactly one of values, linspace, geomspace, multiply, zip; given: {had}")
+            raise ValueError(f"give exactly one of values, linspace, geomspace, range, multiply, zip; given: {had}")
         if self.labels is not None and self.zip is None:
             raise ValueError("labels go with zip only; numbers label themselves")
         if self.zip is not None and self.fields is not None:
@@ -147,8 +177,19 @@ class FactorEntry(_Part):
             return list(self.labels) if self.labels is not None else [f"level {i + 1}" for i in range(count)]
         if isinstance(self.multiply, list):
             return list(self.multiply)
-        spaced = self.multiply or _Spaced(linspace=self.linspace, geomspace=self.geomspace)
+        spaced = self.multiply or _Spaced(linspace=self.linspace, geomspace=self.geomspace, range=self.range)
         return list(spaced.levels())
+
+    @property
+    def ranged(self) -> bool:
+        """Whether it names a range for a design to fill rather than levels."""
+        return self.range is not None or (isinstance(self.multiply, _Spaced) and self.multiply.range is not None)
+
+    @property
+    def timed(self) -> bool:
+        """Whether a level is written with a unit of time."""
+        spaced = self.linspace or self.geomspace or self.range
+        return any(isinstance(v, Duration) for v in (spaced or self.values or ()))
 
     def default_scale(self) -> str:
         """Scale on which thresholds are interpolated."""
@@ -160,7 +201,29 @@ class FactorEntry(_Part):
         if self.values is not None or isinstance(self.multiply, list):
             positive = not any(isinstance(v, str | bool) for v in levels) and min(levels) > 0
             return "log" if positive and max(levels) >= 4 * min(levels) else "linear"
+        if self.ranged and levels[0] > 0 and levels[1] >= 10 * levels[0]:
+            return "log"
         return "linear"
+
+
+class Design(_Part):
+    """Points other than a grid: spread over the ranges of all factors, or every factor varied alone."""
+
+    kind: Literal["sobol", "latin-hypercube", "one-at-a-time"]
+    points: Annotated[int, BeforeValidator(_count), Field(ge=2, le=1_000_000)] | None = None
+    seed: Annotated[int, BeforeValidator(_count), Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _power(self) -> Design:
+        if (self.points is None) != (self.kind == "one-at-a-time"):
+            told = (
+                "has one point for each level; remove points" if self.points else "needs the number of its points; write points"
+            )
+            raise ValueError(f"a design of kind {self.kind} {told}")
+        if self.kind == "sobol" and self.points is not None and self.points & (self.points - 1):
+            near = 1 << (self.points.bit_length() - 1)
+            raise ValueError(f"a Sobol design is balanced for powers of two only; write points = {near} or {2 * near}")
+        return self
 
 
 class Replicates(_Part):
@@ -206,6 +269,7 @@ class Document(_Part):
     name: str = Field(min_length=1)
     base: Base = Base()
     factors: dict[str, FactorEntry] = Field(min_length=1)
+    design: Design | None = None
     replicates: Replicates = Replicates()
     target: Target = Target()
     refine: Refine | None = None

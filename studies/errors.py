@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sim.errors import FitlabError
 
 __all__ = ["StudyError", "StudyFileError"]
@@ -20,9 +22,16 @@ class StudyFileError(StudyError):
         The file.
     faults : list of (str, str)
         Key path and sentence for each fault.
+    line : callable, optional
+        Line of a key path in the file, or None.
     """
 
-    def __init__(self, source: str, faults: list[tuple[str, str]]) -> None:
+    def __init__(self, source: str, faults: list[tuple[str, str]], line: Callable[[str], int | None] = lambda _: None) -> None:
         self.source = source
         self.faults = faults
-        super().__init__("\n".join(f"{source}: {key}: {text}" if key else f"{source}: {text}" for key, text in faults))
+        texts = []
+        for key, text in faults:
+            number = line(key) if key else None
+            where = source if number is None else f"{source}:{number}"
+            texts.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
+        super().__init__("\n".join(texts))

@@ -49,6 +49,7 @@ class Folder:
         self.failures = self.path / "failures.jsonl"
         self.progress = self.path / "progress.json"
         self.figures = self.path / "figures"
+        self.shard = self.path / "shard.json"
 
     def exists(self) -> bool:
         """Whether a study lives here."""
@@ -95,6 +96,17 @@ class Folder:
             except BlockingIOError:
                 return True
         return False
+
+    def write_part(self, part: tuple[int, int]) -> None:
+        """Say that this folder holds one part of a study: (number from 1, of how many)."""
+        write_text(self.shard, json.dumps(part) + "\n")
+
+    def part(self) -> tuple[int, int] | None:
+        """Which part of a study this folder holds; None for all of it."""
+        if not self.shard.exists():
+            return None
+        number, count = json.loads(self.shard.read_text(encoding="utf-8"))
+        return int(number), int(count)
 
     def write_resolved(self, resolved: dict[str, Any]) -> None:
         """Replace ``resolved.json``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from studies.design import Point
 from studies.records import DONE, FAILED, TIMEOUT
 
-__all__ = ["Unit", "split", "take_group", "what_next"]
+__all__ = ["Unit", "share_of", "split", "take_group", "what_next"]
 
 Unit = tuple[Point, int]
 
@@ -56,6 +57,17 @@ def take_group(units: list[Unit], size: int, structure: Callable[[Point], Hashab
             break
         (group if structure(unit[0]) == wanted else rest).append(unit)
     return group, rest
+
+
+def share_of(units: list[Unit], part: tuple[int, int]) -> list[Unit]:
+    """The units of part ``(i, n)``: by the digest of point and replicate, so that no part needs to know of the others."""
+    number, count = part
+
+    def place(unit: Unit) -> int:
+        text = f"{unit[0].id}/{unit[1]}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") % count
+
+    return [unit for unit in units if place(unit) == number - 1]
 
 
 def split(units: list[Unit]) -> list[list[Unit]]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.folder import write_text
-from studies.targets import Target, others_text, ratios, targets
+from studies.targets import Rank, Target, curve_of, others_text, ranking, ratios, targets
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["figures", "plot_map", "plot_target"]
+__all__ = ["drawings", "figures", "plot_map", "plot_ranking", "plot_target"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -57,12 +57,11 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
     if ax is None:
         ax = Figure(figsize=(3.5, 2.6), layout="constrained").subplots()
     name, scale = rows[0].factor, data[rows[0].factor].attrs["scale"]
-    ratio = ratios(data)
     for number, row in enumerate(rows):
         colour = _COLOURS[number % len(_COLOURS)]
-        table = ratio.sel(row.others).transpose(name, "replicate")
-        x = np.repeat(data[name].values, table.sizes["replicate"])
-        ax.plot(x, table.values.ravel(), ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
+        levels, table = curve_of(data, row)
+        x = np.repeat(levels, table.shape[1])
+        ax.plot(x, table.ravel(), ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
         found = row.threshold
         label = others_text(row)
         if len(found.levels) > 1:
@@ -199,26 +198,61 @@ def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "
     list of Path
         Files written.
     """
-    from matplotlib.figure import Figure
-
     from fitlab.plot import style
 
     folder.mkdir(parents=True, exist_ok=True)
-    dims = [str(d) for d in ratios(data).dims if d != "replicate"]
-    numeric = all(data[d].dtype.kind == "f" for d in dims)
     written = []
     with style():
-        rows = targets(data)
-        figure = Figure(figsize=(3.5, 2.6), layout="constrained")
-        plot_target(data, rows, figure.subplots())
-        written += _save(figure, data, folder / "target", formats)
-        if len(dims) == 2 and numeric:
-            figure = Figure(figsize=(3.7, 2.8), layout="constrained")
-            plot_map(data, figure.subplots())
-            written += _save(figure, data, folder / "map", formats)
+        for title, figure in drawings(data):
+            written += _save(figure, data, folder / title.lower(), formats)
     table = ratios(data).to_dataframe("ratio").reset_index().dropna(subset=["ratio"])
     write_text(folder / "ratios.csv", table.to_csv(index=False))
     return [*written, folder / "ratios.csv"]
+
+
+def drawings(data: xr.Dataset) -> list[tuple[str, Figure]]:
+    """Title and figure of all that suits the study."""
+    from matplotlib.figure import Figure
+
+    design = data.attrs.get("design", "grid")
+    if design in ("sobol", "latin-hypercube"):
+        ranks = ranking(data)
+        figure = Figure(figsize=(3.5, 0.6 + 0.3 * len(ranks)), layout="constrained")
+        plot_ranking(ranks, figure.subplots())
+        return [("Ranking", figure)]
+    rows = targets(data)
+    if design == "one-at-a-time":
+        wide = min(3, len(rows))
+        high = -(-len(rows) // wide)
+        figure = Figure(figsize=(2.6 * wide, 2.2 * high), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(high, wide, squeeze=False)).ravel()
+        for ax, row in zip(axes, rows, strict=False):
+            plot_target(data, [row], ax).set_title("")
+        for ax in axes[len(rows) :]:
+            ax.set_axis_off()
+        return [("Target", figure)]
+    figure = Figure(figsize=(3.5, 2.6), layout="constrained")
+    plot_target(data, rows, figure.subplots())
+    drawn = [("Target", figure)]
+    dims = [str(d) for d in ratios(data).dims if d != "replicate"]
+    if len(dims) == 2 and all(data[d].dtype.kind == "f" for d in dims):
+        figure = Figure(figsize=(3.7, 2.8), layout="constrained")
+        plot_map(data, figure.subplots())
+        drawn.append(("Map", figure))
+    return drawn
+
+
+def plot_ranking(ranks: list[Rank], ax: Axes) -> Axes:
+    """Spearman's correlation of every factor with its interval, the strongest on top."""
+    places = np.arange(len(ranks))[::-1]
+    for place, r in zip(places, ranks, strict=True):
+        ax.plot([r.low, r.high], [place, place], color=_COLOURS[0], linewidth=3, alpha=0.35, solid_capstyle="butt")
+        ax.plot([r.correlation], [place], "o", color=_COLOURS[0], markersize=4)
+    ax.axvline(0, color="0.35", linewidth=0.8)
+    ax.set_yticks(places, [r.label for r in ranks])
+    ax.set_xlim(-1, 1)
+    ax.set_xlabel("Spearman's correlation with the metric")
+    return ax
 
 
 def _save(figure: Figure, data: xr.Dataset, stem: Path, formats: tuple[str, ...]) -> list[Path]:

@@ -7,6 +7,7 @@ import platform
 import secrets
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from studies.folder import Folder, write_text
 from studies.resolve import Resolved, resolve
 from studies.store import Store
 
-__all__ = ["code_version", "default_folder", "open_folder", "prepare", "provenance"]
+__all__ = ["check", "code_version", "default_folder", "open_folder", "prepare", "provenance"]
 
 _PACKAGES = ("fitlab", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed", "pydantic", "lmfit")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
@@ -28,8 +29,41 @@ def default_folder(file: str | Path) -> Path:
     return Path(file).with_suffix(".study")
 
 
-def prepare(file: str | Path, out: str | Path | None = None) -> tuple[Resolved, Folder]:
-    """Folder for running a study file.
+def check(
+    file: str | Path,
+    out: str | Path | None = None,
+    changes: Sequence[str] = (),
+    *,
+    inputs: Path | None = None,
+    data: str | None = None,
+) -> tuple[Resolved, Folder]:
+    """The study of a file and the folder that it would run in; makes nothing.
+
+    Raises
+    ------
+    StudyError
+        When the file is wrong, or the folder is something else.
+    """
+    resolved = resolve(load_study(file, changes), inputs=inputs, data=data)
+    folder = Folder(out if out is not None else default_folder(file))
+    if folder.exists():
+        _same(folder, resolved)
+    elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        raise StudyError(f"{folder.path}: exists and is not the folder of a study; choose another with -o DIR")
+    else:
+        _parent(folder)
+    return resolved, folder
+
+
+def prepare(
+    file: str | Path,
+    out: str | Path | None = None,
+    changes: Sequence[str] = (),
+    *,
+    inputs: Path | None = None,
+    data: str | None = None,
+) -> tuple[Resolved, Folder]:
+    """Folder for running a study file; ``changes`` are texts ``key=value`` that override it.
 
     A new folder appears complete or not at all. An existing one is continued when file and folder agree on everything
     but the levels of the factors and the number of replicates.
@@ -39,33 +73,33 @@ def prepare(file: str | Path, out: str | Path | None = None) -> tuple[Resolved, 
     StudyError
         When the folder holds another study; the differences are named.
     """
-    study = load_study(file)
-    resolved = resolve(study)
-    folder = Folder(out if out is not None else default_folder(file))
+    resolved, folder = check(file, out, changes, inputs=inputs, data=data)
+    text = resolved.study.text
+    if folder.exists():
+        if text != folder.study.read_text(encoding="utf-8"):
+            write_text(folder.study, text)
+            folder.write_resolved(resolved.describe())
+        return resolved, folder
     if folder.path.exists():
-        if not folder.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise StudyError(f"{folder.path}: exists and is not the folder of a study; choose another with -o DIR")
-        if folder.exists():
-            _same(folder, resolved)
-            text = Path(file).read_text(encoding="utf-8")
-            if text != folder.study.read_text(encoding="utf-8"):
-                write_text(folder.study, text)
-                folder.write_resolved(resolved.describe())
-            return resolved, folder
         folder.path.rmdir()
-    _make(folder, Path(file), study, resolved)
+    _make(folder, resolved.study, resolved)
     return resolved, folder
 
 
-def _make(folder: Folder, file: Path, study: Study, resolved: Resolved) -> None:
+def _parent(folder: Folder) -> Path:
     parent = folder.path.absolute().parent
     if not parent.is_dir():
         raise StudyError(f"{parent}: is not a folder; make it, or choose another place with -o DIR")
+    return parent
+
+
+def _make(folder: Folder, study: Study, resolved: Resolved) -> None:
+    parent = _parent(folder)
     temporary = parent / f".{folder.path.name}.{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
         new = Folder(temporary)
-        write_text(new.study, file.read_text(encoding="utf-8"))
+        write_text(new.study, study.text)
         for path in resolved.inputs:
             Folder.copy_input(path, new.inputs)
         new.write_resolved(resolved.describe())

@@ -10,9 +10,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pint
 
-__all__ = ["number", "seconds"]
+__all__ = ["Duration", "number", "quantity", "seconds"]
 
 _PERCENT = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*%\s*$")
+
+
+class Duration(float):
+    """Seconds that were written with a unit of time."""
+
+
+def quantity(value: Any) -> float:
+    """Return a number as :func:`number` does, or a :class:`Duration` for text such as ``"1 day"``.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that says what was given and what is allowed.
+    """
+    try:
+        return number(value)
+    except ValueError:
+        if not isinstance(value, str):
+            raise
+        try:
+            return Duration(_with_unit(value, "s", "a duration"))
+        except ValueError:
+            pass
+        raise
 
 
 def number(value: Any) -> float:

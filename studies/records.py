@@ -62,6 +62,12 @@ class Job:
         Folder of the data.
     threads : int
     pairs : tuple of Pair
+    kind : str
+        ``"training"`` in memory, or ``"inference"`` of a network that was trained digitally.
+    network : dict
+        Options of the network; defaults are left out.
+    inference : dict
+        ``time`` after programming in seconds, and ``repeats`` of the programming.
     """
 
     task: str
@@ -70,6 +76,9 @@ class Job:
     data: str | None
     threads: int
     pairs: tuple[Pair, ...]
+    kind: str = "training"
+    network: dict[str, int] = field(default_factory=dict)
+    inference: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ def _middle(study: Study, store: Store, fixed: dict[str, float | str], resolutio
     columns = store.columns
     same = columns["baseline"] == 0
     for name, level in fixed.items():
-        same &= columns[name] == level
+        column = columns[name]
+        # A factor without a say at a point has no level there.
+        same &= (column == level) | (np.isnan(column) if column.dtype.kind == "f" else column == "")
     rows = np.flatnonzero(same)
     baseline = [p for p in study.baseline_points() if all(fixed.get(k, v) == v for k, v in p.values.items())]
     if not len(rows) or not baseline or baseline[0].id not in store.rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import functools
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Any
 from sim.errors import ConfigError, FitlabError
 from studies.design import Factor, Point, Study, _close, _key, canonical, digest
 from studies.errors import StudyFileError
+from studies.overrides import lines_of
 from studies.records import Job, Pair
-from studies.task import find_task
+from studies.task import find_task, network_options
 
 __all__ = ["Resolved", "resolve"]
 
 _TRAIN = ("train.epochs", "train.batch", "train.lr")
-# Replicas share the number of batches and their size; a learning rate is each one's own.
-_TRAIN_STRUCTURE = ("train.epochs", "train.batch")
+# What each replica may have for itself among the settings that are not the configuration's: replicas share the rest.
+_OWN = ("train.lr", "inference.time")
+_AROUND = ("train.", "network.", "inference.")
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Resolved:
         What enters the study's digest.
     inputs : list of Path
         Files that the study names and the folder keeps.
+    folder : Path or None
+        Folder with copies of the named files.
     """
 
     study: Study
@@ -56,7 +61,9 @@ class Resolved:
     uncertainty: dict[str, float]
     contents: dict[str, Any]
     inputs: list[Path]
+    folder: Path | None = None
     _structures: dict[Any, Hashable] = field(default_factory=dict)
+    _variants: dict[tuple[str, str], _Found] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -79,6 +86,25 @@ class Resolved:
             return {path: self.start[path] * float(level) for path in self.fields[factor.name]}
         return dict.fromkeys(self.fields[factor.name], level)
 
+    def variant(self, settings: dict[str, Any]) -> Any:
+        """The configuration of the device and algorithm that these settings name, with ``base.set`` applied."""
+        base = self.study.document.base
+        key = str(settings.get("device", base.device)), str(settings.get("algorithm", base.algorithm))
+        if self.config is None or key == (str(base.device), base.algorithm):
+            return self.config
+        if key not in self._variants:
+            found = _device(self.study, self.folder, *key)
+            self._variants[key] = _Found(configured(found.config, base.set), found.about, found.files, found.errors)
+        return self._variants[key].config
+
+    def under(self, factor: Factor) -> dict[str, Any]:
+        """Settings under which a factor has a say: the first level of every condition."""
+        out: dict[str, Any] = {}
+        for name, allowed in factor.when:
+            other = self.study.factor(name)
+            out |= self.under(other) | self._levels(other, allowed[0])
+        return out
+
     def structure(self, point: Point) -> Hashable:
         """What pairs must share to run together."""
         if not self._shaping:
@@ -86,8 +112,8 @@ class Resolved:
         settings = {p: v for p, v in self.settings(point).items() if p in self._shaping}
         key = (point.digital, canonical(settings))
         if key not in self._structures:
-            train = {p: v for p, v in settings.items() if p.startswith("train.")}
-            self._structures[key] = (point.digital, canonical(train), self._shape(settings, point.digital))
+            around = {p: v for p, v in settings.items() if not _configures(p)}
+            self._structures[key] = (point.digital, canonical(around), self._shape(settings, point.digital))
         return self._structures[key]
 
     def _shape(self, settings: dict[str, Any], digital: bool) -> Hashable:
@@ -95,18 +121,18 @@ class Resolved:
             return None
         from sim.configs import structure
 
-        return structure(configured(self.config, settings))
+        return structure(configured(self.variant(settings), settings))
 
     @functools.cached_property
     def _shaping(self) -> set[str]:
         """Paths that may change the structure: all but the plain numbers of the configuration."""
         touched = {p for paths in self.fields.values() for p in paths}
         if self.config is None:
-            return touched & set(_TRAIN_STRUCTURE)
+            return {p for p in touched if p.startswith(_AROUND) and p not in _OWN}
         from sim.configs import numeric_paths, setting_at
 
         numbers = {p for p in numeric_paths(self.config) if not setting_at(self.config, p).structural}
-        return {p for p in touched if p not in numbers and p != "train.lr"}
+        return {p for p in touched if p not in numbers and p not in _OWN}
 
     def pair(self, point: Point, replicate: int) -> Pair:
         """A pair with its settings and seeds."""
@@ -117,8 +143,18 @@ class Resolved:
         """The job that runs these pairs together."""
         document = self.study.document
         pairs = tuple(self.pair(point, replicate) for point, replicate in units)
-        train = document.base.train.model_dump()
-        return Job(document.base.task, self.config, train, self.data, document.run.threads, pairs)
+        base = document.base
+        return Job(
+            base.task,
+            self.variant(pairs[0].settings),
+            base.train.model_dump(),
+            self.data,
+            document.run.threads,
+            pairs,
+            base.kind,
+            dict(base.network),
+            base.inference.model_dump(),
+        )
 
     def describe(self) -> dict[str, Any]:
         """The content of ``resolved.json``."""
@@ -143,17 +179,43 @@ class Resolved:
 
 
 def configured(config: Any, settings: dict[str, Any]) -> Any:
-    """A copy of a configuration with settings assigned (paths of the training left out)."""
+    """A copy of a configuration with settings assigned (those around it left out)."""
     from sim.configs import set_path, setting_at
 
     changed = copy.deepcopy(config)
-    for path, value in settings.items():
-        if path.startswith("train."):
+    for name, value in settings.items():
+        if not _configures(name):
             continue
-        if setting_at(changed, path).kind is bool and value in ("true", "false"):
-            value = value == "true"
-        set_path(changed, path, value)
+        for path in _placed(changed, name):
+            switch = setting_at(changed, path).kind is bool and value in ("true", "false")
+            set_path(changed, path, value == "true" if switch else value)
     return changed
+
+
+def _configures(path: str) -> bool:
+    """Whether a setting is one of the configuration, rather than of what is around it."""
+    return not path.startswith(_AROUND) and path not in ("algorithm", "device")
+
+
+def _placed(config: Any, path: str) -> list[str]:
+    """Where a setting stands: ``device.x`` is that field of every device of a cell that has no such field itself.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such field.
+    """
+    from sim.configs import get_path, numeric_paths
+
+    try:
+        get_path(config, path)
+    except ConfigError:
+        inner = re.compile(rf"device\.\w+\.\d+\.{re.escape(path.removeprefix('device.'))}")
+        places = [p for p in numeric_paths(config) if inner.fullmatch(p)] if path.startswith("device.") else []
+        if not places:
+            raise
+        return places
+    return [path]
 
 
 def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None) -> Resolved:
@@ -176,7 +238,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     base = study.document.base
 
     def fault(key: str, text: object) -> StudyFileError:
-        return StudyFileError(source, [(key, str(text))])
+        return StudyFileError(source, [(key, str(text))], lines_of(study.text))
 
     try:
         metrics = find_task(base.task)[1]
@@ -193,9 +255,10 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     about: dict[str, Any] = {}
     files: list[Path] = []
     errors: dict[str, float] = {}
-    if base.device is not None:
+    if base.device is not None or base.kind == "inference":
         try:
-            config, about, files, errors = _device(study, inputs)
+            found = _device(study, inputs, base.device, base.algorithm)
+            config, about, files, errors = found.config, found.about, [*found.files], dict(found.errors)
         except ConfigError as error:
             raise fault("base", error) from None
         except FitlabError as error:
@@ -220,25 +283,48 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         "common": study.document.replicates.common,
         "algorithm": base.algorithm,
     }
-    resolved = Resolved(study, config, metrics, {}, {}, folder, errors, contents, files)
+    # Only what is said enters, so that studies from before there was such a thing to say stay what they are.
+    if base.kind != "training":
+        contents |= {"kind": base.kind, "inference": base.inference.model_dump()}
+    if base.network:
+        contents["network"] = dict(base.network)
+    known = network_options(base.task)
+    for name in base.network:
+        if known is not None and name not in known:
+            raise fault(f"base.network.{name}", f"is no option of the network{_close(name, list(known))}")
+    if base.kind == "inference" and own:
+        raise fault("base.kind", "a function of your own gets the whole job; leave kind out and do in it what you need")
+    resolved = Resolved(study, config, metrics, {}, {}, folder, errors, contents, files, inputs)
     _expand(resolved, fault)
     _try_levels(resolved, fault)
+    for variant in resolved._variants.values():
+        resolved.inputs += [p for p in variant.files if p not in resolved.inputs]
     return resolved
 
 
-def _device(study: Study, inputs: Path | None) -> tuple[Any, dict[str, Any], list[Path], dict[str, float]]:
-    """Configuration, description, files and standard errors of the base device."""
+@dataclass(frozen=True)
+class _Found:
+    """Configuration of a named device, what it is, the files it came from, and standard errors of its fields."""
+
+    config: Any
+    about: dict[str, Any]
+    files: list[Path]
+    errors: dict[str, float]
+
+
+def _device(study: Study, inputs: Path | None, name: str | None, algorithm: str) -> _Found:
     from sim.configs import build_config
 
-    base = study.document.base
-    name = str(base.device)
+    if study.document.base.kind == "inference":
+        return _noise_model(study, inputs, name)
+    name = str(name)
     if name.endswith(".toml") or "/" in name or "\\" in name:
         path = _input(study, name, inputs)
         import fitlab.parameters
 
         parameters = fitlab.parameters.load(path)
-        config = build_config(base.algorithm, parameters.to_device())
-        return config, _about(config.device), [path], _standard_errors(parameters)
+        device: Any = parameters.to_device()
+        return _Found(build_config(algorithm, device), _about(device), [path], _standard_errors(parameters))
     import sim.presets
 
     known = [n for n in sim.presets.names() if n.endswith("Device")]
@@ -246,8 +332,29 @@ def _device(study: Study, inputs: Path | None) -> tuple[Any, dict[str, Any], lis
         raise FitlabError(
             f"{name!r} is not the name of a preset device{_close(name, known)} A parameter set is given as a .toml file"
         )
-    config = build_config(base.algorithm, getattr(sim.presets, name)())
-    return config, _about(config.device), [], {}
+    device = getattr(sim.presets, name)()
+    return _Found(build_config(algorithm, device), _about(device), [], {})
+
+
+def _noise_model(study: Study, inputs: Path | None, name: str | None) -> _Found:
+    """Inference on devices with a noise model: the default one, one by name, or one fitted to retention."""
+    import sim.inference.noise as models
+    from sim.configs import InferenceRPUConfig, from_toml
+
+    if name is None:
+        config = InferenceRPUConfig()
+        return _Found(config, _about(config.noise_model), [], {})
+    if name.endswith(".toml"):
+        path = _input(study, name, inputs)
+        model: Any = from_toml(path.read_text(encoding="utf-8"))
+        if not isinstance(model, models.BaseNoiseModel):
+            raise FitlabError(f"{path}: is no noise model; make one with: fitlab fit FILE.csv --kind retention -o {name}")
+        return _Found(InferenceRPUConfig(noise_model=model), _about(model), [path], {})
+    known = [n for n in models.__all__ if n.endswith("NoiseModel") and not n.startswith(("Base", "Relative", "Measured"))]
+    if name not in known:
+        raise FitlabError(f"{name!r} is not the name of a noise model{_close(name, known)} A fitted one is given as a .toml file")
+    model = getattr(models, name)()
+    return _Found(InferenceRPUConfig(noise_model=model), _about(model), [], {})
 
 
 def _about(device: Any) -> dict[str, Any]:
@@ -298,14 +405,22 @@ def _expand(resolved: Resolved, fault: Any) -> None:
     from sim.configs import get_path, numeric_paths
 
     base = resolved.study.document.base
-    config = resolved.config
     train = base.train.model_dump()
     owners: dict[str, str] = {}
     for factor in resolved.study.factors:
         key = f"factors.{_key(factor.name)}"
         paths: list[str] = []
+        try:
+            config = resolved.variant(resolved.under(factor))
+        except FitlabError as error:
+            raise fault(key, error) from None
+        around = _around(resolved)
         for pattern in factor.fields:
-            if pattern.startswith("train."):
+            if pattern in around:
+                found = [pattern]
+            elif pattern.startswith(("network.", "inference.")):
+                raise fault(key, f"{pattern!r} cannot be varied in this study{_close(pattern, list(around))}")
+            elif pattern.startswith("train."):
                 if pattern not in _TRAIN:
                     raise fault(key, f"{pattern!r} is no setting of the training{_close(pattern, list(_TRAIN))}")
                 found = [pattern]
@@ -317,7 +432,7 @@ def _expand(resolved: Resolved, fault: Any) -> None:
                     raise fault(key, f'no number of the configuration matches {pattern!r}; try "device.*_dtod"')
             else:
                 try:
-                    get_path(config, pattern)
+                    _placed(config, pattern)
                 except ConfigError as error:
                     raise fault(key, error) from None
                 found = [pattern]
@@ -327,9 +442,12 @@ def _expand(resolved: Resolved, fault: Any) -> None:
                 raise fault(key, f"{path} is already varied by the factor {owners[path]!r}; vary a field in one factor")
             owners[path] = factor.name
             name = path.removeprefix("train.")
-            resolved.start[path] = (
-                train[name] if path in _TRAIN else base.set.get(path) if config is None else get_path(config, path)
-            )
+            if path in around:
+                resolved.start[path] = around[path]
+            elif path in _TRAIN:
+                resolved.start[path] = train[name]
+            else:
+                resolved.start[path] = base.set.get(path) if config is None else get_path(config, _placed(config, path)[0])
         if factor.kind == "multiply":
             # A switch or a text cannot be multiplied, and a joint factor leaves whole fields that are zero at zero.
             for path in paths:
@@ -341,23 +459,43 @@ def _expand(resolved: Resolved, fault: Any) -> None:
         resolved.fields[factor.name] = tuple(paths)
 
 
+def _around(resolved: Resolved) -> dict[str, Any]:
+    """What can be varied beside configuration and training, with its value in the base."""
+    base = resolved.study.document.base
+    out: dict[str, Any] = {}
+    if resolved.config is not None:
+        out["device"] = base.device
+    if base.kind == "training" and resolved.config is not None:
+        out["algorithm"] = base.algorithm
+    if base.kind == "inference":
+        out["inference.time"] = base.inference.time
+    known = {**(network_options(base.task) or {}), **base.network}
+    return out | {f"network.{name}": value for name, value in known.items()}
+
+
 def _try_levels(resolved: Resolved, fault: Any) -> None:
     """Assign every level once, so that a bad one is found before anything runs."""
     from studies.document import Train
 
     for factor in resolved.study.factors:
         for level in factor.levels:
-            settings = resolved._levels(factor, level)
+            settings = resolved.under(factor) | resolved._levels(factor, level)
             train = {p.removeprefix("train."): v for p, v in settings.items() if p in _TRAIN}
             try:
                 if train:
                     whole = {k: int(v) if k != "lr" and v == int(v) else v for k, v in train.items()}
                     Train.model_validate({**resolved.study.document.base.train.model_dump(), **whole})
+                wrong = {p: v for p, v in settings.items() if p.startswith("network.") and not (v == int(v) and v >= 1)}
+                if wrong or settings.get("inference.time", 0) < 0:
+                    text = "is not a positive whole number" if wrong else "is before the programming; give a time of 0 or more"
+                    raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {text}")
                 if resolved.config is not None:
-                    changed = configured(resolved.config, settings)
+                    changed = configured(resolved.variant(settings), settings)
                     changed.check()
                     _check_supported(changed)
-            except ConfigError as error:
+            except StudyFileError:
+                raise
+            except FitlabError as error:
                 raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {error}") from None
             except ValueError as error:
                 text = str(error).splitlines()[2].strip() if "validation error" in str(error) else str(error)

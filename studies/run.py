@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from studies.cluster import end_worker
 from studies.errors import StudyError
 from studies.folder import Folder
-from studies.plan import Unit, split, take_group, what_next
+from studies.plan import Unit, share_of, split, take_group, what_next
 from studies.prepare import code_version, provenance
 from studies.progress import Progress
 from studies.records import DONE, FAILED, TIMEOUT, Outcome
@@ -80,6 +80,7 @@ def run_study(
     group: int | None = None,
     again: bool = False,
     quiet: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> Ended:
     """Run everything that is missing; results do not depend on workers, groups, order or interruptions.
 
@@ -95,6 +96,8 @@ def run_study(
         Whether failed pairs are run again.
     quiet : bool
         Show no progress.
+    part : (int, int), optional
+        Only part ``(i, n)`` of the pairs, 1 to n; refinement is left to whoever has them all.
 
     Raises
     ------
@@ -105,20 +108,26 @@ def run_study(
         store = Store(folder.results, writable=True)
         store.widen(resolved.study.replicates)
         folder.note_start(provenance())
-        ended = _Driver(resolved, folder, store, client, group, again).run(quiet)
+        ended = _Driver(resolved, folder, store, client, group, again, part).run(quiet)
         folder.note_stop(ended.outcome + (f": {ended.reason}" if ended.reason else ""))
         return ended
 
 
-def anything_left(resolved: Resolved, folder: Folder, *, again: bool = False) -> bool:
+def anything_left(resolved: Resolved, folder: Folder, *, again: bool = False, part: tuple[int, int] | None = None) -> bool:
     """Whether a run would do anything."""
     store = Store(folder.results)
-    points = resolved.study.points()
-    return bool(what_next(points, resolved.study.replicates, store.status(), again=again) or refinement(resolved, store))
+    units = what_next(resolved.study.points(), resolved.study.replicates, store.status(), again=again)
+    if part is not None:
+        return bool(share_of(units, part))
+    return bool(units or refinement(resolved, store))
 
 
 class _Driver:
-    def __init__(self, resolved: Resolved, folder: Folder, store: Store, client: Client, group: int | None, again: bool) -> None:
+    def __init__(
+        self, resolved: Resolved, folder: Folder, store: Store, client: Client, group: int | None, again: bool,
+        part: tuple[int, int] | None,
+    ) -> None:  # fmt: skip
+        self.part = part
         self.resolved, self.folder, self.store, self.client = resolved, folder, store, client
         document = resolved.study.document
         self.fixed_group = group or document.run.group
@@ -148,6 +157,9 @@ class _Driver:
         self.store.add_points(points)
         self.units = what_next(points, study.replicates, self.store.status(), again=self.again)
         total = len(points) * study.replicates
+        if self.part is not None:
+            everything = what_next(points, study.replicates, {})
+            self.units, total = share_of(self.units, self.part), len(share_of(everything, self.part))
         progress = Progress(self.folder, study.document.name, total, total - len(self.units), quiet=quiet)
         stop_event = Event(f"stop-{secrets.token_hex(8)}", client=self.client)
         self.stop_name = stop_event.name
@@ -155,7 +167,7 @@ class _Driver:
             try:
                 while True:
                     self._work_off(progress, stop_event)
-                    more = [] if self.reason else refinement(self.resolved, self.store)
+                    more = [] if self.reason or self.part else refinement(self.resolved, self.store)
                     if not more:
                         break
                     self.store.add_points(more)

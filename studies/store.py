@@ -110,7 +110,7 @@ class Store:
         )
         for factor in factors:
             about = {"long_name": factor.label or factor.name, "factor_path": list(factor.fields), "kind": factor.kind}
-            about |= {"units": "1", "scale": factor.scale}
+            about |= {"units": factor.units, "scale": factor.scale}
             _array(group, _safe(factor.name), "f8" if factor.numeric else str, None, about)
         for name, dtype in _POINT.items():
             _array(group, name, dtype, None, {})

@@ -20,15 +20,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "Rank",
     "Target",
     "csv_table",
+    "curve_of",
     "device_ratio",
     "interval_text",
+    "knee",
+    "latex_table",
     "margin_text",
     "markdown_table",
+    "not_learnt",
     "others_text",
+    "ranking",
     "ratios",
     "sentence",
+    "table_cells",
     "target_text",
     "targets",
 ]
@@ -114,38 +121,159 @@ def targets(data: xr.Dataset) -> list[Target]:
     """
     asked = json.loads(data.attrs["target"])
     name = asked["factor"]
-    about = data[name].attrs
     ratio = ratios(data)
-    others = [str(d) for d in ratio.dims if d not in (name, "replicate")]
-    value, low, high = _device(about, data)
     rows = []
-    for combination in itertools.product(*(data[d].values.tolist() for d in others)):
-        fixed = dict(zip(others, combination, strict=True))
-        table = ratio.sel(fixed).transpose(name, "replicate").values
-        if not np.isfinite(table).any():
-            continue
-        found = threshold(data[name].values, table, level=asked["level"], better=asked["better"], scale=about["scale"])
-        rows.append(
-            Target(
-                factor=name,
-                label=about["long_name"],
-                others=fixed,
-                level=asked["level"],
-                normalisation=asked["normalisation"],
-                better=asked["better"],
-                threshold=found,
-                device=value,
-                device_low=low,
-                device_high=high,
-                start=json.loads(about["start"]) if about["kind"] == "multiply" else {},
-                verdict=_verdict(found, asked["better"], value, low, high),
-            )
+    if data.attrs.get("design", "grid") == "one-at-a-time":
+        rows = [row for factor in _alone(data) if (row := _target(data, asked, factor, {}, *_slice(data, ratio, factor)))]
+    elif data.attrs.get("design", "grid") != "grid":
+        raise StudyError(
+            f"{data.attrs['name']}: a design of kind {data.attrs['design']} ranks factors (fitlab study rank DIR); for a target, "
+            'make a study with a grid of the factors that matter, or kind = "one-at-a-time"'
         )
+    else:
+        others = [str(d) for d in ratio.dims if d not in (name, "replicate")]
+        when = json.loads(data[name].attrs.get("when", "[]"))
+        for combination in itertools.product(*(data[d].values.tolist() for d in others)):
+            fixed = dict(zip(others, combination, strict=True))
+            if not all(fixed.get(other) in allowed for other, allowed in when):
+                continue
+            table = ratio.sel(fixed).transpose(name, "replicate").values
+            row = _target(data, asked, name, fixed, data[name].values, table)
+            rows += [row] if row else []
     if not rows:
         raise StudyError(
             f"{data.attrs['name']}: no point has both a result and a baseline yet; continue with: fitlab study resume DIR"
         )
     return rows
+
+
+def _alone(data: xr.Dataset) -> list[str]:
+    """Numeric factors of a design that varies every factor alone."""
+    return [str(n) for n, c in data.coords.items() if c.dims == ("point",) and c.dtype.kind == "f"]
+
+
+def _slice(data: xr.Dataset, ratio: xr.DataArray, name: str) -> tuple[Any, Any]:
+    """Levels and ratios of a factor that is varied alone, with the device's own point among them."""
+    levels, table = data[name].values, ratio.transpose("point", "replicate").values
+    known = np.isfinite(levels)
+    coords = [c.values for c in data.coords.values() if c.dims == ("point",)]
+    base = np.all([np.isnan(v) if v.dtype.kind == "f" else v == "" for v in coords], axis=0)
+    own = _device(data[name].attrs, data)[0]
+    if own is None or not base.any() or np.isclose(levels[known], own, rtol=1e-9, atol=0).any():
+        return levels[known], table[known]
+    return np.concatenate([levels[known], [own]]), np.concatenate([table[known], table[base][:1]])
+
+
+def curve_of(data: xr.Dataset, row: Target) -> tuple[Any, Any]:
+    """Levels (n,) and ratios (n, replicates) behind a target."""
+    ratio = ratios(data)
+    if data.attrs.get("design", "grid") == "one-at-a-time":
+        return _slice(data, ratio, row.factor)
+    return data[row.factor].values, ratio.sel(row.others).transpose(row.factor, "replicate").values
+
+
+def _target(data: xr.Dataset, asked: dict[str, Any], name: str, fixed: dict[str, Any], levels: Any, table: Any) -> Target | None:
+    """One answer; None where there is no result."""
+    if not np.isfinite(table).any():
+        return None
+    about = data[name].attrs
+    better = about.get("better") or asked["better"]
+    value, low, high = _device(about, data)
+    scale = about["scale"] if np.min(levels) > 0 else "linear"
+    found = threshold(levels, table, level=asked["level"], better=better, scale=scale)
+    return Target(
+        factor=name,
+        label=about["long_name"],
+        others=fixed,
+        level=asked["level"],
+        normalisation=asked["normalisation"],
+        better=better,
+        threshold=found,
+        device=value,
+        device_low=low,
+        device_high=high,
+        start=json.loads(about["start"]) if about["kind"] == "multiply" else {},
+        verdict=_verdict(found, better, value, low, high),
+    )
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How strongly a factor moves the metric over the whole study.
+
+    Parameters
+    ----------
+    factor, label : str
+    correlation : float
+        Spearman's, between level and ratio (mean over replicates) of all points.
+    low, high : float
+        95 % interval (Bonett and Wright, Psychometrika 65, 23, 2000); independent points are assumed.
+    points : int
+    """
+
+    factor: str
+    label: str
+    correlation: float
+    low: float
+    high: float
+    points: int
+
+
+def ranking(data: xr.Dataset) -> list[Rank]:
+    """Numeric factors, the one that moves the metric most first.
+
+    Raises
+    ------
+    StudyError
+        When fewer than four points have a result, or factors were varied alone.
+    """
+    from scipy.stats import spearmanr
+
+    if data.attrs.get("design", "grid") == "one-at-a-time":
+        raise StudyError(f"{data.attrs['name']}: factors that were varied alone are compared by their targets: fitlab study spec")
+    ratio = ratios(data).mean("replicate")
+    table = ratio.to_dataframe("ratio").reset_index().dropna(subset=["ratio"])
+    rows = []
+    for name, coordinate in data.coords.items():
+        if name == "replicate" or coordinate.dtype.kind != "f":
+            continue
+        part = table.dropna(subset=[name])
+        n = len(part)
+        if n < 4:
+            raise StudyError(f"{data.attrs['name']}: {n} points have a result; a ranking needs 4 or more")
+        if part[name].nunique() < 2 or part["ratio"].nunique() < 2:
+            continue
+        rho = float(spearmanr(part[name], part["ratio"]).statistic)
+        z, half = math.atanh(max(min(rho, 1 - 1e-12), 1e-12 - 1)), 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+        about = coordinate.attrs
+        rows.append(Rank(str(name), about["long_name"], rho, math.tanh(z - half), math.tanh(z + half), n))
+    return sorted(rows, key=lambda r: -abs(r.correlation))
+
+
+def knee(row: Target) -> float | None:
+    """Where the curve bends most: largest distance from the straight line between its ends; None for fewer than 3 levels."""
+    found = row.threshold
+    low, high = float(found.levels[0]), float(found.levels[-1])
+    if len(found.levels) < 3 or found.isotonic[0] == found.isotonic[-1]:
+        return None
+    x = np.log(found.levels / low) / math.log(high / low) if low > 0 else (found.levels - low) / (high - low)
+    y = (found.isotonic - found.isotonic[0]) / (found.isotonic[-1] - found.isotonic[0])
+    distance = np.abs(y - x)
+    return float(found.levels[int(np.argmax(distance))]) if distance.max() > 0 else None
+
+
+def latex_table(rows: list[Target]) -> str:
+    """The targets as a LaTeX table (booktabs); columns that are empty everywhere are left out."""
+    header, cells = table_cells(rows)
+    lines = [" & ".join(map(_tex, header)) + r" \\", r"\midrule", *(" & ".join(map(_tex, line)) + r" \\" for line in cells)]
+    body = "\n".join(lines)
+    return f"\\begin{{tabular}}{{{'l' * len(header)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def _tex(text: str) -> str:
+    for mark in "&%$#_{}":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("<", "$<$").replace(">", "$>$")
 
 
 def _device(about: dict[str, Any], data: xr.Dataset) -> tuple[float | None, float | None, float | None]:
@@ -184,7 +312,14 @@ def device_ratio(data: xr.Dataset) -> tuple[float, float, float] | None:
     """Mean and 95 % interval of the ratio at the device's own values; None when they are not on the grid."""
     ratio = ratios(data)
     place = {}
-    for name in (str(d) for d in ratio.dims if d != "replicate"):
+    if data.attrs.get("design", "grid") == "one-at-a-time":
+        base = np.all([np.isnan(data[n].values) for n in _alone(data)], axis=0)
+        if not base.any():
+            return None
+        place["point"] = int(np.flatnonzero(base)[0])
+    elif data.attrs.get("design", "grid") != "grid":
+        return None
+    for name in (str(d) for d in ratio.dims if d not in ("replicate", "point")):
         value = _device(data[name].attrs, data)[0]
         if value is None:
             return None
@@ -236,7 +371,7 @@ def margin_text(row: Target) -> str:
 
 _HEADER = (
     "factor", "other factors", "target", "interval (95 %)", "level", "normalisation", "replicates",
-    "device value", "device interval (95 %)", "margin", "verdict", "in the device's units", "remark",
+    "device value", "device interval (95 %)", "margin", "verdict", "in the device's units", "knee", "remark",
 )  # fmt: skip
 
 
@@ -260,8 +395,31 @@ def _cells(row: Target) -> list[str]:
         margin_text(row),
         row.verdict,
         ", ".join(f"{path} = {_number(value)}" for path, value in row.absolute().items()),
+        _number(knee(row)),
         remark,
     ]
+
+
+def table_cells(rows: list[Target]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the targets; columns that are empty everywhere are left out."""
+    cells = [_cells(row) for row in rows]
+    used = [i for i in range(len(_HEADER)) if any(line[i] for line in cells)]
+    return [_HEADER[i] for i in used], [[line[i] for i in used] for line in cells]
+
+
+def not_learnt(data: xr.Dataset) -> str:
+    """A sentence where the baseline is hardly better than guessing, so that shares of it mean nothing; else empty."""
+    asked = json.loads(data.attrs["target"])
+    if asked["metric"] != "accuracy":
+        return ""
+    chance = asked["chance"] or 0.1
+    found = data["baseline_accuracy"].where(data["baseline_status"] == DONE).values
+    if not np.isfinite(found).any() or (mean := float(np.nanmean(found))) >= chance + 0.2 * (1 - chance):
+        return ""
+    return (
+        f"the baseline reaches an accuracy of {mean:.3g} only: the network has not learnt, so shares of it mean nothing; "
+        "train longer (train.epochs), or with another train.lr"
+    )
 
 
 def csv_table(rows: list[Target]) -> str:
@@ -275,13 +433,8 @@ def csv_table(rows: list[Target]) -> str:
 
 def markdown_table(rows: list[Target]) -> str:
     """The targets as a Markdown table; columns that are empty everywhere are left out."""
-    cells = [_cells(row) for row in rows]
-    used = [i for i in range(len(_HEADER)) if any(line[i] for line in cells)]
-    lines = [
-        [_HEADER[i] for i in used],
-        ["---"] * len(used),
-        *([line[i].replace("|", "\\|") for i in used] for line in cells),
-    ]
+    header, cells = table_cells(rows)
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in line] for line in cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -13,15 +13,26 @@ from typing import Any
 from studies.errors import StudyError
 from studies.records import DONE, FAILED, SKIPPED, TIMEOUT, Job, Outcome, Stopped, TimeUp
 
-__all__ = ["TASKS", "TOPIC", "Control", "execute", "find_task"]
+__all__ = ["NETWORKS", "TASKS", "TOPIC", "Control", "execute", "find_task", "network_options"]
 
 TOPIC = "fitlab-study"
 
-# Name -> (function, metrics). A name instead of an import keeps torch out of the driver.
-TASKS = {
-    "digits-mlp": ("studies.train:digits_mlp", ("accuracy", "loss")),
-    "mnist-mlp3": ("studies.train:mnist_mlp3", ("accuracy", "loss")),
+# Network -> options with their defaults, and the data it takes. Names instead of imports keep torch out of the driver.
+NETWORKS: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
+    "mlp": ({"hidden": 48}, ("digits", "mnist", "fashion", "cifar10")),
+    "mlp3": ({"hidden1": 256, "hidden2": 128}, ("digits", "mnist", "fashion", "cifar10")),
+    "lenet5": ({}, ("mnist", "fashion", "cifar10")),
+    "vgg8": ({"width": 48}, ("mnist", "fashion", "cifar10")),
+    "resnet32": ({"width": 16}, ("mnist", "fashion", "cifar10")),
+    "lstm": ({"hidden": 64, "context": 32}, ("text",)),
+    "transformer": ({"hidden": 32, "heads": 4, "context": 32}, ("text",)),
 }
+TASKS = tuple(f"{data}-{name}" for name, (_, takes) in NETWORKS.items() for data in takes)
+
+
+def network_options(task: str) -> dict[str, int] | None:
+    """Options of a task's network with their defaults; None for a function of one's own."""
+    return dict(NETWORKS[task.partition("-")[2]][0]) if task in TASKS else None
 
 
 class Control:
@@ -60,7 +71,7 @@ def find_task(name: str) -> tuple[str, tuple[str, ...]]:
         For a name that is not known, or a function that cannot be imported.
     """
     if name in TASKS:
-        return TASKS[name]
+        return "studies.train:classify", ("accuracy", "loss")
     if ":" not in name:
         raise StudyError(f'base.task: {name!r} is not known; write one of {", ".join(TASKS)}, or "module:function"')
     function = _import(name)

@@ -6,6 +6,7 @@ log-softmax of torch works row by row.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,56 +14,87 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.data import Images, load
-from studies.models import DIGITS_MLP, MNIST_MLP3, fully_connected
-from studies.records import Job
+from studies.models import network
+from studies.records import Job, Pair
 from studies.resolve import configured
+from studies.task import NETWORKS
 
 if TYPE_CHECKING:
     import torch
 
     from studies.task import Control
 
-__all__ = ["digits_mlp", "mnist_mlp3", "train_replicas"]
+__all__ = ["classify", "train_replicas"]
 
 _TEST_ROWS = 500
 
 
-def digits_mlp(job: Job, control: Control) -> list[dict[str, float]]:
-    """64-48-10 sigmoid network on the embedded 8 x 8 digits."""
-    return _classify(job, control, "digits", DIGITS_MLP)
-
-
-def mnist_mlp3(job: Job, control: Control) -> list[dict[str, float]]:
-    """784-256-128-10 sigmoid network on MNIST from ``job.data``."""
-    return _classify(job, control, "mnist", MNIST_MLP3)
-
-
 @functools.lru_cache(maxsize=2)
-def _images(name: str, folder: str | None) -> Images:
+def _images(name: str, folder: str | None, context: int | None) -> Images:
     """A data set, kept on the worker between tasks."""
-    return load(name, folder)
+    return load(name, folder, context)
 
 
-def _classify(job: Job, control: Control, data: str, sizes: Sequence[int]) -> list[dict[str, float]]:
-    from sim.configs import FloatingPointRPUConfig
+def classify(job: Job, control: Control) -> list[dict[str, float]]:
+    """Train a network of :mod:`studies.models`, in memory or digitally, and test it (for inference, after programming)."""
+    data, _, name = job.task.partition("-")
+    settings = job.pairs[0].settings
+    options = NETWORKS[name][0] | job.network
+    options |= {p.removeprefix("network."): int(v) for p, v in settings.items() if p.startswith("network.")}
+    images = _images(data, job.data, options.get("context"))
 
-    train = job.train | {
-        p.removeprefix("train."): v for p, v in job.pairs[0].settings.items() if p in ("train.epochs", "train.batch")
-    }
-    rates = [float(pair.settings.get("train.lr", job.train["lr"])) for pair in job.pairs]
-    configs: Any = FloatingPointRPUConfig()
-    if not job.pairs[0].digital:
-        configs = [configured(job.config, pair.settings) for pair in job.pairs]
-    model = fully_connected(sizes, configs, [pair.seeds["simulator"] for pair in job.pairs])
-    return train_replicas(
-        model,
-        _images(data, job.data),
-        rates,
-        [pair.seeds["data-order"] for pair in job.pairs],
-        epochs=int(train["epochs"]),
-        batch=int(train["batch"]),
-        control=control,
-    )
+    def trained(pairs: Sequence[Pair], configs: Any) -> tuple[torch.nn.Module, list[dict[str, float]]]:
+        train = job.train | {p.removeprefix("train."): v for p, v in settings.items() if p.startswith("train.")}
+        model = network(name, images, configs, [pair.seeds["simulator"] for pair in pairs], options)
+        rates = [float(pair.settings.get("train.lr", job.train["lr"])) for pair in pairs]
+        orders = [pair.seeds["data-order"] for pair in pairs]
+        results = train_replicas(
+            model, images, rates, orders, epochs=int(train["epochs"]), batch=int(train["batch"]), control=control
+        )
+        return model, results
+
+    if job.pairs[0].digital:
+        from sim.configs import FloatingPointRPUConfig
+
+        return trained(job.pairs, FloatingPointRPUConfig())[1]
+    if job.kind == "training":
+        return trained(job.pairs, [configured(job.config, pair.settings) for pair in job.pairs])[1]
+    return _infer(job, images, trained, control)
+
+
+def _infer(job: Job, images: Images, trained: Any, control: Control) -> list[dict[str, float]]:
+    """Train what differs in more than the time of inference once, program it, and test it at every time asked for."""
+    from sim.inference import drift_analog_weights, program_analog_weights
+
+    def own(pair: Pair) -> tuple[Any, ...]:
+        settings = sorted((p, v) for p, v in pair.settings.items() if p != "inference.time")
+        return tuple(settings), tuple(sorted(pair.seeds.items()))
+
+    def time(pair: Pair) -> float:
+        return float(pair.settings.get("inference.time", job.inference["time"]))
+
+    first: dict[tuple[Any, ...], Pair] = {}
+    for pair in job.pairs:
+        first.setdefault(own(pair), pair)
+    replica = {key: r for r, key in enumerate(first)}
+    model, learnt = trained(list(first.values()), [configured(job.config, pair.settings) for pair in first.values()])
+    repeats = int(job.inference["repeats"])
+    times = sorted({time(pair) for pair in job.pairs})
+    found = {t: np.zeros(len(first)) for t in times}
+    model.eval()
+    for _ in range(repeats):
+        program_analog_weights(model)
+        for t in times:
+            # A copy for each time: what is read at one time is the same whether others were asked for or not.
+            later = copy.deepcopy(model)
+            drift_analog_weights(later, t)
+            found[t] += np.array(_accuracy(later, images, len(first), control)) / repeats
+    out = []
+    for pair in job.pairs:
+        r = replica[own(pair)]
+        loss = learnt[r]["loss"]
+        out.append({"accuracy": float(found[time(pair)][r]) if np.isfinite(loss) else np.nan, "loss": loss})
+    return out
 
 
 def train_replicas(
@@ -80,7 +112,7 @@ def train_replicas(
     Parameters
     ----------
     model : Module
-        Maps (R B, pixels) to logits (R B, classes), replica after replica.
+        Maps (R B, pixels) to logits (R B, ..., classes), replica after replica.
     images : Images
     rates : sequence of float, (R,)
         Learning rates.
@@ -112,17 +144,18 @@ def train_replicas(
         for start in range(0, len(y), batch):
             control.check()
             chosen = order[:, start : start + batch].reshape(-1)
-            rows = len(chosen) // count
             optimizer.zero_grad()
-            likelihood = torch.log_softmax(model(x[chosen]), 1).gather(1, y[chosen, None]).view(count, rows)
+            logits = model(x[chosen])
+            logits = logits.reshape(-1, logits.shape[-1])
+            likelihood = torch.log_softmax(logits, 1).gather(1, y[chosen].reshape(-1, 1)).view(count, -1)
             # The sum over replicas of each one's mean: every replica has the gradient it would have alone.
-            (-likelihood.sum() / rows).backward()
+            (-likelihood.sum() / likelihood.shape[1]).backward()
             optimizer.step()
             total -= likelihood.detach().double().numpy().sum(1)
     model.eval()
     accuracy = _accuracy(model, images, count, control)
     finite = np.isfinite(total)
-    return [{"accuracy": accuracy[r] if finite[r] else np.nan, "loss": float(total[r]) / len(y)} for r in range(count)]
+    return [{"accuracy": accuracy[r] if finite[r] else np.nan, "loss": float(total[r]) / y.numel()} for r in range(count)]
 
 
 def _accuracy(model: torch.nn.Module, images: Images, count: int, control: Control) -> list[float]:
@@ -135,6 +168,6 @@ def _accuracy(model: torch.nn.Module, images: Images, count: int, control: Contr
             control.check()
             x = torch.from_numpy(images.test_x[start : start + _TEST_ROWS])
             y = images.test_y[start : start + _TEST_ROWS]
-            found = model(x.repeat(count, 1)).argmax(1).view(count, -1).numpy()
-            right += (found == y).sum(1)
-    return [float(n) / len(images.test_y) for n in right]
+            found = model(x.repeat(count, 1)).argmax(-1).view(count, -1).numpy()
+            right += (found == y.reshape(-1)).sum(1)
+    return [float(n) / images.test_y.size for n in right]

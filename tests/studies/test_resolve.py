@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sim.configs import get_path
@@ -81,6 +83,6 @@ def test_faults_name_file_key_and_remedy(study_file, change, key, words):
     with pytest.raises(StudyFileError) as caught:
         resolve(load_study(path))
     message = str(caught.value)
-    assert message.startswith(f"{path}: {key}"), message
+    assert re.match(rf"{re.escape(str(path))}(:\d+)?: {re.escape(key)}", message), message
     assert words in message
     assert message.count("\n") == 0

@@ -14,7 +14,7 @@ from studies.design import seed_of
 from studies.models import fully_connected
 from studies.records import Job, Pair, Stopped, TimeUp
 from studies.task import Control, execute
-from studies.train import digits_mlp, train_replicas
+from studies.train import classify, train_replicas
 
 
 @pytest.fixture(autouse=True)
@@ -63,25 +63,25 @@ MIXED = [
 @pytest.mark.usefixtures("few")
 def test_replica_in_a_group_equals_the_replica_alone(batch, digital):
     pairs = [pair(n, n, digital=True) for n in range(3)] if digital else MIXED
-    together = digits_mlp(job(pairs, batch=batch, epochs=3), Control())
-    alone = [digits_mlp(job([p], batch=batch, epochs=3), Control())[0] for p in pairs]
+    together = classify(job(pairs, batch=batch, epochs=3), Control())
+    alone = [classify(job([p], batch=batch, epochs=3), Control())[0] for p in pairs]
     assert together == alone
     assert len({r["loss"] for r in together}) == len(pairs)
 
 
 def test_digital_network_learns_the_digits():
     """Reference for this network and data after 15 epochs: 4.0 % error, 0.4 % from seed to seed."""
-    results = digits_mlp(job([pair(n, n, digital=True) for n in range(4)], epochs=15), Control())
+    results = classify(job([pair(n, n, digital=True) for n in range(4)], epochs=15), Control())
     error = 100 * (1 - np.mean([r["accuracy"] for r in results]))
     assert abs(error - 4.0) < 4 * 0.41 / math.sqrt(4)
 
 
 @pytest.mark.usefixtures("few")
 def test_settings_change_the_result_and_training_length_is_taken_from_the_point():
-    base = digits_mlp(job([pair("a", 0)]), Control())
-    assert digits_mlp(job([pair("a", 0, device__dw_min=0.02)]), Control()) != base
-    longer = digits_mlp(job([pair("a", 0, train__epochs=2.0)]), Control())
-    assert longer == digits_mlp(job([pair("a", 0)], epochs=2), Control())
+    base = classify(job([pair("a", 0)]), Control())
+    assert classify(job([pair("a", 0, device__dw_min=0.02)]), Control()) != base
+    longer = classify(job([pair("a", 0, train__epochs=2.0)]), Control())
+    assert longer == classify(job([pair("a", 0)], epochs=2), Control())
 
 
 def test_replica_that_diverges_fails_alone():
@@ -115,9 +115,9 @@ def test_replica_that_diverges_fails_alone():
 @pytest.mark.usefixtures("few")
 def test_control_stops_between_batches():
     with pytest.raises(TimeUp):
-        digits_mlp(job([pair("a", 0)]), Control(timeout=-1.0))
+        classify(job([pair("a", 0)]), Control(timeout=-1.0))
     with pytest.raises(Stopped):
-        digits_mlp(job([pair("a", 0)]), Control(stopped=lambda: True))
+        classify(job([pair("a", 0)]), Control(stopped=lambda: True))
 
 
 @pytest.mark.usefixtures("few")
