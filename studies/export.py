@@ -69,7 +69,7 @@ def _netcdf(data: xr.Dataset, path: Path) -> None:
             plain[name] = (plain[name].dims, np.char.mod("%d", values), plain[name].attrs)
         elif values.dtype.kind == "u":
             plain[name] = (plain[name].dims, values.astype(np.int16), plain[name].attrs)
-        elif values.dtype.kind in "OT":
+        elif values.dtype.kind in ("O", "T"):
             plain[name] = (plain[name].dims, np.array([str(v) for v in values]), plain[name].attrs)
     for attrs in [plain.attrs, *(v.attrs for v in plain.variables.values())]:
         for key, value in list(attrs.items()):
