@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import functools
+import itertools
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ def _placed(config: Any, path: str) -> list[str]:
     try:
         get_path(config, path)
     except ConfigError:
-        inner = re.compile(rf"device\.\w+\.\d+\.{re.escape(path.removeprefix('device.'))}")
+        inner = re.compile(rf"device\.(?:\w+\.)+{re.escape(path.removeprefix('device.'))}")
         places = [p for p in numeric_paths(config) if inner.fullmatch(p)] if path.startswith("device.") else []
         if not places:
             raise
@@ -297,6 +298,8 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     resolved = Resolved(study, config, metrics, {}, {}, folder, errors, contents, files, inputs)
     _expand(resolved, fault)
     _try_levels(resolved, fault)
+    if config is not None:
+        _try_variants(resolved, fault)
     for variant in resolved._variants.values():
         resolved.inputs += [p for p in variant.files if p not in resolved.inputs]
     return resolved
@@ -500,6 +503,28 @@ def _try_levels(resolved: Resolved, fault: Any) -> None:
             except ValueError as error:
                 text = str(error).splitlines()[2].strip() if "validation error" in str(error) else str(error)
                 raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {text}") from None
+
+
+def _try_variants(resolved: Resolved, fault: Any) -> None:
+    """Every factor must have its fields under every device and algorithm that it meets."""
+    study = resolved.study
+    chosen = [f for f in study.factors if {"device", "algorithm"} & set(resolved.fields[f.name])]
+    for combination in itertools.product(*(f.levels for f in chosen)) if chosen else ():
+        values = {f.name: level for f, level in zip(chosen, combination, strict=True)}
+        settings: dict[str, Any] = {}
+        for factor in chosen:
+            settings |= resolved._levels(factor, values[factor.name])
+        config = resolved.variant(settings)
+        for factor in study.factors:
+            if any(name in values and values[name] not in allowed for name, allowed in factor.when):
+                continue
+            for path in filter(_configures, resolved.fields[factor.name]):
+                try:
+                    _placed(config, path)
+                except ConfigError as error:
+                    told = ", ".join(f"{k} = {v}" for k, v in values.items())
+                    text = f"{error}; this is so at {told}: give the factor a condition with when"
+                    raise fault(f"factors.{_key(factor.name)}", text) from None
 
 
 def _check_supported(config: Any) -> None:
