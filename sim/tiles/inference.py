@@ -224,14 +224,14 @@ class InferenceTile(Tile):
 
     def _forward(self, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor]:
         y, clipped = super()._forward(x, want_clipped)
-        return self._compensated(y), clipped
+        return self._compensated(y, out=y), clipped
 
     def _backward(self, d: Tensor) -> Tensor:
         return super()._backward(self._compensated(d))
 
-    def _compensated(self, y: Tensor) -> Tensor:
+    def _compensated(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         alpha = None if self.training else self.alpha
-        return y if alpha is None else affine(y, alpha, None)
+        return y if alpha is None else affine(y, alpha, None, out=out)
 
     def _multiply(self, product: Product, v: Tensor, want_clipped: bool = False) -> tuple[Tensor, Tensor]:
         if not (self.training and self.array.per_sample):
