@@ -334,9 +334,12 @@ def _mvm_gpu(*args: Any) -> tuple[Tensor, Tensor]:
 for _name in ("pulsed_update_", "exact_update_", "random_field", "sigmoid"):
     _library.impl(_name, _on_gpu(_name), "CUDA")
 _library.impl("mvm", _mvm_gpu, "CUDA")
+
+
 def _mvm_op(*args: Any) -> tuple[Tensor, Tensor]:
     """Compiled code comes here with tensors of any layout."""
-    return _mvm_cpu(*(a.contiguous() if isinstance(a, Tensor) else a for a in args))
+    ready: tuple[Any, ...] = tuple(a.contiguous() if isinstance(a, Tensor) else a for a in args)
+    return _mvm_cpu(*ready)
 
 
 _library.impl("mvm", _mvm_op, "CPU")
