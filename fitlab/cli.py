@@ -17,6 +17,7 @@ import typer
 
 from sim.errors import FitlabError
 from studies.cli import app as study
+from studies.cli import device_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,6 +67,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(study, name="study")
+app.command(name="spec", epilog="Example: fitlab spec cell.toml --task digits")(device_spec)
 
 
 @app.command(

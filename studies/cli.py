@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -177,6 +178,59 @@ def _run(
     return ended.exit_code
 
 
+@_command
+def device_spec(
+    file: Annotated[Path, typer.Argument(help="Parameter set of a fitted device (.toml).", show_default=False)],
+    task: Annotated[str, typer.Option(help="digits, mnist, or another task of the studies.")] = "digits",
+    data: Annotated[Path | None, typer.Option(help="Folder of the data, for tasks other than digits.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the study (FILE with .study if not given).")] = None,
+    replicates: Annotated[int, typer.Option(min=2, help="Replicates of every point.")] = 5,
+    workers: Annotated[int | None, _WORKERS] = None,
+    scheduler: Annotated[str | None, _SCHEDULER] = None,
+    quiet: Annotated[bool, _QUIET] = False,
+    set_: Annotated[list[str] | None, _SET] = None,
+    profile: Annotated[Path | None, _PROFILE] = None,
+) -> int:
+    """Vary each important property of a fitted device alone, and report what must improve, and to what value.
+
+    A folder that is there already is continued. Exit codes as of fitlab study run.
+    """
+    import fitlab.parameters
+    from studies.device_spec import spec_text
+    from studies.errors import StudyError
+    from studies.folder import Folder, write_text
+    from studies.prepare import check, prepare
+    from studies.report import save_report
+
+    parameters = fitlab.parameters.load(file)
+    folder = Folder(out or file.with_suffix(".study"))
+    study = folder.path.with_name(f"{file.stem}-spec.toml")
+    if not study.absolute().parent.is_dir():
+        raise StudyError(f"{study.absolute().parent}: is not a folder; make it, or choose another place with -o DIR")
+    place = os.path.relpath(file.resolve(), study.absolute().parent.resolve())
+    write_text(study, spec_text(parameters, Path(place).as_posix(), task, None if data is None else str(data), replicates))
+    check(study, folder.path, set_ or [])
+    code = _run(lambda: prepare(study, folder.path, set_ or []), workers, scheduler, None, False, quiet, profile, None)
+    if code != 4:
+        page = folder.path / "report.html"
+        save_report(folder, page)
+        _print_targets(folder.path)
+        typer.echo(f"written: {page}")
+    return code
+
+
+def _print_targets(directory: Path) -> None:
+    """Table and sentences of a study's targets."""
+    from studies.dataset import open_study
+    from studies.targets import device_ratio, sentence, targets
+
+    data = open_study(directory)
+    rows = targets(data)
+    _print_rows(rows)
+    for number, row in enumerate(rows):
+        typer.echo(sentence(row, device_ratio(data) if number == 0 else None))
+
+
 def _not_learnt(folder: Any) -> str:
     """A sentence where the baseline is no better than guessing, so that a target would mean nothing."""
     from studies.dataset import open_study
@@ -305,16 +359,13 @@ def spec(
     """Read the spec target, with its interval, margin and verdict."""
     from studies.dataset import open_study
     from studies.folder import write_text
-    from studies.targets import csv_table, device_ratio, latex_table, markdown_table, sentence, targets
+    from studies.targets import csv_table, latex_table, markdown_table, targets
 
-    data = open_study(directory)
-    rows = targets(data)
+    rows = targets(open_study(directory))
     for path, text in ((csv, csv_table(rows)), (markdown, markdown_table(rows)), (latex, latex_table(rows))):
         if path is not None:
             write_text(path, text)
-    _print_rows(rows)
-    for number, row in enumerate(rows):
-        typer.echo(sentence(row, device_ratio(data) if number == 0 else None))
+    _print_targets(directory)
 
 
 def _print_rows(rows: Any) -> None:
