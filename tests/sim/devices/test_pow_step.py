@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sim.devices import PowStepDevice, PowStepReferenceDevice
+from tests.sim.arrays.pulses import array_of, response
 from tests.sim.devices.drawing import assert_mean, assert_std, correlation, draw
 
 STILL = {"dw_min_dtod": 0.0, "up_down_dtod": 0.0, "w_max_dtod": 0.0, "w_min_dtod": 0.0}
@@ -30,6 +31,18 @@ def test_negative_exponents_are_folded_with_consistency_only() -> None:
     free, kept = draw(PowStepDevice(**wild, enforce_consistency=False)), draw(PowStepDevice(**wild))
     assert bool((free.gamma_up < 0).any())
     assert torch.equal(kept.gamma_up, free.gamma_up.abs())
+
+
+def test_a_negative_mean_exponent() -> None:
+    """Folded with consistency; else steps grow towards the bound, and a weight at the bound stays there (devices.md, 5.8)."""
+    device = PowStepDevice(**STILL, dw_min=0.01, dw_min_std=0.0, pow_gamma=-2.0, pow_gamma_dtod=0.0)
+    assert array_of(device).hidden()["gamma_up"].item() == 2.0
+    device.enforce_consistency = False
+    array = array_of(device)
+    assert array.hidden()["gamma_up"].item() == -2.0
+    array.set(torch.full((1, 1, 1), 0.3))
+    assert response(array, [True])[1].item() == pytest.approx(0.3 + 0.01 * (0.3 / 1.2) ** -2)
+    assert response(array, [True] * 3)[-1].item() == pytest.approx(0.6)
 
 
 def steps_at(h, g):
