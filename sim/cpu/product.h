@@ -263,16 +263,17 @@ void drop_product(const float* u, size_t u_stride, int samples, const float* h, 
     const size_t w_stride = static_cast<size_t>(in);
     const auto at = [&](size_t k) { return DropSums{sums.z + k, sums.current + k, sums.drop + k}; };
     if (transposed) {
-        constexpr int C = 2;
-        for (int s = 0, count = TILE; s < samples; s += count) {
-            count = samples - s >= TILE ? TILE : 1;
-            const float* us = u + s * u_stride;
-            for (int j = 0; j < in; j += C * LANES) {
-                const int left = in - j, vectors = left > LANES ? C : 1, last = left >= C * LANES ? LANES : left - (vectors - 1) * LANES;
+        constexpr int S = 2, C = 4;
+        for (int j = 0, width = C; j < in; j += width * LANES) {  // a stripe of columns stays in the cache while the samples pass
+            width = in - j > (C - 1) * LANES ? C : 1;
+            const int last = in - j >= width * LANES ? LANES : in - j - (width - 1) * LANES;
+            for (int s = 0, count = S; s < samples; s += count) {
+                count = samples - s >= S ? S : 1;
+                const float* us = u + s * u_stride;
                 const DropSums o = at(s * stride + j);
-                if (count == TILE && vectors == C) outer_drop_tile<TILE, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
-                else if (count == TILE) outer_drop_tile<TILE, 1>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
-                else if (vectors == C) outer_drop_tile<1, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+                if (count == S && width == C) outer_drop_tile<S, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+                else if (count == S) outer_drop_tile<S, 1>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
+                else if (width == C) outer_drop_tile<1, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
                 else outer_drop_tile<1, 1>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
             }
         }
