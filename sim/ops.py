@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -314,26 +315,18 @@ def _sigmoid_cpu(x: Tensor) -> Tensor:
     return y
 
 
-def _on_gpu(name: str) -> Callable[..., Any]:
-    """The op of `sim.cuda.backend`, which is imported when a tensor on a GPU comes."""
+def _on_gpu(module: str, name: str) -> Callable[..., Any]:
+    """A function of ``sim.cuda``, which is imported when a tensor on a GPU comes."""
 
     def call(*args: Any) -> Any:
-        from sim.cuda import backend
-
-        return getattr(backend, name)(*args)
+        return getattr(import_module(f"sim.cuda.{module}"), name)(*args)
 
     return call
 
 
-def _mvm_gpu(*args: Any) -> tuple[Tensor, Tensor]:
-    from sim.cuda.product import mvm
-
-    return mvm(*args)
-
-
 for _name in ("pulsed_update_", "exact_update_", "random_field", "sigmoid"):
-    _library.impl(_name, _on_gpu(_name), "CUDA")
-_library.impl("mvm", _mvm_gpu, "CUDA")
+    _library.impl(_name, _on_gpu("backend", _name), "CUDA")
+_library.impl("mvm", _on_gpu("product", "mvm"), "CUDA")
 
 
 def _mvm_op(*args: Any) -> tuple[Tensor, Tensor]:

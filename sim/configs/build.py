@@ -119,40 +119,29 @@ def _tiki_taka(device: Any, io: IOParameters, update: UpdateParameters, _n: int,
 
 
 def _ttv2(device: Any, io: IOParameters, update: UpdateParameters, _n: int, seed: int) -> Built:
-    cell = ChoppedTransferCompound(
-        unit_cell_devices=_pair(device),
-        transfer_forward=_unmanaged(io),
-        transfer_update=_changed(update, desired_bl=1, update_management=False, update_bl_management=False),
-        in_chop_prob=0.0,
-        auto_scale=False,
-        units_in_mbatch=False,
-        construction_seed=seed,
-    )
-    return UnitCellRPUConfig, cell, _changed(update, desired_bl=FAST_BL)
+    return _buffered(ChoppedTransferCompound, device, _unmanaged(io), update, seed, False, in_chop_prob=0.0, auto_scale=False)
 
 
 def _c_ttv2(device: Any, io: IOParameters, update: UpdateParameters, _n: int, seed: int) -> Built:
-    cell = ChoppedTransferCompound(
-        unit_cell_devices=_pair(device),
-        transfer_forward=_unmanaged(io),
-        transfer_update=_changed(update, desired_bl=1, update_management=False, update_bl_management=False),
-        fast_lr=0.1,
-        auto_scale=True,
-        units_in_mbatch=False,
-        construction_seed=seed,
-    )
-    return UnitCellRPUConfig, cell, _changed(update, desired_bl=FAST_BL)
+    return _buffered(ChoppedTransferCompound, device, _unmanaged(io), update, seed, False, fast_lr=0.1, auto_scale=True)
 
 
 def _agad(device: Any, io: IOParameters, update: UpdateParameters, _n: int, seed: int) -> Built:
-    cell = DynamicTransferCompound(
+    return _buffered(DynamicTransferCompound, device, copy.deepcopy(io), update, seed, True, fast_lr=0.1, auto_scale=True)
+
+
+def _buffered(
+    kind: type[ChoppedTransferCompound], device: Any, io: IOParameters, update: UpdateParameters, seed: int, managed: bool,
+    **fields: Any,
+) -> Built:  # fmt: skip
+    """Two arrays with a buffer between them, from which single pulses go to the slow one, ``managed`` or not."""
+    cell = kind(
         unit_cell_devices=_pair(device),
-        transfer_forward=copy.deepcopy(io),
-        transfer_update=_changed(update, desired_bl=1, update_management=True, update_bl_management=True),
-        fast_lr=0.1,
-        auto_scale=True,
+        transfer_forward=io,
+        transfer_update=_changed(update, desired_bl=1, update_management=managed, update_bl_management=managed),
         units_in_mbatch=False,
         construction_seed=seed,
+        **fields,
     )
     return UnitCellRPUConfig, cell, _changed(update, desired_bl=FAST_BL)
 

@@ -136,6 +136,7 @@ def _round(
         w = call.matrices[:, one.matrix] if call.matrices.numel() else call.weight
         z = _product(u, w, call.transposed).contiguous()
         current = drop = square = None
+        total = u.sum(dim=2) if call.outputs.numel() else None  # of voltage offsets, which are drawn for each output
         if call.ir_drop:
             profile = 1.0 - (1.0 - torch.arange(n, device=u.device) / n) ** 2
             current = _product(u.abs(), w.abs(), call.transposed).contiguous()
@@ -145,7 +146,7 @@ def _round(
             pcm = call.weight_noise == PCM_READ
             square = _product(square, w.abs(), call.transposed).contiguous() if pcm else square.sum(dim=2)
         start(
-            module(), "analog_outputs", _quads(replicas * batch, m), z, z, current, drop, held, square, u.sum(dim=2),
+            module(), "analog_outputs", _quads(replicas * batch, m), z, z, current, drop, held, square, total,
             call.outputs, call.offsets[:, one.matrix] if call.offsets.numel() else None, call.settings, values, call.keys,
             call.step, *sizes, np.int32(n), np.int32(m), count, np.int32(matrices), np.uint32(draw),
             np.int32(call.weight_noise), np.int32(not one.hold),
