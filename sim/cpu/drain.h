@@ -259,9 +259,7 @@ SIM_HD void write_noise(const Row& row, RowScratch& s) {
         for (int k = s.n_touched; k < first + LANES; ++k) s.touched[k] = s.touched[first];
         const vu column = load(s.touched + first);
         const Words2<vu> w = philox(pair_words(row.write, column + row.first, vu{}), row.write.key);
-        vf z, unused;
-        box_muller<vf>(w.x, w.y, z, unused);
-        const vf shown = gather(row.weight, column) + z * kappa;
+        const vf shown = gather(row.weight, column) + first_normal<vf>(w.x, w.y) * kappa;
         for (int k = 0; k < LANES && first + k < s.n_touched; ++k) row.apparent[s.touched[first + k]] = shown[k];
     }
 }
