@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sim.errors import ConfigError
 from sim.ops import ShapeError, key_tensor_of, normal_field, uniform_field
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from sim.tiles.tile import Tile
 
 __all__ = ["program_weights", "read_weights"]
+
+M = TypeVar("M", bound=nn.Module)
+
+COUNTERS = frozenset({"steps", "step", "vectors", "calls"})
+"""Buffers that all replicas share: they number events and vectors."""
 
 
 @torch.no_grad()
@@ -86,24 +92,52 @@ def program_weights(
         if not value > 0:
             raise ConfigError(f"{name} = {value} is not allowed: give a number above 0", field=name, value=value)
     array, n_in = tile.array, tile.in_size + tile.analog_bias
-    target_weight = array.read().clone()
-    if isinstance(w_init, Tensor):
-        start = w_init.to(torch.float32).expand_as(target_weight).contiguous()
-    else:
-        keys = key_tensor_of([derive_key(key, "program weights") for key in tile.keys])
-        start = (uniform_field(keys, array.shape, tile.forward_product.step) * 2.0 - 1.0) * w_init
-    array.set(start)
     x = torch.eye(n_in) if x_values is None else torch.as_tensor(x_values, dtype=torch.float32)
     if x.dim() != 2 or x.shape[1] != n_in:
         raise ShapeError(f"x_values have shape {tuple(x.shape)}; this tile needs rows of {n_in}")
     inputs = x.expand(tile.replicas, *x.shape).contiguous()
+    target_weight = array.read().clone()
+    number = int(tile.forward_product.step)
+    if isinstance(w_init, Tensor):
+        start = w_init.to(torch.float32).expand_as(target_weight).contiguous()
+    else:
+        keys = key_tensor_of([derive_key(key, "program weights") for key in tile.keys])
+        start = (uniform_field(keys, array.shape, number) * 2.0 - 1.0) * w_init
+    array.set(start)
     target = torch.stack([x.double() @ w.double().T for w in target_weight]).float()
     largest = target.abs().amax(dim=(1, 2)).clamp(min=1e-30)
-    rates = torch.full((tile.replicas,), learning_rate)
+    # Replicas need different numbers of updates. Copies with keys of their own are worked on, from which each replica takes its
+    # state when it is done: counters that they share stay as they are, and a replica goes on as it would alone.
+    worked, product = _rekeyed(array, number), _rekeyed(tile.forward_product, number)
+    tile.forward_product.step += 1
+    left = torch.ones(tile.replicas, dtype=torch.bool)
     for _ in range(max_iter):
-        error = tile.forward_product(array.read(), inputs)[0] - target
+        error = product(worked.read(), inputs)[0] - target
         off = torch.stack([e.double().abs().mean().float() for e in error]) / largest
-        rate = torch.where(off < tolerance, 0.0, rates)
-        if not bool(rate.any()):
+        done = left & (off < tolerance)
+        _take(array, worked, done)
+        left = left & ~done
+        if not bool(left.any()):
             return
-        array.update(inputs, error, rate)
+        worked.update(inputs, error, torch.where(left, learning_rate, 0.0))
+    _take(array, worked, left)
+
+
+def _rekeyed(module: M, number: int) -> M:
+    """A copy whose random numbers are those of a closed loop of this number."""
+    copied = copy.deepcopy(module)
+    mask = key_tensor_of([derive_key(number, "closed loop")])
+    for name, buffer in copied.named_buffers():
+        if name.endswith("keys"):
+            buffer.bitwise_xor_(mask)
+    return copied
+
+
+def _take(array: nn.Module, worked: nn.Module, chosen: Tensor) -> None:
+    """What the chosen replicas (R,) hold in another array."""
+    if not bool(chosen.any()):
+        return
+    theirs = dict(worked.named_buffers())
+    for name, buffer in array.named_buffers():
+        if name.rpartition(".")[2] not in COUNTERS and buffer.numel() and not name.endswith("keys"):
+            buffer[chosen] = theirs[name][chosen]

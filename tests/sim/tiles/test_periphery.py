@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,13 @@ from sim.configs import (
     InputRangeParameter,
     IOParameters,
     MappingParameter,
+    OneSidedUnitCell,
     PrePostProcessingParameter,
+    RPUConfig,
     SingleRPUConfig,
+    SoftBoundsDevice,
+    UnitCellRPUConfig,
+    build_config,
 )
 from sim.errors import ConfigError
 from sim.ops import ShapeError
@@ -266,6 +272,39 @@ def test_programming_in_a_closed_loop_works_again_and_again() -> None:
     torch.testing.assert_close(tile.get_weights()[0], reached, atol=0.06, rtol=0)
     with pytest.raises(ConfigError, match="tolerance"):
         tile.program_weights(tolerance=0.0)
+
+
+CELLS: dict[str, Callable[[], RPUConfig]] = {
+    "single": lambda: SingleRPUConfig(device=SoftBoundsDevice(write_noise_std=0.3)),
+    "vector": lambda: build_config("sgd", ConstantStepDevice(), n_devices=2),
+    "one-sided": lambda: UnitCellRPUConfig(
+        device=OneSidedUnitCell(unit_cell_devices=[ConstantStepDevice()], refresh_every=3, units_in_mbatch=True)
+    ),
+    "agad": lambda: build_config("agad", ConstantStepDevice()),
+    "mixed": lambda: build_config("mp", ConstantStepDevice()),
+}
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_replica_goes_on_after_a_closed_loop_as_it_would_alone(kind: str) -> None:
+    # Replicas take different numbers of updates; those of one must not move the random numbers of another.
+    def run(rows: list[int]) -> list[Tensor]:
+        tile = AnalogTile(3, 4, CELLS[kind](), replicas=len(rows), seeds=rows, stream="tile")
+        tile.set_weights(torch.stack([W * (0.2 + 0.2 * r) for r in rows]))
+        seen = []
+        for _ in range(2):
+            tile.program_weights(max_iter=200, learning_rate=0.3, tolerance=0.25)
+            seen.append(tile.get_weights()[0])
+            tile.update(X.repeat(len(rows), 1), torch.ones(2 * len(rows), 3))
+            seen += [tile.get_weights()[0], tile(X.repeat(len(rows), 1)).reshape(len(rows), 2, 3).detach()]
+        return seen
+
+    rows = [0, 1, 2]
+    together = run(rows)
+    for k, r in enumerate(rows):
+        for ours, alone in zip(together, run([r]), strict=True):
+            assert torch.equal(ours[k], alone[0])
+    assert not torch.equal(together[0], together[3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
