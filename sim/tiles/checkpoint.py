@@ -6,6 +6,7 @@ only and loads with ``weights_only``.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ class Checkpointed(nn.Module):
         ConfigError
             for an unrelated class, another mapping (but for the scaling of weights), or devices with other parameters
         """
-        state = self.state_dict()
+        state = copy.deepcopy(self.state_dict())  # not views of what is rebuilt
         given: list[RPUConfig] = [rpu_config] * self.replicas if isinstance(rpu_config, RPUConfig) else list(rpu_config)
         if strict_rpu_config_check:
             _check_related(self.configs[0], given[0])

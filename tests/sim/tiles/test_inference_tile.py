@@ -33,7 +33,7 @@ from sim.inference import (
     program_analog_weights,
     remap_analog_weights,
 )
-from sim.nn import AnalogLinear, AnalogSequential, convert_to_analog
+from sim.nn import AnalogLinear, AnalogSequential, calibrate_input_ranges, convert_to_analog
 from sim.optim import AnalogSGD
 from sim.tiles import InferenceTile
 from sim.tiles.grid import TileGrid, make_tile
@@ -471,6 +471,29 @@ def test_a_noise_model_given_is_saved_too() -> None:
     other(x).sum().backward()
     optimizer.step()  # it still knows the weights
     assert not torch.equal(next(iter(other.analog_tiles())).array.weight, before)
+
+
+@pytest.mark.parametrize("programmed", [False, True])
+def test_another_configuration_keeps_weights_and_devices(programmed: bool) -> None:
+    made = tile().eval()
+    parameter = made.array.weight
+    if programmed:
+        made.drift_weights(60.0)
+    before = now(made)
+    made.replace_rpu_config(InferenceRPUConfig(forward=IOParameters(inp_res=-1, out_res=-1, out_noise=0.0)))
+    assert made.array.weight is parameter
+    assert torch.equal(made.array.weight[0], weights(6, 9))
+    assert torch.equal(now(made), before)
+    assert made.array.is_programmed() is programmed
+
+
+def test_calibrated_ranges_keep_what_a_model_computes() -> None:
+    digital = torch.nn.Sequential(torch.nn.Linear(9, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    config = InferenceRPUConfig(forward=PERFECT, mapping=MappingParameter(weight_scaling_omega=1.0))
+    made = convert_to_analog(digital, config)
+    x = torch.randn(20, 9)
+    calibrate_input_ranges(made, "MAX", [x])
+    torch.testing.assert_close(made(x), digital(x), atol=1e-5, rtol=1e-4)
 
 
 def test_input_range_and_gradients() -> None:
