@@ -3,6 +3,7 @@
 #pragma once
 #include "philox.h"
 #include "settings.h"
+#include "transfer_plan.h"
 
 namespace sim {
 
@@ -88,25 +89,6 @@ struct FieldArgs {
 };
 
 // Transfers between arrays (sim/cpu/transfer.h, compounds.md).
-enum TransferMode { TRANSFER_DIRECT, TRANSFER_BUFFERED, TRANSFER_CHOPPED, TRANSFER_DYNAMIC };
-enum TransferSetting {
-    FAST_RATE, AUTO_MOMENTUM, FAST_GRANULARITY, FAST_BL, IN_CHOP_PROB, OUT_CHOP_PROB, AUTO_GRANULARITY, BUFFER_UNIT, WRITE_STEP,
-    BUFFER_MOMENTUM, BUFFER_CAP, TAIL, PHASE, WRITE_LIMIT, N_TRANSFER_SETTINGS
-};
-enum StageSetting { STAGE_RATE, STAGE_THRESHOLD, N_STAGE_SETTINGS };
-struct TransferFlags {
-    int mode, reads;
-    bool columns, in_batches, random_start, scale_fast, scale_transfer, auto_scale, correct_magnitudes, chop_random, no_buffer,
-        forget, correct_accumulation;
-};
-// One transfer of one slice (column or row): of which array, after which sample.
-struct TransferEvent {
-    int sample, stage, slice, read;
-    int switched;           // dynamic: the chopper has switched since the last read
-    int active;             // dynamic: the first phase is over
-    float scale;            // rate of a direct transfer; else what a read counts in the buffer
-    float chopper;          // of the slice
-};
 struct TransferPlanArgs {
     const float *x, *d;     // (R, B, in), (R, B, out)
     const float* rate;      // (R): of the optimizer

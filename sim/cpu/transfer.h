@@ -4,157 +4,64 @@
 // depends on a weight), the pulses of the fast array, which note what the transfers will read (look.h), and the transfers,
 // in order.
 #pragma once
-#include <vector>
-
-#include "buffer.h"
-#include "converter.h"
+#include "transfer_law.h"
 #include "update.h"
 
 namespace sim {
 namespace {
 
-SIM_HD float uniform_at(u64 key, u32 purpose, u32 element, u32 draw, u32 step) {
-    const Stream s = stream_of(key, purpose);
-    return uniform<float>(philox(Words4<u32>{element, 0u, draw, step}, s.key0, s.key1).x);
-}
-
 // Part one.
 
-struct Planner {
+// The inputs of a replica, for the plan: choppers go onto copies, and events onto what the pulses look at.
+struct PlannedLines {
     const TransferPlanArgs& a;
-    int r, slices, lines;
-    const float *s, *stages;
-    const double* every;
-    long long* counters;
-    float *in_choppers, *out_choppers, *maxima;
-    unsigned char* switched;
+    int r, lines;
+    float *in_choppers, *out_choppers;
     u64 key;
-    TransferEvent* events;
-    int n = 0;
+    const float* settings;
 
-    Planner(const TransferPlanArgs& args, int replica)
-        : a(args), r(replica), slices(args.flags.columns ? args.in : args.out), lines(args.flags.columns ? args.out : args.in),
-          s(args.settings + static_cast<size_t>(r) * N_TRANSFER_SETTINGS),
-          stages(args.stages + static_cast<size_t>(r) * args.arrays * N_STAGE_SETTINGS), every(args.every + static_cast<size_t>(r) * args.arrays),
-          counters(args.counters + static_cast<size_t>(r) * args.arrays * 3), in_choppers(args.in_choppers + static_cast<size_t>(r) * slices),
-          out_choppers(args.out_choppers + static_cast<size_t>(r) * lines), maxima(args.maxima + static_cast<size_t>(r) * 3),
-          switched(args.switched + static_cast<size_t>(r) * slices), key(static_cast<u64>(args.keys[r])),
-          events(args.events + static_cast<size_t>(r) * args.max_events) {}
-
-    bool chopped() const { return a.flags.mode >= TRANSFER_CHOPPED; }
-
-    // Period of a stage in vectors. Where it counts mini-batches and their size has changed, what has passed is scaled.
-    void set_period(int stage) {
-        const double period = every[stage] < 0.0            ? -every[stage]
-                              : a.flags.in_batches          ? std::ceil(every[stage] * a.whole_batch * (1.0 - 1e-12))
-                                                            : std::round(every[stage]);
-        const long long vectors = period < 9e15 ? static_cast<long long>(period) : 9000000000000000LL;
-        long long* c = counters + 3 * stage;
-        if (c[1] > 0 && vectors > 0 && c[1] != vectors) c[0] = static_cast<long long>(static_cast<double>(c[0]) * vectors / c[1] + 1e-9);
-        c[1] = vectors;
+    const float* x(int b) const { return a.x + (static_cast<size_t>(r) * a.samples + a.first + b) * a.in; }
+    const float* d(int b) const { return a.d + (static_cast<size_t>(r) * a.samples + a.first + b) * a.out; }
+    float largest_x(int b) const { return largest_magnitude(x(b), a.in); }
+    float largest_d(int b) const { return largest_magnitude(d(b), a.out); }
+    void begin(int b) {
+        if (!a.signed_x) return;
+        const size_t sample = static_cast<size_t>(r) * a.batch + b;
+        chopped(x(b), a.flags.columns ? in_choppers : out_choppers, a.in, a.signed_x + sample * a.in);
+        chopped(d(b), a.flags.columns ? out_choppers : in_choppers, a.out, a.signed_d + sample * a.out);
     }
-
-    float fast_rate(const float* x, const float* d, float rate) {
-        const float scale = a.flags.scale_fast ? rate : 1.0f;
-        if (a.flags.auto_scale) {
-            const float tau = (1.0f - s[AUTO_MOMENTUM]) / static_cast<float>(a.whole_batch);
-            maxima[0] = running_maximum(maxima[0], largest_magnitude(x, a.in), tau);
-            maxima[1] = running_maximum(maxima[1], largest_magnitude(d, a.out), tau);
-            if (s[FAST_RATE] > 0.0f) {
-                const float full = s[FAST_RATE] * s[FAST_BL] * s[FAST_GRANULARITY];
-                return (maxima[0] > 0.0f && maxima[1] > 0.0f ? full / (maxima[0] * maxima[1]) : full) * scale;
-            }
-        }
-        return s[FAST_RATE] > 0.0f ? s[FAST_RATE] * scale : rate;
+    void chopped(const float* v, const float* choppers, int n, float* to) const {
+        const bool signs = a.flags.mode >= TRANSFER_CHOPPED;
+        for (int k = 0; k < n; ++k) to[k] = signs ? v[k] * choppers[k] : v[k];
     }
-
-    void transfer(int stage, int sample, float rate, float fast) {
-        long long& next = counters[3 * stage + 2];
-        const u32 step = a.step + static_cast<u32>(sample);
-        int start = static_cast<int>(next);
-        if (a.flags.random_start) {
-            const float u = uniform_at(key, PURPOSE_START_SLICE, static_cast<u32>(stage), 0, step);
-            start = static_cast<int>(u * static_cast<float>(slices));
-            start = start < slices ? start : slices - 1;
-        }
-        const int reads = a.flags.reads < slices ? a.flags.reads : slices;
-        const float learning = stages[stage * N_STAGE_SETTINGS + STAGE_RATE] * (a.flags.scale_transfer ? rate : 1.0f);
-        if (learning != 0.0f)
-            for (int k = 0; k < reads; ++k) event(stage, sample, (start + k) % slices, k, learning, fast, step);
-        next = (start + reads) % slices;
+    void event(int n, const TransferEvent& e) {
+        const size_t at = static_cast<size_t>(r) * a.max_events + n;
+        a.look_line[at] = e.stage == 0 ? e.slice : -1;
+        a.look_sample[at] = e.sample;
+        if (a.signs && a.flags.mode >= TRANSFER_CHOPPED) memcpy(a.signs + at * lines, out_choppers, sizeof(float) * lines);
     }
-
-    void event(int stage, int sample, int slice, int read, float learning, float fast, u32 step) {
-        TransferEvent& e = events[n];
-        e = {sample, stage, slice, read, 0, 1, learning, 1.0f};
-        if (a.flags.mode != TRANSFER_DIRECT) e.scale = absolute(learning);
-        if (chopped()) chop(e, fast, step);
-        const size_t at = static_cast<size_t>(r) * a.max_events + n++;
-        a.look_line[at] = stage == 0 ? slice : -1;
-        a.look_sample[at] = sample;
-    }
-
-    void chop(TransferEvent& e, float fast, u32 step) {
-        long long& sweep = a.sweeps[r];
-        const long long phase = static_cast<long long>(s[PHASE]), now = sweep % phase + 1;
-        float unit = s[BUFFER_UNIT];
-        if (s[AUTO_GRANULARITY] > 0.0f) unit *= s[AUTO_GRANULARITY] / (static_cast<float>(slices) * static_cast<float>(counters[1]));
-        e.scale /= a.flags.correct_magnitudes ? unit * fast : unit;
-        e.chopper = in_choppers[e.slice];
-        if (a.signs) memcpy(a.signs + (static_cast<size_t>(r) * a.max_events + n) * lines, out_choppers, sizeof(float) * lines);
-        const bool dynamic = a.flags.mode == TRANSFER_DYNAMIC;
-        if (dynamic) {
-            e.switched = switched[e.slice];
-            switched[e.slice] = 0;
-            e.active = sweep > phase;
-            if (a.flags.correct_accumulation) e.scale /= minimum(static_cast<float>(now), 1.0f / s[FAST_GRANULARITY]);
-        }
-        const bool random = a.flags.chop_random && uniform_at(key, PURPOSE_IN_CHOPPER, static_cast<u32>(e.slice), 0, step) < s[IN_CHOP_PROB];
-        const bool regular = now == phase && (dynamic || (!a.flags.chop_random && s[IN_CHOP_PROB] > 0.0f));
-        if (random || regular) {
-            in_choppers[e.slice] = -in_choppers[e.slice];
-            switched[e.slice] = dynamic;
-        }
-        if (e.slice != slices - 1) return;
-        if (s[OUT_CHOP_PROB] > 0.0f)
-            for (int i = 0; i < lines; ++i)
-                if (uniform_at(key, PURPOSE_OUT_CHOPPER, static_cast<u32>(i), 0, step) < s[OUT_CHOP_PROB]) out_choppers[i] = -out_choppers[i];
-        ++sweep;
-    }
-
-    void run() {
-        const float rate = a.rate[r];
-        for (int k = 0; k < a.arrays - 1; ++k)
-            if (rate > 0.0f) set_period(k);
-        for (int b = 0; b < a.batch; ++b) {
-            const size_t sample = static_cast<size_t>(r) * a.batch + b;
-            const size_t given = static_cast<size_t>(r) * a.samples + a.first + b;
-            const float *x = a.x + given * a.in, *d = a.d + given * a.out;
-            a.rates[sample] = 0.0f;
-            if (a.signed_x) {
-                const float *cx = a.flags.columns ? in_choppers : out_choppers, *cd = a.flags.columns ? out_choppers : in_choppers;
-                const bool signs = chopped();
-                for (int j = 0; j < a.in; ++j) a.signed_x[sample * a.in + j] = signs ? x[j] * cx[j] : x[j];
-                for (int i = 0; i < a.out; ++i) a.signed_d[sample * a.out + i] = signs ? d[i] * cd[i] : d[i];
-            }
-            if (!(rate > 0.0f)) continue;
-            const float fast = fast_rate(x, d, rate);
-            a.rates[sample] = maxima[2] = fast;
-            for (int k = 0; k < a.arrays - 1; ++k) {
-                long long* c = counters + 3 * k;
-                if (c[1] > 0 && ++c[0] >= c[1]) {
-                    c[0] = 0;
-                    transfer(k, b, rate, fast);
-                }
-            }
-        }
-        a.n_events[r] = n;
-        for (int e = n; e < a.max_events; ++e) a.look_line[static_cast<size_t>(r) * a.max_events + e] = a.look_sample[static_cast<size_t>(r) * a.max_events + e] = -1;
+    void end_of_sweep(u32 step) {
+        if (!(settings[OUT_CHOP_PROB] > 0.0f)) return;
+        for (int i = 0; i < lines; ++i)
+            if (line_switches(key, settings, i, step)) out_choppers[i] = -out_choppers[i];
     }
 };
 
+void plan_replica(const TransferPlanArgs& a, int r) {
+    const int slices = a.flags.columns ? a.in : a.out, lines = a.flags.columns ? a.out : a.in;
+    const size_t replica = static_cast<size_t>(r), room = static_cast<size_t>(a.max_events);
+    TransferPlan plan{a.settings + replica * N_TRANSFER_SETTINGS, a.stages + replica * a.arrays * N_STAGE_SETTINGS, a.every + replica * a.arrays,
+                      a.counters + replica * a.arrays * 3, a.sweeps + r, a.in_choppers + replica * slices, a.maxima + replica * 3,
+                      a.switched + replica * slices, a.events + replica * room, static_cast<u64>(a.keys[r]), a.step, a.arrays, slices, a.whole_batch,
+                      a.flags};
+    PlannedLines known{a, r, lines, plan.choppers, a.out_choppers + replica * lines, plan.key, plan.settings};
+    plan.run(known, a.batch, a.rate[r], a.rates + replica * a.batch);
+    a.n_events[r] = plan.n;
+    for (size_t e = static_cast<size_t>(plan.n); e < room; ++e) a.look_line[replica * room + e] = a.look_sample[replica * room + e] = -1;
+}
+
 void transfer_plan(const TransferPlanArgs& a) {
-    for (int r = 0; r < a.replicas; ++r) Planner(a, r).run();
+    for (int r = 0; r < a.replicas; ++r) plan_replica(a, r);
 }
 
 // Part three.
@@ -331,7 +238,7 @@ SIM_HD void read_slice(const TransferArgs& a, int r, int lines, u64 key, u32 sam
         for (int i = 0; i < lines; i += LANES) store(s.read.get() + i, load(s.held.get() + i) * io[OUT_SCALE]);
         return;
     }
-    const float input = input_imperfections(dac(1.0f, 1.0f, io[INP_STEP], 0.0f, io[INP_BOUND]), 0.0f, 0.0f, io[INP_ASYMMETRY]);
+    const float input = one_hot_input(io);
     const bool noisy = io[OUT_NOISE] > 0.0f;
     if (noisy) normal_row(stream_of(key, PURPOSE_OUTPUT_NOISE), sample, 0, step, lines, s.noise.get());
     for (int i = 0; i < lines; i += LANES) {
@@ -341,45 +248,26 @@ SIM_HD void read_slice(const TransferArgs& a, int r, int lines, u64 key, u32 sam
             uniforms64(stream_of(key, PURPOSE_OUTPUT_ROUND), static_cast<u32>(i) / 64, sample, 0, step, u);
             shift = u[(i % 64) / LANES] - 0.5f;
         }
-        vf t = output_asymmetry(load(s.held.get() + i) * input, io[OUT_ASYMMETRY]);
-        if (noisy) t = t + load(s.noise.get() + i) * io[OUT_NOISE];
-        const Adc<vf> q = adc(t, io[OUT_STEP], shift, io[OUT_BOUND]);
-        store(s.read.get() + i, q.value * io[OUT_SCALE]);
+        store(s.read.get() + i, read_line(io, input, load(s.held.get() + i), noisy ? load(s.noise.get() + i) : vf{}, shift));
     }
 }
 
 // Adds what was read to the buffer; s.read becomes the steps to write. Returns whether there are any.
-SIM_HD bool through_buffer(const TransferArgs& a, const TransferEvent& e, int r, int slices, int lines, const float* signs, SliceScratch& s) {
+SIM_HD bool through_buffers(const TransferArgs& a, const TransferEvent& e, int r, int slices, int lines, const float* signs, SliceScratch& s) {
     const float* settings = a.settings + static_cast<size_t>(r) * N_TRANSFER_SETTINGS;
-    const float* stage = a.stages + (static_cast<size_t>(r) * (a.n_arrays + 1) + e.stage) * N_STAGE_SETTINGS;
-    const BufferRule rule{a.flags.mode == TRANSFER_BUFFERED ? stage[STAGE_THRESHOLD] : 1.0f, settings[WRITE_LIMIT], settings[BUFFER_MOMENTUM],
-                          settings[BUFFER_CAP] * settings[WRITE_LIMIT], a.flags.forget};
+    const BufferRule rule = buffer_rule(a.flags, settings, a.stages + (static_cast<size_t>(r) * (a.n_arrays + 1) + e.stage) * N_STAGE_SETTINGS);
     const size_t at = ((static_cast<size_t>(r) * a.n_arrays + e.stage) * slices + e.slice) * lines;
     const bool dynamic = a.flags.mode == TRANSFER_DYNAMIC;
-    const float scale = e.scale * e.chopper, tail = settings[TAIL];
     vi some{};
     for (int i = 0; i < lines; i += LANES) {
         const int n = lines - i < LANES ? lines - i : LANES;
-        const vf o = load(s.read.get() + i);
-        vf signal = o;
-        if (dynamic) {
-            const vf mean = load_padded(a.mean + at, i, lines);
-            vf reference = load_padded(a.reference + at, i, lines);
-            if (e.switched) {
-                reference = mean;
-                store_first(a.reference + at + i, reference, n);
-            }
-            signal = o - reference;
-            store_first(a.mean + at + i, mean * (1.0f - tail) + o * tail, n);
-        }
-        if (signs) signal = signal * load_padded(signs, i, lines);
-        vf steps{};
-        if (e.active) {
-            const vf held = a.flags.no_buffer ? vf{} : load_padded(a.buffer + at, i, lines);
-            const vf w = held + signal * scale;
-            steps = fired(rule, w);
-            store_first(a.buffer + at + i, after_firing(rule, w, steps), n);
-        }
+        BufferedLine<vf> line{load_padded(a.buffer + at, i, lines), {}, {}};
+        if (dynamic) line.mean = load_padded(a.mean + at, i, lines), line.reference = load_padded(a.reference + at, i, lines);
+        const vf sign = signs ? load_padded(signs, i, lines) : vf{} + 1.0f;
+        const vf steps = through_buffer(a.flags, rule, e, settings[TAIL], load(s.read.get() + i), sign, line);
+        if (dynamic) store_first(a.mean + at + i, line.mean, n);
+        if (dynamic && e.switched) store_first(a.reference + at + i, line.reference, n);
+        if (e.active) store_first(a.buffer + at + i, line.held, n);
         some |= (steps != vf{}) & (to_signed(lane_index()) < n);
         store(s.read.get() + i, steps);
     }
@@ -423,21 +311,15 @@ void run_event(const TransferArgs& a, int r, int index, SliceScratch& s) {
         return;
     }
     const float* signs = a.signs ? a.signs + (static_cast<size_t>(r) * a.max_events + index) * lines : nullptr;
-    if (!through_buffer(a, e, r, slices, lines, signs, s)) return;
+    if (!through_buffers(a, e, r, slices, lines, signs, s)) return;
     const float size = a.settings[static_cast<size_t>(r) * N_TRANSFER_SETTINGS + WRITE_STEP];
     if (exact) {
         for (int i = 0; i < lines; ++i) s.noise[i] = size * granularity * s.read[i];
         write_changes(device, target, r, s.element.get(), s.noise.get(), lines);
         return;
     }
-    // Exactly so many pulses; what is left of a step that is no whole pulse decides at random.
-    for (int i = 0; i < lines; ++i) {
-        const float wanted = minimum(absolute(s.read[i]) * size, settings[DESIRED_BL]);
-        u32 whole = static_cast<u32>(wanted);
-        const float rest = wanted - static_cast<float>(whole);
-        if (rest > 0.0f) whole += uniform_at(train_key, PURPOSE_PART_STEP, static_cast<u32>(i), static_cast<u32>(e.read), step) < rest;
-        s.count[i] = whole;
-    }
+    for (int i = 0; i < lines; ++i)
+        s.count[i] = pulses_of_steps(s.read[i], size, settings[DESIRED_BL], train_key, static_cast<u32>(i), static_cast<u32>(e.read), step);
     list_pulses(s.count.get(), s.read.get(), false, s.element.get(), lines, s.write);
     write_waiting(device, target, r, s.write);
 }
@@ -497,9 +379,6 @@ void transfer_update(const TransferUpdateArgs& given) {
     }
 }
 
-// How much larger a probability would have to be than it can be.
-SIM_HD vf saturation(vf p) { return select(p > vf{} + 1.00001f, p, vf{} + 1.0f); }
-
 // Rows of a digital matrix: whole steps of epsilon go to the array, on average; the matrix keeps the rest.
 void digital_transfer(const DigitalTransferArgs& a) {
     const UpdateArgs& target = a.array.args;
@@ -517,9 +396,7 @@ void digital_transfer(const DigitalTransferArgs& a) {
                 const float unit = a.unit[r];
                 vf top{};
                 for (int j = 0; j < n; j += LANES) {
-                    const vf steps = load_padded(digital, j, n) / unit;
-                    const vf size = absolute(steps);  // what is not finite stays where it is
-                    const vf t = select((size >= vf{} + 1.0f) & (size < vf{} + 1e9f), to_float(to_int(select(size < vf{} + 1e9f, steps, vf{}))), vf{});
+                    const vf t = whole_steps(load_padded(digital, j, n), unit);
                     store(s.read.get() + j, t);
                     top = maximum(top, absolute(t));
                 }
