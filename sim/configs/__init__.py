@@ -41,6 +41,7 @@ from sim.configs.rpu import (
     SingleRPUConfig,
     UnitCellRPUConfig,
 )
+from sim.configs.runtime import RPUDataType, RuntimeParameter
 from sim.configs.supported import check_supported
 from sim.configs.unit_cells import OneSidedUnitCell, ReferenceUnitCell, UnitCell, VectorUnitCell
 from sim.configs.update import UpdateParameters
@@ -79,7 +80,9 @@ __all__ = [
     "PrePostProcessingParameter",
     "PulseType",
     "RPUConfig",
+    "RPUDataType",
     "ReferenceUnitCell",
+    "RuntimeParameter",
     "SingleRPUConfig",
     "TorchInferenceRPUConfig",
     "TorchInferenceRPUConfigIRDropT",

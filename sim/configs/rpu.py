@@ -9,6 +9,7 @@ from sim.configs.compounds import DigitalRankUpdateCell, MixedPrecisionCompound
 from sim.configs.io import IOParameters
 from sim.configs.mapping import MappingParameter
 from sim.configs.pre_post import PrePostProcessingParameter
+from sim.configs.runtime import RuntimeParameter
 from sim.configs.unit_cells import UnitCell, VectorUnitCell
 from sim.configs.update import UpdateParameters
 from sim.devices.base import AnalogDevice
@@ -29,6 +30,7 @@ class RPUConfig(Config):
     pre_post: Annotated[PrePostProcessingParameter, "digital work around the tile"] = field(
         default_factory=PrePostProcessingParameter
     )
+    runtime: Annotated[RuntimeParameter, "how the tile computes"] = field(default_factory=RuntimeParameter)
 
 
 @config

@@ -13,13 +13,13 @@ from torch.nn import functional
 from sim.configs.rpu import RPUConfig
 from sim.errors import ConfigError
 from sim.nn.linear import AnalogLinear
-from sim.nn.module import AnalogContainer
+from sim.nn.module import AnalogContainer, FromDigital
 from sim.ops import ShapeError
 
 __all__ = ["AnalogMultiheadAttention"]
 
 
-class AnalogMultiheadAttention(AnalogContainer):
+class AnalogMultiheadAttention(FromDigital, AnalogContainer):
     """Torch's attention with the projections of query, key, value and output on tiles; scores and their sums are digital.
 
     Parameters
@@ -73,20 +73,27 @@ class AnalogMultiheadAttention(AnalogContainer):
             module.add_zero_attn, module.kdim, module.vdim, module.batch_first, rpu_config, tile_module_class, replicas, seeds,
             stream,
         )  # fmt: skip
-        for twin, projection in zip(_projections(module), layer._all(), strict=True):
-            projection._take(twin)
-        return layer.train(module.training)
+        layer._take(module)
+        return layer
 
     def to_digital(self) -> nn.MultiheadAttention:
         """The torch layer with the same weights, biases and flags."""
-        bias = self.q_proj.get_weights()[1] is not None
-        module = nn.MultiheadAttention(
-            self.embed_dim, self.num_heads, self.dropout, bias, kdim=self.kdim, vdim=self.vdim, batch_first=self.batch_first
-        )
+        module = self._twin()
         for twin, projection in zip(_projections(module), self._all(), strict=True):
             projection._give(twin)
         trained = all(tile._anchor().requires_grad for tile in self.analog_tiles())
         return module.requires_grad_(trained).train(self.training)
+
+    def _twin(self) -> nn.MultiheadAttention:
+        bias = self.q_proj.get_weights()[1] is not None
+        return nn.MultiheadAttention(
+            self.embed_dim, self.num_heads, self.dropout, bias, kdim=self.kdim, vdim=self.vdim, batch_first=self.batch_first
+        )
+
+    def _take(self, module: Any) -> None:
+        for twin, projection in zip(_projections(module), self._all(), strict=True):
+            projection._take(twin)
+        self.train(module.training)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, need_weights: bool = True,

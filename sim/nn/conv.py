@@ -96,11 +96,13 @@ class AnalogConv(AnalogLayer):
 
     def to_digital(self) -> Any:
         """The torch layer with the same weights, bias and flags."""
-        made = self.digital(
+        return self._give(self._twin())
+
+    def _twin(self) -> Any:
+        return self.digital(
             self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation, self.groups,
             self.get_weights()[1] is not None, self.padding_mode,
         )  # fmt: skip
-        return self._give(made)
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of images (N, in_channels, ...) or of one, (in_channels, ...)."""

@@ -62,7 +62,10 @@ class AnalogLinear(AnalogLayer):
 
     def to_digital(self) -> nn.Linear:
         """The torch layer with the same weights, bias and flags."""
-        return self._give(nn.Linear(self.in_features, self.out_features, self.get_weights()[1] is not None))
+        return self._give(self._twin())
+
+    def _twin(self) -> nn.Linear:
+        return nn.Linear(self.in_features, self.out_features, self.get_weights()[1] is not None)
 
     def forward(self, x: Tensor) -> Tensor:
         """``W x + b`` for x (..., in_features); replicated: (R B, in_features)."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sim.configs.rpu import RPUConfig, SingleRPUConfig
-from sim.errors import ConfigError
+from sim.errors import ConfigError, ModuleError
 from sim.inference.model import drift_analog_weights, program_analog_weights
 from sim.ops import key_tensor_of, uniform_field
 from sim.random import derive_key, fresh_seeds
@@ -20,7 +20,7 @@ from sim.tiles.common import Given, Replicas, check_size
 from sim.tiles.grid import TileGrid, make_tile
 from sim.tiles.tile import Tile
 
-__all__ = ["AnalogContainer", "AnalogLayer", "AnalogModule"]
+__all__ = ["AnalogContainer", "AnalogLayer", "AnalogModule", "FromDigital"]
 
 
 class AnalogModule(nn.Module):
@@ -84,13 +84,82 @@ class AnalogModule(nn.Module):
         """Let every tile go on with another configuration, see `Tile.replace_rpu_config`."""
         self.apply_to_analog_tiles(lambda tile: tile.replace_rpu_config(rpu_config))
 
+    def prepare_for_ddp(self) -> None:
+        """Make the module fit for torch's DistributedDataParallel, which averages gradients over processes.
+
+        The parameter that stands for a tile in an optimizer has no gradient, and is marked so. All processes draw the same
+        noise for the same place in a batch.
+
+        Raises
+        ------
+        ModuleError
+            for tiles that are trained in memory: their updates are pulses, which nothing averages
+        """
+        for name, tile in self.named_analog_tiles():
+            if tile._anchor() is tile.analog_ctx:
+                raise ModuleError(
+                    f"{name or 'the tile'} is a {type(tile).__name__}, whose weights are trained in memory: train such tiles in "
+                    "one process (replicas of a model need no other)"
+                )
+        self.apply_to_analog_tiles(lambda tile: tile.analog_ctx.requires_grad_(False))
+
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, load_rpu_config: bool | None = None,
         strict_rpu_config_check: bool | None = None,
     ) -> Any:  # fmt: skip
-        """Take over a state; parameters and errors as of `Tile.load_state_dict`."""
+        """Take over a state; parameters and errors as of `Tile.load_state_dict`.
+
+        The state of the digital model does too: its weights become those of the tiles, as in a conversion.
+        """
         with loading(self, load_rpu_config, strict_rpu_config_check):
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+class FromDigital(AnalogModule):
+    """A module with a digital twin, whose state dict it takes over as its own.
+
+    A kind of module says in `_twin` what torch module it stands for, and in `_take` how that one's weights come to its tiles.
+    """
+
+    def _twin(self) -> nn.Module:
+        """A torch module of the same shape; its values do not matter."""
+        raise NotImplementedError
+
+    def _take(self, module: Any) -> None:
+        """Weights, biases and flags of a torch module."""
+        raise NotImplementedError
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
+    ) -> None:
+        if any(name.startswith(prefix) for name in state_dict):
+            self._take_digital(state_dict, prefix, missing, errors)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+    def _take_digital(self, state_dict: Any, prefix: str, missing: list[str], errors: list[str]) -> None:
+        """Replace the entries of a torch module, if these are such, by those that the own tiles have with its weights."""
+        own = {prefix + name for name in self.state_dict()}
+        if own & set(state_dict):
+            return
+        twin = self._twin()
+        wanted = twin.state_dict()
+        given = {name: state_dict.pop(prefix + name) for name in wanted if prefix + name in state_dict}
+        if not given:
+            return
+        missing += [prefix + name for name in wanted if name not in given]
+        sizes = {name: (tuple(value.shape), tuple(wanted[name].shape)) for name, value in given.items()}
+        wrong = [name for name, (size, needed) in sizes.items() if size != needed]
+        errors += [f"size mismatch for {prefix}{n}: {sizes[n][0]} was given; this layer needs {sizes[n][1]}" for n in wrong]
+        if len(given) == len(wanted) and not wrong:
+            twin.load_state_dict(given)
+            flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+            modes = [(module, module.training) for module in self.modules()]
+            self._take(twin)
+            for parameter, trained in flags:
+                parameter.requires_grad_(trained)
+            for module, mode in modes:
+                module.training = mode
+        state_dict.update(self.state_dict(prefix=prefix))
 
 
 class AnalogContainer(AnalogModule):
@@ -115,7 +184,7 @@ class AnalogContainer(AnalogModule):
             tiles[name].set_weights(weight, bias, *args, **kwargs)
 
 
-class AnalogLayer(AnalogModule):
+class AnalogLayer(FromDigital):
     """A layer whose matrix is on tiles, its `analog_module`.
 
     What is common to all layers:

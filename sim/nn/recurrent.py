@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from sim.configs.rpu import RPUConfig
 from sim.errors import ConfigError
 from sim.nn.linear import AnalogLinear
-from sim.nn.module import AnalogContainer
+from sim.nn.module import AnalogContainer, FromDigital
 from sim.ops import ShapeError, sigmoid
 from sim.tiles.common import check_size
 
@@ -204,7 +204,7 @@ class AnalogRNN(AnalogContainer):
         return x, last
 
 
-class AnalogRecurrent(AnalogContainer):
+class AnalogRecurrent(FromDigital, AnalogContainer):
     """Torch's recurrent layer on analog tiles, with its parameters, inputs and outputs.
 
     Parameters
@@ -248,20 +248,27 @@ class AnalogRecurrent(AnalogContainer):
             module.input_size, module.hidden_size, module.num_layers, module.bias, module.batch_first, module.dropout,
             module.bidirectional, module.proj_size, rpu_config, tile_module_class, replicas, seeds, stream,
         )  # fmt: skip
-        layer._adopt(module)
-        for name, matrix in layer._matrices():
-            matrix._take(_Twin(module, name))
-        return layer.train(module.training)
+        layer._take(module)
+        return layer
 
     def to_digital(self) -> Any:
         """The torch layer with the same weights, biases and flags."""
-        module = self.digital(
-            self.input_size, self.hidden_size, num_layers=self.num_layers, bias=self.bias, batch_first=self.batch_first,
-            dropout=self.dropout, bidirectional=self.bidirectional, **self._special(),
-        )  # fmt: skip
+        module = self._twin()
         for name, matrix in self._matrices():
             matrix._give(_Twin(module, name))
         return module.train(self.training)
+
+    def _twin(self) -> Any:
+        return self.digital(
+            self.input_size, self.hidden_size, num_layers=self.num_layers, bias=self.bias, batch_first=self.batch_first,
+            dropout=self.dropout, bidirectional=self.bidirectional, **self._special(),
+        )  # fmt: skip
+
+    def _take(self, module: Any) -> None:
+        self._adopt(module)
+        for name, matrix in self._matrices():
+            matrix._take(_Twin(module, name))
+        self.train(module.training)
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """Outputs and last state, in torch's layout."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sim.arrays.array import Array
 from sim.arrays.inference import InferenceArray
+from sim.arrays.modifier import Modifier
 from sim.arrays.product import Product
 from sim.circuit.column import Conductances
 from sim.configs.enums import WeightClipType, WeightRemapType
@@ -165,6 +166,8 @@ class InferenceTile(Tile):
 
     def end_step(self) -> None:
         """Clip, then remap, then draw modified weights."""
+        if self.configs[0].runtime.on_the_fly_bindings:
+            self.array.modifier = Modifier([config.modifier for config in self.inference_configs])
         with torch.no_grad():
             self._clip()
             self._remap()

@@ -15,6 +15,7 @@ from sim.configs import (
     InferenceRPUConfig,
     IOParameters,
     MappingParameter,
+    RuntimeParameter,
     WeightClipParameter,
     WeightModifierParameter,
     WeightModifierType,
@@ -191,6 +192,15 @@ def test_one_draw_a_mini_batch() -> None:
         made.array.weight.mul_(0.5)  # any optimizer of torch
     assert float((seen(made) - W).abs().max()) < 0.5
     assert torch.equal(made.get_weights()[0], W)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_changes_of_the_modifier_act_at_the_next_step_if_asked(live: bool) -> None:
+    modifier = WeightModifierParameter(type="ADD_NORMAL", std_dev=0.1)
+    made = tile(W, modifier=modifier, runtime=RuntimeParameter(on_the_fly_bindings=live))
+    made.inference_configs[0].modifier.std_dev = 0.0
+    made.end_step()
+    assert torch.equal(seen(made), W) is live
 
 
 def test_the_gradient_is_that_of_the_trained_weights() -> None:
