@@ -1,12 +1,13 @@
 """Tables of a noise model from reads over time.
 
-Within a bin of devices of like start, with l = ln(1 + t / t_0):
+Within a bin of devices of like start, with l = ln(1 + t / t_0) and a read noise of spread r at each read, the first included:
 
-    LOGARITHM   g(t) - g(0)       ~ normal(m l, s^2 l)
-    POWER       -ln(g(t) / g(0))  ~ normal(m l, s^2 l^2)
+    LOGARITHM   g(t) - g(0)       ~ normal(m l, s^2 l + 2 r^2)
+    POWER       -ln(g(t) / g(0))  ~ normal(m l, s^2 l^2 + 2 r^2),  r relative
 
-For a given t_0 the most likely m and s^2 of a bin are means; t_0, the same for all bins, is searched. The law with the smaller
-AICc is taken. Reads of one device at different times count as independent, which leaves m and s unbiased.
+Read noise is thus the spread that is there at once and does not grow; reads at three times at least tell it. For a given t_0
+the most likely m, s and r of a bin follow by reweighted means; t_0, the same for all bins, is searched. The law with the
+smaller AICc is taken. Reads of one device at different times count as independent, which leaves m, s and r unbiased.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sim.inference import DriftLaw, MeasuredNoiseModel
 __all__ = ["RetentionFit", "fit_retention"]
 
 A = np.ndarray[Any, Any]
+STEPS = 8
 FEW = 8  # devices of a bin below which its spread is not taken
 
 
@@ -46,9 +48,11 @@ class RetentionFit:
 
     def __str__(self) -> str:
         model = self.model
-        lines = [f"law {model.law.name}, t_0 = {model.t_0:.3g} s", f"{'g [µS]':>10} {'devices':>8} {'m':>10} {'s':>10}"]
-        for g, n, m, s in zip(model.g_lst, self.devices, model.drift_mean_lst, model.drift_std_lst, strict=True):
-            lines.append(f"{g:10.4g} {n:8d} {m:10.3g} {s:10.3g}")
+        heads = f"{'g [µS]':>10} {'devices':>8} {'m':>10} {'s':>10} {'read [µS]':>10}"
+        columns = (model.g_lst, self.devices, model.drift_mean_lst, model.drift_std_lst, model.read_std_lst)
+        lines = [f"law {model.law.name}, t_0 = {model.t_0:.3g} s", heads]
+        for g, n, m, s, r in zip(*columns, strict=True):
+            lines.append(f"{g:10.4g} {n:8d} {m:10.3g} {s:10.3g} {r:10.3g}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -84,16 +88,18 @@ def fit_retention(data: Retention, bins: int = 16) -> RetentionFit:
     centre = np.maximum(np.bincount(where, g_start) / count, 0.0)
     bin_of, then, before, t = where[owner][later], g[later], g_start[owner][later], elapsed[later]
     positive = (then > 0) & (before > 0)
+    mine, t_of, then, before = bin_of[positive], t[positive], then[positive], before[positive]
     found = {
-        DriftLaw.LOGARITHM: _best(bin_of[positive], (then - before)[positive], t[positive], 1.0, 0.0),
-        DriftLaw.POWER: _best(bin_of[positive], np.log(before[positive] / then[positive]), t[positive], 2.0,
-                              float(np.log(then[positive]).sum())),
-    }  # fmt: skip
+        DriftLaw.LOGARITHM: _best(mine, then - before, t_of, 1.0, 0.0),
+        DriftLaw.POWER: _best(mine, np.log(before / then), t_of, 2.0, float(np.log(then).sum())),
+    }
     law = min(found, key=lambda kind: found[kind][0])
-    _, t_0, mean, spread = found[law]
+    _, t_0, mean, spread, read = found[law]
+    if law is DriftLaw.POWER:  # from relative to absolute
+        read = read * np.sqrt(np.bincount(mine, then**2, len(count)) / np.maximum(np.bincount(mine, minlength=len(count)), 1))
     if (count < FEW).any():
         notes.append(f"{int((count < FEW).sum())} bins have fewer than {FEW} devices: no spread is taken from them")
-        spread = np.where(count < FEW, 0.0, spread)
+        spread, read = np.where(count < FEW, 0.0, spread), np.where(count < FEW, 0.0, read)
     if (mean > 0).any() and (mean < 0).any():
         notes.append("low and high conductances drift in opposite directions: no single exponent holds")
     programming = np.zeros(len(count))
@@ -101,38 +107,58 @@ def fit_retention(data: Retention, bins: int = 16) -> RetentionFit:
         notes.append("no targets: the spread of programming is not measured, and 0 in the model")
     else:
         error = g_start - data.target[order][starts]
-        programming = np.sqrt(np.maximum(np.bincount(where, error**2) / count, 0.0))
+        programming = np.sqrt(np.maximum(np.bincount(where, error**2) / count - read**2, 0.0))
         notes += _shape_of(error)
-    notes.append("read noise is not measured, and 0 in the model")
+    if not read.any():
+        notes.append("read noise is not measured (it takes reads of many devices at three times), and 0 in the model")
     model = MeasuredNoiseModel(
         law=law, t_0=t_0, g_max=float(centre.max()), g_lst=_rising(centre).tolist(), prog_std_lst=programming.tolist(),
-        drift_mean_lst=mean.tolist(), drift_std_lst=spread.tolist(), read_std_lst=[0.0] * len(count),
+        drift_mean_lst=mean.tolist(), drift_std_lst=spread.tolist(), read_std_lst=read.tolist(),
     )  # fmt: skip
     return RetentionFit(model, {kind.name: value[0] for kind, value in found.items()}, count, notes)
 
 
-def _best(bin_of: A, moved: A, t: A, growth: float, jacobian: float) -> tuple[float, float, A, A]:
-    """AICc, t_0, m and s of a law with a variance ``s^2 l^growth``."""
+def _best(bin_of: A, moved: A, t: A, growth: float, jacobian: float) -> tuple[float, float, A, A, A]:
+    """AICc, t_0, m, s and read noise of a law with a variance ``s^2 l^growth + 2 r^2``."""
     bins, n = int(bin_of.max()) + 1, len(t)
+    number = np.bincount(bin_of, minlength=bins)
+    first, last = np.full(bins, np.inf), np.zeros(bins)
+    np.minimum.at(first, bin_of, t)
+    np.maximum.at(last, bin_of, t)
+    reading = (last > first) & (number >= FEW)
+    some = bool(reading.any())
 
-    def at(log_t_0: float) -> tuple[float, A, A]:
+    def total(v: A) -> A:
+        return np.bincount(bin_of, v, bins)
+
+    def at(log_t_0: float) -> tuple[float, A, A, A]:
         length = np.log1p(t / np.exp(log_t_0))
-        weight = length ** (2 - growth)
-        mean = np.bincount(bin_of, moved * length ** (1 - growth), bins) / np.bincount(bin_of, weight, bins)
-        residual = (moved - mean[bin_of] * length) ** 2 / length**growth
-        variance = np.maximum(np.bincount(bin_of, residual, bins) / np.maximum(np.bincount(bin_of, minlength=bins), 1), 1e-12)
-        likelihood = 0.5 * np.log(2 * np.pi * variance[bin_of] * length**growth) + 0.5 * residual / variance[bin_of]
-        return float(likelihood.sum()) + jacobian, mean, np.sqrt(variance)
+        power = length**growth
+        mean = total(moved * length / power) / total(length**2 / power)
+        own, read = np.maximum(total((moved - mean[bin_of] * length) ** 2 / power) / np.maximum(number, 1), 1e-12), np.zeros(bins)
+        for _ in range(STEPS if some else 0):  # scoring of the normal likelihood, in both parts of the variance
+            v = own[bin_of] * power + read[bin_of]
+            w, rest = 1.0 / v**2, (moved - mean[bin_of] * length) ** 2
+            a, b, c = total(w * power**2), total(w * power), total(w)
+            d, e = total(w * power * rest), total(w * rest)
+            read = np.where(reading, np.maximum((a * e - b * d) / np.maximum(a * c - b * b, 1e-300), 0.0), 0.0)
+            own = np.maximum((d - b * read) / a, 1e-12)
+            read = np.where(reading, np.maximum((e - b * own) / c, 0.0), 0.0)
+            v = own[bin_of] * power + read[bin_of]
+            mean = total(moved * length / v) / total(length**2 / v)
+        v = own[bin_of] * power + read[bin_of]
+        likelihood = 0.5 * np.log(2 * np.pi * v) + 0.5 * (moved - mean[bin_of] * length) ** 2 / v
+        return float(likelihood.sum()) + jacobian, mean, np.sqrt(own), np.sqrt(read / 2.0)
 
     low, high = np.log(t.min() * 1e-3), np.log(t.max())
     grid = np.linspace(low, high, 41)
-    first = grid[int(np.argmin([at(x)[0] for x in grid]))]
+    best = grid[int(np.argmin([at(x)[0] for x in grid]))]
     step = grid[1] - grid[0]
-    x = float(minimize_scalar(lambda v: at(v)[0], bounds=(first - step, first + step), method="bounded").x)
-    loss, mean, spread = at(x)
-    k = 2 * bins + 1
+    x = float(minimize_scalar(lambda v: at(v)[0], bounds=(best - step, best + step), method="bounded").x)
+    loss, mean, spread, read = at(x)
+    k = 2 * bins + int(reading.sum()) + 1
     correction = 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else float("inf")
-    return 2 * loss + 2 * k + correction, float(np.exp(x)), mean, spread
+    return 2 * loss + 2 * k + correction, float(np.exp(x)), mean, spread, read
 
 
 def _rising(centre: A) -> A:

@@ -29,8 +29,8 @@ def simulated(model: MeasuredNoiseModel, n: int = 4000, seed: int = 0) -> Retent
     target = torch.linspace(2.0, 24.0, n)
     programmed = model.apply_programming_noise_to_conductance(target)
     own = model.generate_drift_coefficients(target)
-    reads = [programmed, *(model.apply_drift_noise_to_conductance(programmed, own, t) for t in TIMES)]
     times = [0.0, *TIMES]
+    reads = [model.apply_drift_noise_to_conductance(programmed, own, t) for t in times]
     device = np.tile(np.arange(n), len(times))
     return Retention(
         device, np.repeat(times, n), torch.cat(reads).double().numpy(), np.tile(target.double().numpy(), len(times)), "µS", "x"
@@ -40,11 +40,11 @@ def simulated(model: MeasuredNoiseModel, n: int = 4000, seed: int = 0) -> Retent
 MODELS = [
     MeasuredNoiseModel(
         law="LOGARITHM", t_0=0.5, g_lst=(2.0, 24.0), prog_std_lst=(0.2, 0.6), drift_mean_lst=(0.02, -0.1),
-        drift_std_lst=(0.05, 0.2), read_std_lst=(0.0, 0.0),
+        drift_std_lst=(0.05, 0.2), read_std_lst=(0.02, 0.1),
     ),
     MeasuredNoiseModel(
         law="POWER", t_0=20.0, g_lst=(2.0, 24.0), prog_std_lst=(0.1, 0.5), drift_mean_lst=(0.08, 0.04),
-        drift_std_lst=(0.02, 0.01), read_std_lst=(0.0, 0.0),
+        drift_std_lst=(0.02, 0.01), read_std_lst=(0.05, 0.3),
     ),
 ]  # fmt: skip
 
@@ -55,9 +55,19 @@ def test_simulated_devices_come_back(model: MeasuredNoiseModel) -> None:
     assert found.law is model.law
     assert found.t_0 == pytest.approx(model.t_0, rel=0.35)
     g = np.array(found.g_lst)
-    for name, tolerance in (("prog_std_lst", 0.12), ("drift_mean_lst", 0.15), ("drift_std_lst", 0.12)):
+    for name, tolerance in (("prog_std_lst", 0.12), ("drift_mean_lst", 0.15), ("drift_std_lst", 0.12), ("read_std_lst", 0.12)):
         true = np.interp(g, model.g_lst, getattr(model, name))
         np.testing.assert_allclose(getattr(found, name), true, rtol=tolerance, atol=0.1 * np.abs(true).max())
+
+
+def test_read_noise_takes_reads_at_three_times() -> None:
+    data = simulated(MODELS[0])
+    twice = data.time <= 1.0
+    short = Retention(data.device[twice], data.time[twice], data.g[twice], None, "µS", "x")
+    found = fit_retention(short)
+    assert not any(found.model.read_std_lst)
+    assert any("three times" in note for note in found.notes)
+    assert not any("three times" in note for note in fit_retention(data).notes)
 
 
 def test_a_fitted_model_works_at_once() -> None:
