@@ -1,4 +1,4 @@
-"""The command line `fitlab`: fit, report, show, export, presets, formats, doctor, and the studies.
+"""The command line `fitlab`: fit, report, show, export, presets, formats, doctor, spec, tune, and the studies.
 
 Exit codes: 0 done; 1 fault of the program, or (doctor) something is missing; 2 input or usage. Heavy modules are imported
 inside the commands, so that help answers at once.
@@ -17,7 +17,7 @@ import typer
 
 from sim.errors import FitlabError
 from studies.cli import app as study
-from studies.cli import device_spec
+from studies.cli import device_spec, tune
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +68,11 @@ app = typer.Typer(
 )
 app.add_typer(study, name="study")
 app.command(name="spec", epilog="Example: fitlab spec cell.toml --task digits")(device_spec)
+app.command(
+    name="tune",
+    epilog="Examples: fitlab tune ReRamArrayOMPresetDevice --algorithm agad  |  "
+    "fitlab tune cell.toml --task mnist --data data/mnist",
+)(tune)
 
 
 @app.command(

@@ -219,6 +219,65 @@ def device_spec(
     return code
 
 
+@_command
+def tune(
+    device: Annotated[
+        str,
+        typer.Argument(
+            help="A preset device, a parameter set (.toml), or a study file, whose base is taken.", show_default=False
+        ),
+    ],
+    algorithm: Annotated[
+        str | None, typer.Option(help="sgd, tiki-taka, ttv2, c-ttv2, agad or mp (c-ttv2 if not given).", show_default=False)
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="digits, mnist, or another task of the studies (digits if not given).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data, for tasks other than digits.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the search (DEVICE-ALGORITHM.tune if not given).")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials; whole batches are run.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Trials that are chosen, and trained, together.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="PATH=LOW:HIGH, PATH=LOW:HIGH:log or PATH=A,B,C: a setting to vary, or another range; repeatable."),
+    ] = None,
+    set_: Annotated[list[str] | None, _SET] = None,
+    validation: Annotated[float, typer.Option(help="Share of the training images that judges the trials.")] = 0.2,
+    test_seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds of the test at the end.")] = 5,
+    workers: Annotated[int | None, _WORKERS] = None,
+    scheduler: Annotated[str | None, _SCHEDULER] = None,
+    quiet: Annotated[bool, _QUIET] = False,
+) -> None:
+    """Find settings of a training algorithm for a device: rates, granularities, periods, choppers.
+
+    A search that was stopped or killed continues with the same command, with the same bits. Trials are judged by training images
+    that are held out; the best settings are then tested on the test set with fresh seeds.
+    """
+    import contextlib
+    import sys
+
+    from studies.cluster import connect, processors
+    from studies.tune import conclude, make_plan, search
+
+    plan = make_plan(
+        device, algorithm, task, None if data is None else str(data.resolve()), varied=vary or [], changes=set_ or [],
+        batch=batch, seeds=seeds, seed=seed, validation=validation,
+    )  # fmt: skip
+    folder = out or Path(f"{Path(device).stem}-{plan.resolved.study.document.base.algorithm}.tune")
+    with contextlib.ExitStack() as stack:
+        several = scheduler is not None or (workers or processors()) > 1
+        client = stack.enter_context(connect(workers, scheduler)) if several else None
+        found = search(plan, folder, trials, client=client, say=(lambda _: None) if quiet else typer.echo)
+        command = " ".join(["fitlab", *sys.argv[1:]])
+        summary = conclude(plan, folder, found, command=command, test_seeds=test_seeds, client=client)
+    for path, value in summary.best.settings.items():
+        typer.echo(f"  {path} = {value:g}")
+    typer.echo(summary.sentence())
+    typer.echo(f"written: {', '.join(map(str, summary.written))}")
+
+
 def _print_targets(directory: Path) -> None:
     """Table and sentences of a study's targets."""
     from studies.dataset import open_study

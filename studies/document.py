@@ -53,6 +53,8 @@ class Train(_Part):
     epochs: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 15
     batch: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 10
     lr: Annotated[Number, Field(gt=0)] = 0.1
+    images: Annotated[int, BeforeValidator(_count), Field(ge=1)] | None = None
+    """Training images that are used, the first of the set; all if not given."""
 
 
 class Inference(_Part):

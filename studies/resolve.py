@@ -277,7 +277,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         "task": base.task,
         "device": about,
         "set": base.set,
-        "train": base.train.model_dump(),
+        "train": base.train.model_dump(exclude_none=True),
         "data": _data_digest(base.task, folder, lambda text: fault("base.data", text)),
         "metric": study.document.target.metric,
         "seed": study.document.replicates.seed,
@@ -328,14 +328,16 @@ def _device(study: Study, inputs: Path | None, name: str | None, algorithm: str)
         parameters = fitlab.parameters.load(path)
         device: Any = parameters.to_device()
         return _Found(build_config(algorithm, device), _about(device), [path], _standard_errors(parameters))
+    import sim.devices
     import sim.presets
 
-    known = [n for n in sim.presets.names() if n.endswith("Device")]
+    models = sim.devices.models()
+    known = [*sim.presets.names("device"), *models]
     if name not in known:
         raise FitlabError(
-            f"{name!r} is not the name of a preset device{_close(name, known)} A parameter set is given as a .toml file"
+            f"{name!r} is not the name of a preset device or a model{_close(name, known)} Or give a parameter set (.toml)"
         )
-    device = getattr(sim.presets, name)()
+    device = models[name]() if name in models else sim.presets.get(name)()
     return _Found(build_config(algorithm, device), _about(device), [], {})
 
 

@@ -7,13 +7,15 @@ log-softmax of torch works row by row.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from studies.data import Images, load
+from studies.errors import StudyError
 from studies.models import network
 from studies.records import Job, Pair
 from studies.resolve import configured
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from studies.task import Control
 
-__all__ = ["classify", "train_replicas"]
+__all__ = ["classify", "part_of", "train_replicas"]
 
 _TEST_ROWS = 500
 
@@ -35,13 +37,16 @@ def _images(name: str, folder: str | None, context: int | None) -> Images:
     return load(name, folder, context)
 
 
-def classify(job: Job, control: Control) -> list[dict[str, float]]:
-    """Train a network of :mod:`studies.models`, in memory or digitally, and test it (for inference, after programming)."""
+def classify(job: Job, control: Control, each: Callable[[list[float]], None] | None = None) -> list[dict[str, float]]:
+    """Train a network of :mod:`studies.models`, in memory or digitally, and test it (for inference, after programming).
+
+    ``each`` gets the accuracy of every replica after each epoch.
+    """
     data, _, name = job.task.partition("-")
     settings = job.pairs[0].settings
     options = NETWORKS[name][0] | job.network
     options |= {p.removeprefix("network."): int(v) for p, v in settings.items() if p.startswith("network.")}
-    images = _images(data, job.data, options.get("context"))
+    images = part_of(_images(data, job.data, options.get("context")), job.train)
 
     def trained(pairs: Sequence[Pair], configs: Any) -> tuple[torch.nn.Module, list[dict[str, float]]]:
         train = job.train | {p.removeprefix("train."): v for p, v in settings.items() if p.startswith("train.")}
@@ -49,7 +54,7 @@ def classify(job: Job, control: Control) -> list[dict[str, float]]:
         rates = [float(pair.settings.get("train.lr", job.train["lr"])) for pair in pairs]
         orders = [pair.seeds["data-order"] for pair in pairs]
         results = train_replicas(
-            model, images, rates, orders, epochs=int(train["epochs"]), batch=int(train["batch"]), control=control
+            model, images, rates, orders, epochs=int(train["epochs"]), batch=int(train["batch"]), control=control, each=each
         )
         return model, results
 
@@ -60,6 +65,27 @@ def classify(job: Job, control: Control) -> list[dict[str, float]]:
     if job.kind == "training":
         return trained(job.pairs, [configured(job.config, pair.settings) for pair in job.pairs])[1]
     return _infer(job, images, trained, control)
+
+
+def part_of(images: Images, train: dict[str, Any]) -> Images:
+    """The first ``train["images"]`` training images, with the last share ``train["validation"]`` of all of them as the test.
+
+    Raises
+    ------
+    StudyError
+        When there are fewer images.
+    """
+    x, y = images.train_x, images.train_y
+    wanted, share = train.get("images"), train.get("validation", 0.0)
+    test_x, test_y = images.test_x, images.test_y
+    if share:
+        cut = min(max(1, round(len(x) * (1.0 - share))), len(x) - 1)
+        x, y, test_x, test_y = x[:cut], y[:cut], x[cut:], y[cut:]
+    if wanted is not None:
+        if wanted > len(x):
+            raise StudyError(f"train.images = {wanted}: there are {len(x)} images to train with; ask for at most these")
+        x, y = x[:wanted], y[:wanted]
+    return dataclasses.replace(images, train_x=x, train_y=y, test_x=test_x, test_y=test_y)
 
 
 def _infer(job: Job, images: Images, trained: Any, control: Control) -> list[dict[str, float]]:
@@ -106,6 +132,7 @@ def train_replicas(
     epochs: int,
     batch: int,
     control: Control,
+    each: Callable[[list[float]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train replicas together and test each.
 
@@ -121,6 +148,8 @@ def train_replicas(
     epochs, batch : int
     control : Control
         Asked between batches.
+    each : callable, optional
+        Gets the accuracy of every replica after each epoch.
 
     Returns
     -------
@@ -137,8 +166,9 @@ def train_replicas(
     orders = [np.random.default_rng(seed) for seed in order_seeds]
     optimizer = AnalogSGD(model.parameters(), lr=list(rates))
     total = np.zeros(count)
-    model.train()
-    for _ in range(epochs):
+    accuracy: list[float] = []
+    for epoch in range(epochs):
+        model.train()
         order = torch.from_numpy(np.stack([generator.permutation(len(y)) for generator in orders]))
         total[:] = 0.0
         for start in range(0, len(y), batch):
@@ -152,8 +182,11 @@ def train_replicas(
             (-likelihood.sum() / likelihood.shape[1]).backward()
             optimizer.step()
             total -= likelihood.detach().double().numpy().sum(1)
-    model.eval()
-    accuracy = _accuracy(model, images, count, control)
+        if each is not None or epoch == epochs - 1:
+            model.eval()
+            accuracy = _accuracy(model, images, count, control)
+        if each is not None:
+            each(accuracy)
     finite = np.isfinite(total)
     return [{"accuracy": accuracy[r] if finite[r] else np.nan, "loss": float(total[r]) / y.numel()} for r in range(count)]
 
