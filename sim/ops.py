@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import lru_cache
 from importlib import import_module
+from operator import is_
 from typing import Any, NamedTuple
 
 import torch
@@ -205,17 +206,19 @@ def _threads(nanoseconds: float) -> int:
 
 def _mvm_cpu(
     weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, outputs: Tensor, matrices: Tensor, offsets: Tensor,
-    pass_values: Tensor, flags: list[int], want_clipped: bool, count: bool = False,
+    pass_values: Tensor, flags: list[int], want_clipped: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The kernel takes addresses, of what was checked before; ``count`` moves the counter too."""
+    """The kernel takes addresses, of what was checked before."""
     y, clipped = _mvm_shapes(weight, x, flags, want_clipped)
     replicas, out, n_in = weight.shape
     batch = x.shape[1]
     passes = (len(flags) - MVM_FLAGS) // len(Pass._fields)
-    _core.mvm(
-        weight.data_ptr(), x.data_ptr(), y.data_ptr(), clipped.data_ptr() if want_clipped else 0, settings.data_ptr(),
-        outputs.data_ptr(), matrices.data_ptr(), offsets.data_ptr(), pass_values.data_ptr(), keys.data_ptr(), step.data_ptr(),
-        count, replicas, batch, out, n_in, matrices.shape[1] if matrices.dim() == 4 else 1, flags,
+    product = _core.Product(
+        settings.data_ptr(), outputs.data_ptr(), matrices.data_ptr(), offsets.data_ptr(), pass_values.data_ptr(), keys.data_ptr(),
+        step.data_ptr(), replicas, out, n_in, matrices.shape[1] if matrices.dim() == 4 else 1, flags,
+    )  # fmt: skip
+    product.multiply(
+        weight.data_ptr(), x.data_ptr(), y.data_ptr(), clipped.data_ptr() if want_clipped else 0, batch, False,
         _threads(0.05 * replicas * out * n_in * batch * passes),
     )  # fmt: skip
     return y, clipped
@@ -228,67 +231,103 @@ def _mvm_shapes(weight: Tensor, x: Tensor, flags: list[int], want_clipped: bool)
 
 
 def _check_update(
-    weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, n_parameters: int, values: Tensor, shared: Tensor,
-    x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
-    train_keys: Tensor, device: torch.device | None,
+    weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, values: Tensor, shared: Tensor,
+    granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor, train_keys: Tensor, n_parameters: int,
+    device: torch.device | None,
 ) -> None:  # fmt: skip
-    """The kernel takes addresses: everything is checked here, and nowhere after."""
+    """The kernel takes addresses: everything is checked here and in `_check_operands`, and nowhere after."""
+    if weight.dim() != 3:
+        raise ShapeError(f"weight has shape {tuple(weight.shape)}; this needs (R, out, in)")
     replicas, out, n_in = weight.shape
-    batch = x.shape[1]
     integers = torch.int64
     _check("weight", weight, None, device=device)
-    _writable("weight", weight)
-    _check("x", x, (replicas, batch, n_in), device=device)
-    _check("d", d, (replicas, batch, out), device=device)
     _check("fields", fields, (replicas, fields.shape[1], out, n_in), device=device)
     _check("values", values, (replicas, n_parameters), device=device)
     _check("shared", shared, (replicas, shared.shape[1]), device=device)
-    _check("rate", rate, (replicas,), device=device)
     _check("granularity", granularity, (replicas,), device=device)
     _check("settings", settings, (replicas, len(TRAIN_SETTINGS)), device=device)
     _check("noise", noise, (replicas, len(NOISE_SETTINGS)), device=device)
     _check("keys", keys, (replicas,), integers, device)
     _check("train_keys", train_keys, (replicas,), integers, device)
-    if apparent.numel():
+    if apparent is not None and apparent.numel():
         _check("apparent", apparent, (replicas, out, n_in), device=device)
-    if counts.numel():
+    if counts is not None and counts.numel():
         _check("counts", counts, (replicas, 2, out, n_in), integers, device)
+
+
+def _check_operands(shape: tuple[int, int, int], x: Tensor, d: Tensor, rate: Tensor, device: torch.device | None) -> None:
+    """Inputs, errors and learning rates of an update of (R, out, in) weights."""
+    replicas, out, n_in = shape
+    batch = x.shape[1] if x.dim() == 3 else 0
+    _check("x", x, (replicas, batch, n_in), device=device)
+    _check("d", d, (replicas, batch, out), device=device)
+    _check("rate", rate, (replicas,), device=device)
+
+
+class DeviceArray:
+    """Devices of R arrays on a CPU as the kernels take them: checked and packed once, which costs more than a small update.
+
+    Pulse kinds 3 and 4 are exact changes, within the bounds of the devices and without bounds.
+
+    Parameters
+    ----------
+    tensors : weight, apparent, counts, fields, values, shared, granularity, settings, noise, keys and train_keys, as of
+        `pulsed_update_`
+    field_of : index into ``fields`` of each of the model's parameters, -1 for one without spread
+    device : `device_index` of the model
+    flags : as `TrainFlags.ints` gives them
+
+    Raises
+    ------
+    ShapeError
+        a tensor has another shape, type or device
+    """
+
+    __slots__ = ("_addresses", "_kept", "core", "flags", "shape", "tensors")
+
+    def __init__(self, tensors: Sequence[Tensor | None], field_of: list[int], device: int, flags: list[int]) -> None:
+        _check_update(*tensors, len(field_of), None)  # type: ignore[arg-type, call-arg]
+        self.tensors, self.flags = tuple(tensors), flags
+        self._kept = [t for t in tensors if t is not None]
+        self._addresses = [t.data_ptr() for t in self._kept]
+        weight, _, _, fields, _, shared = self._kept[0], *tensors[1:6]
+        assert fields is not None
+        assert shared is not None
+        self.shape = (weight.shape[0], weight.shape[1], weight.shape[2])
+        self.core: Any = _core.Devices(
+            device, *(0 if t is None else t.data_ptr() for t in tensors), field_of, *self.shape, fields.shape[1], shared.shape[1],
+            flags,
+        )  # fmt: skip
+
+    def still(self, tensors: Sequence[Tensor | None], flags: list[int]) -> bool:
+        """Whether it is of these very tensors and flags, and none has moved: then what was checked still holds."""
+        if flags is not self.flags or not all(map(is_, tensors, self.tensors)):
+            return False
+        return [t.data_ptr() for t in self._kept] == self._addresses
+
+    def pulse(self, x: Tensor, d: Tensor, rate: Tensor, step: Tensor, rates: Tensor | None = None, count: bool = False) -> None:
+        """The update of a mini-batch, see `pulsed_update_`; ``count`` moves its number, the first of ``step``, by one."""
+        weight = self._kept[0]
+        if weight.requires_grad:
+            _writable("weight", weight)
+        _check_operands(self.shape, x, d, rate, None)
+        batch = x.shape[1]
+        if rates is not None:
+            _check("rates", rates, (self.shape[0], batch))
+        self.core.pulse(
+            x.data_ptr(), d.data_ptr(), rate.data_ptr(), 0 if rates is None else rates.data_ptr(), step.data_ptr(), count, batch,
+            _threads(0.5 * batch * weight.numel()),
+        )  # fmt: skip
 
 
 def _pulsed_update_cpu(
     weight: Tensor, apparent: Tensor, counts: Tensor, fields: Tensor, field_of: list[int], values: Tensor, shared: Tensor,
     x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
-    train_keys: Tensor, step: Tensor, device: int, flags: list[int], rates: Tensor = _EMPTY,
+    train_keys: Tensor, step: Tensor, device: int, flags: list[int],
 ) -> None:  # fmt: skip
-    replicas, out, n_in = weight.shape
-    batch = x.shape[1]
-    _check_update(
-        weight,
-        apparent,
-        counts,
-        fields,
-        len(field_of),
-        values,
-        shared,
-        x,
-        d,
-        rate,
-        granularity,
-        settings,
-        noise,
-        keys,
-        train_keys,
-        None,
-    )
-    if rates.numel():
-        _check("rates", rates, (replicas, batch))
-    _core.pulsed_update(
-        device, weight.data_ptr(), apparent.data_ptr(), counts.data_ptr(), fields.data_ptr(), field_of, values.data_ptr(),
-        shared.data_ptr(), x.data_ptr(), d.data_ptr(), rate.data_ptr(), granularity.data_ptr(), settings.data_ptr(),
-        noise.data_ptr(), keys.data_ptr(), train_keys.data_ptr(), int(step), replicas, batch, out, n_in, fields.shape[1],
-        shared.shape[1], flags[0], *(bool(f) for f in flags[1:5]), flags[5], _threads(0.5 * replicas * out * n_in * batch),
-        rates.data_ptr(),
-    )  # fmt: skip
+    some = [t if t.numel() else None for t in (apparent, counts)]
+    tensors = weight, *some, fields, values, shared, granularity, settings, noise, keys, train_keys
+    DeviceArray(tensors, field_of, device, flags).pulse(x, d, rate, step.to("cpu", torch.int64))
 
 
 def _exact_update_cpu(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
@@ -406,7 +445,7 @@ def _check(
         raise ShapeError(f"{name} is not contiguous in memory: call .contiguous()")
 
 
-def _direct(*tensors: Tensor) -> bool:
+def is_direct(*tensors: Tensor) -> bool:
     """Whether the kernel can be called without torch's dispatcher, which costs more than a small tile: nothing traces, wraps or
     differentiates the call."""
     return (
@@ -476,41 +515,68 @@ def mvm(
                 if tensor is not _EMPTY:
                     _check(name, tensor, shape, device=device)
     args = weight, x, settings, keys, step, outputs, matrices, offsets, pass_values, flags.ints, want_clipped
-    if _direct(weight, x):
+    if is_direct(weight, x):
         return _mvm_cpu(*args)
     return torch.ops.sim.mvm(*args)
 
 
-def mvm_of(
-    weight: Tensor, x: Tensor, state: dict[str, Tensor | None], pass_values: Tensor, flags: MvmFlags, want_clipped: bool
-) -> tuple[Tensor, Tensor] | None:
-    """`mvm` with the buffers of a product, whose shapes were settled when it was made, and one more on their counter.
+class MvmCall:
+    """`mvm` with the buffers of a product, whose shapes were settled when it was made: packed once.
 
-    None, and nothing done, where torch traces or differentiates the call, or a tensor is not what the kernel takes.
+    Parameters
+    ----------
+    settings, keys, step, outputs, pass_values : as of `mvm`; a call moves the counter ``step`` by one
+    flags : structure of the product
+    shape : (R, out, in)
     """
-    kind = torch.float32
-    if not (
-        _direct(weight, x) and weight.dtype is kind and x.dtype is kind and weight.is_contiguous() and x.is_contiguous()
-        and x.dim() == weight.dim() == 3 and x.shape[0] == weight.shape[0]
-        and x.shape[2] == weight.shape[1 if flags.transposed else 2]
-    ):  # fmt: skip
-        return None
-    settings, keys, step, outputs = state["settings"], state["keys"], state["step"], state["outputs"]
-    assert settings is not None
-    assert keys is not None
-    assert step is not None
-    if not settings.is_cpu:
-        return None
-    given = _EMPTY if outputs is None else outputs
-    return _mvm_cpu(
-        weight, x, settings, keys, step, given, _EMPTY, _EMPTY, pass_values, flags.ints, want_clipped, count=True
-    )  # fmt: skip
+
+    __slots__ = ("_addresses", "_core", "_given", "_kept", "_n", "_shape", "_work", "_y")
+
+    def __init__(
+        self, settings: Tensor, keys: Tensor, step: Tensor, outputs: Tensor | None, pass_values: Tensor, flags: MvmFlags,
+        shape: tuple[int, int, int],
+    ) -> None:  # fmt: skip
+        _check("settings", settings, (shape[0], len(IO_SETTINGS)))
+        _check("keys", keys, (shape[0],), torch.int64)
+        self._given = settings, keys, step, outputs, pass_values, flags
+        self._kept = [t for t in self._given[:5] if t is not None]
+        self._addresses = [t.data_ptr() for t in self._kept]
+        self._core: Any = _core.Product(
+            settings.data_ptr(), 0 if outputs is None else outputs.data_ptr(), 0, 0, pass_values.data_ptr(), keys.data_ptr(),
+            step.data_ptr(), *shape, 1, flags.ints,
+        )  # fmt: skip
+        self._shape = shape
+        self._n, self._y = (shape[1], shape[2]) if flags.transposed else (shape[2], shape[1])
+        self._work = 0.05 * shape[0] * shape[1] * shape[2] * max(1, len(flags.passes))
+
+    def still(self, *given: Any) -> bool:
+        """Whether it was made of these very objects (parameters but the last), and no tensor has moved."""
+        return all(map(is_, given, self._given)) and [t.data_ptr() for t in self._kept] == self._addresses
+
+    def __call__(self, weight: Tensor, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor] | None:
+        """The product of tensors that are `is_direct`; None, and nothing done, where one is not what the kernel takes."""
+        kind = torch.float32
+        if not (
+            weight.dtype is kind and x.dtype is kind and weight.is_contiguous() and x.is_contiguous()
+            and weight.shape == self._shape and x.dim() == 3
+        ):  # fmt: skip
+            return None
+        replicas, batch, n = x.shape
+        if n != self._n or replicas != self._shape[0]:
+            return None
+        y = torch.empty(replicas, batch, self._y)
+        clipped = torch.empty(replicas, batch, self._y, dtype=torch.uint8) if want_clipped else _EMPTY
+        self._core.multiply(
+            weight.data_ptr(), x.data_ptr(), y.data_ptr(), clipped.data_ptr() if want_clipped else 0, batch, True,
+            _threads(self._work * batch),
+        )  # fmt: skip
+        return y, clipped
 
 
 def pulsed_update_(
     weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
     shared: Tensor, x: Tensor, d: Tensor, rate: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor,
-    train_keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags, rates: Tensor | None = None,
+    train_keys: Tensor, step: Tensor, kernel: str, flags: TrainFlags,
 ) -> None:  # fmt: skip
     """Update ``weight`` in place by pulse trains of a mini-batch (update.md, sections 4 to 7).
 
@@ -531,7 +597,6 @@ def pulsed_update_(
     keys, step : as in `mvm`
     train_keys : (R,) int64, random stream of the pulse trains, which the devices of a cell share
     kernel : name of the compiled device model
-    rates : (R, B) float32; learning rates of the samples, of which ``rate`` is then the largest
 
     Raises
     ------
@@ -542,12 +607,7 @@ def pulsed_update_(
         weight, _EMPTY if apparent is None else apparent, _EMPTY_COUNTS if counts is None else counts, fields, field_of,
         values, shared, x, d, rate, granularity, settings, noise, keys, train_keys, step, device_index(kernel), flags.ints,
     )  # fmt: skip
-    if rates is not None:
-        _pulsed_update_cpu(*arguments, rates)
-    elif _direct(weight):
-        _pulsed_update_cpu(*arguments)
-    else:
-        torch.ops.sim.pulsed_update_(*arguments)
+    (_pulsed_update_cpu if is_direct(weight) else torch.ops.sim.pulsed_update_)(*arguments)
 
 
 def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
@@ -560,29 +620,8 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
         _check("x", x, (replicas, x.shape[1], n_in), device=device)
         _check("d", d, (replicas, x.shape[1], out), device=device)
         _check("rate", rate, (replicas,), device=device)
-    update = _exact_update_cpu if _direct(weight) else torch.ops.sim.exact_update_
+    update = _exact_update_cpu if is_direct(weight) else torch.ops.sim.exact_update_
     update(weight, x, d, rate)
-
-
-def written_array(
-    weight: Tensor, apparent: Tensor | None, counts: Tensor | None, fields: Tensor, field_of: list[int], values: Tensor,
-    shared: Tensor, granularity: Tensor, settings: Tensor, noise: Tensor, keys: Tensor, train_keys: Tensor, kernel: str,
-    flags: TrainFlags,
-) -> Any:  # fmt: skip
-    """An array of devices as the kernels of transfers take it; parameters as in `pulsed_update_`.
-
-    It holds addresses, so it is made anew for each call. Pulse kinds 3 and 4 are exact changes, within the bounds of the
-    devices and without bounds.
-    """
-    _check("weight", weight, None)
-    _writable("weight", weight)
-    replicas, out, n_in = weight.shape
-    return _core.WrittenArray(
-        device_index(kernel), weight.data_ptr(), 0 if apparent is None else apparent.data_ptr(),
-        0 if counts is None else counts.data_ptr(), fields.data_ptr(), field_of, values.data_ptr(), shared.data_ptr(),
-        granularity.data_ptr(), settings.data_ptr(), noise.data_ptr(), keys.data_ptr(), train_keys.data_ptr(), replicas, out,
-        n_in, fields.shape[1], shared.shape[1], *map(bool, flags.ints[1:5]), flags.pulses,
-    )  # fmt: skip
 
 
 @dataclass
@@ -604,14 +643,14 @@ class TransferPart:
 
 
 def transfer_update_(
-    arrays: Sequence[Any], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
+    arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
     with_signs: bool, part: int, vectors: int, step: int,
 ) -> None:  # fmt: skip
     """An update of a mini-batch: gradients to the first array, transfers between arrays (compounds.md, sections 3 to 6).
 
     Parameters
     ----------
-    arrays : all arrays, as `written_array` gives them: the first with the trains of the gradient, the others with those of
+    arrays : all arrays: the first with the trains of the gradient, the others with those of
         transfers
     state : tensors in the order of TRANSFER_STATE; x (R, B, in), d (R, B, out) and rate (R,) are checked
     flags : structure of the transfers
@@ -632,13 +671,13 @@ def transfer_update_(
     _check("rate", rate, (replicas,))
     cells = replicas * n_in * d.shape[2]
     _core.transfer_update(
-        arrays, [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch, part, vectors, step,
-        _threads(0.5 * cells * batch), _threads(2000.0 * replicas * batch) if replicas > 1 else 1,
+        [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch,
+        part, vectors, step, _threads(0.5 * cells * batch), _threads(2000.0 * replicas * batch) if replicas > 1 else 1,
     )  # fmt: skip
 
 
 def transfer_plan(
-    arrays: Sequence[Any], state: Sequence[Tensor], flags: TransferFlags, with_signs: bool, whole_batch: int, vectors: int
+    arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, with_signs: bool, whole_batch: int, vectors: int
 ) -> TransferPart:
     """When, in the vectors of a part of a mini-batch, what is transferred; none of it depends on a weight.
 
@@ -660,14 +699,21 @@ def transfer_plan(
     looks = torch.empty(2, replicas, most, dtype=torch.int32)
     filled = part.signed_x, part.signed_d, part.rates, part.events, part.n_events, looks[0], looks[1], part.signs
     _core.transfer_plan(
-        arrays, [t.data_ptr() for t in state], flags.ints, batch, whole_batch, vectors, *(t.data_ptr() for t in filled), most
+        [a.core for a in arrays],
+        [t.data_ptr() for t in state],
+        flags.ints,
+        batch,
+        whole_batch,
+        vectors,
+        *(t.data_ptr() for t in filled),
+        most,
     )
     return part
 
 
 def transfer_(
-    arrays: Sequence[Any], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool, vectors: int,
-    events: Tensor, n_events: Tensor, signs: Tensor, values: Tensor, done: bool,
+    arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
+    vectors: int, events: Tensor, n_events: Tensor, signs: Tensor, values: Tensor, done: bool,
 ) -> None:  # fmt: skip
     """The transfers that were planned, in order; arrays and buffers change in place.
 
@@ -676,12 +722,12 @@ def transfer_(
     _check("values", values, (*events.shape[:2], values.shape[2]))
     _check("n_events", n_events, (events.shape[0],), torch.int32)
     _core.transfer(
-        arrays, [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, vectors, events.data_ptr(),
-        n_events.data_ptr(), signs.data_ptr(), events.shape[1], values.data_ptr(), done,
+        [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, vectors,
+        events.data_ptr(), n_events.data_ptr(), signs.data_ptr(), events.shape[1], values.data_ptr(), done,
     )  # fmt: skip
 
 
-def digital_transfer_(written: Any, digital: Tensor, rows: Tensor, unit: Tensor, rate: Tensor, step: int) -> None:
+def digital_transfer_(written: DeviceArray, digital: Tensor, rows: Tensor, unit: Tensor, rate: Tensor, step: int) -> None:
     """Whole steps of ``unit`` (R,) go from rows of a digital matrix (R, out, in) to an array, times rate / unit on average.
 
     rows (R, n) int32 (below 0: none); what a full pulse train cannot write stays in the matrix.
@@ -692,9 +738,37 @@ def digital_transfer_(written: Any, digital: Tensor, rows: Tensor, unit: Tensor,
     _check("unit", unit, (replicas,))
     _check("rate", rate, (replicas,))
     _core.digital_transfer(
-        written, digital.data_ptr(), rows.data_ptr(), rows.shape[1], unit.data_ptr(), rate.data_ptr(), step,
+        written.core, digital.data_ptr(), rows.data_ptr(), rows.shape[1], unit.data_ptr(), rate.data_ptr(), step,
         _threads(0.3 * rows.numel() * n_in),
     )  # fmt: skip
+
+
+def next_rows(
+    rate: Tensor, batches: Tensor, every: Tensor, written: Tensor, row: Tensor, keys: Tensor, stream: int, call: int,
+    random: bool, out: int, n: int,
+) -> tuple[Tensor, bool]:  # fmt: skip
+    """Count a mini-batch, and tell which n rows of a digital matrix of ``out`` rows are written after it.
+
+    Parameters
+    ----------
+    rate : (R,) float32; a mini-batch with a rate of 0 does not count
+    batches, row : (R,) int64; mini-batches so far, and the next row: they move
+    every : (R,) int64; period in mini-batches, 0: never
+    written : (R,) float32; change of the weight by a step, 0: nothing is written
+    keys, stream, call : random numbers of the first row, where it is ``random``
+
+    Returns
+    -------
+    (R, n) int32, below 0 where a replica writes nothing; and whether any replica writes
+    """
+    replicas = rate.shape[0]
+    _check("rate", rate, (replicas,))
+    rows = torch.empty(replicas, n, dtype=torch.int32)
+    some = _core.next_rows(
+        rate.data_ptr(), batches.data_ptr(), every.data_ptr(), written.data_ptr(), row.data_ptr(), keys.data_ptr(),
+        FIELD_PURPOSE + stream, call, random, replicas, out, n, rows.data_ptr(),
+    )  # fmt: skip
+    return rows, some
 
 
 def normal_field(keys: int | Tensor, shape: tuple[int, ...], step: int | Tensor = 0, stream: int = 0) -> Tensor:

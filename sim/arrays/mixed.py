@@ -13,11 +13,11 @@ from sim.arrays.array import Array
 from sim.arrays.cells import VectorArray
 from sim.arrays.one_sided import OneSidedArray
 from sim.arrays.pulsed import PulsedArray
-from sim.arrays.transfer import write_trains, written
+from sim.arrays.transfer import write_trains
 from sim.configs.compounds import MixedPrecisionCompound
 from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.configs.update import UpdateParameters
-from sim.ops import digital_transfer_, exact_update_, key_tensor_of, uniform_field
+from sim.ops import digital_transfer_, exact_update_, key_tensor_of, next_rows, uniform_field
 from sim.random import derive_key
 
 __all__ = ["MixedPrecisionArray"]
@@ -82,14 +82,22 @@ class MixedPrecisionArray(Array):
         cell = self.cells[0]
         x = self._quantised(x, [c.n_x_bins for c in self.cells], cell.stoc_round_x, ROUND_X)
         d = self._quantised(d, [c.n_d_bins for c in self.cells], cell.stoc_round_d, ROUND_D)
-        exact_update_(self.chi, x, d, -rate)
-        active = rate > 0
-        self.batches += active
-        due = active & (self.every > 0) & (self.batches % self.every.clamp(min=1) == 0) & (self.written_unit != 0)
-        # A cell counts what it is given, so it is given a mini-batch each time, if only for other replicas.
-        if bool(due.any()) or not isinstance(self.array, PulsedArray):
-            self._transfer(due)
-        self.calls += 1
+        state: Any = self._buffers  # a module's attributes cost a microsecond each
+        exact_update_(state["chi"], x, d, -rate)
+        calls, out, n = state["calls"], self.shape[0], cell.n_rows_per_transfer
+        rows, due = next_rows(
+            rate, state["batches"], state["every"], state["written_unit"], state["row"], state["keys"], ROW, int(calls),
+            cell.random_row, out, out if n < 0 else min(n, out),
+        )  # fmt: skip
+        array = self.array
+        if isinstance(array, PulsedArray):
+            if due:
+                written = array.packed(self.trains, array.granularity)
+                digital_transfer_(written, state["chi"], rows, state["unit"], state["written_unit"], int(calls))
+        elif n:
+            # A cell counts what it is given, so it is given a mini-batch each time, if only for other replicas.
+            self._write_rows(rows)
+        calls.add_(1)
 
     def end_step(self) -> None:
         self.array.end_step()
@@ -113,29 +121,17 @@ class MixedPrecisionArray(Array):
         """Bytes of a crosspoint of one replica."""
         return 4 + self.array.memory()
 
-    def _transfer(self, due: Tensor) -> None:
-        """Write the next rows of the replicas that are due (R,)."""
-        out, wanted = self.shape[0], self.cells[0].n_rows_per_transfer
-        n = out if wanted < 0 else min(wanted, out)
-        if n == 0:
-            return
-        start = self.row
-        if self.cells[0].random_row and n < out:
-            u = uniform_field(self.keys, (1,), self.calls, ROW)[:, 0]
-            start = (u * out).long().clamp(max=out - 1)
-        rows = (start.unsqueeze(1) + torch.arange(n)) % out
-        self.row.copy_(torch.where(due, (start + n) % out, self.row))
-        if isinstance(self.array, PulsedArray):
-            chosen = torch.where(due.unsqueeze(1), rows, -1).to(torch.int32)
-            target = written(self.array, self.trains)
-            digital_transfer_(target, self.chi, chosen, self.unit, self.written_unit, int(self.calls))
-            return
-        # Cells share pulses between their devices: the rows are one mini-batch of one-hot errors.
+    def _write_rows(self, rows: Tensor) -> None:
+        """Write rows (R, n) to a cell, below 0 where a replica is not due: they are one mini-batch of one-hot errors."""
+        # The devices share the pulses.
+        out = self.shape[0]
+        due = rows[:, 0] >= 0
+        lines = rows.clamp(min=0).long()
         unit = self.unit.reshape(-1, 1, 1)
-        index = rows.unsqueeze(2).expand(-1, -1, self.shape[1])
+        index = lines.unsqueeze(2).expand(-1, -1, self.shape[1])
         steps = torch.trunc(self.chi.gather(1, index) / unit)
         steps = torch.where(due.reshape(-1, 1, 1) & torch.isfinite(steps), steps, 0.0)
-        errors = torch.nn.functional.one_hot(rows, out).to(torch.float32)
+        errors = torch.nn.functional.one_hot(lines, out).to(torch.float32)
         granularity = self.array.granularity.reshape(-1, 1, 1)
         longest = self.trains.settings[:, 0].reshape(-1, 1, 1)
         pulses = self.written_unit.abs().reshape(-1, 1, 1) * steps.abs().amax(2, keepdim=True) / granularity

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sim.arrays.packed import Packed
 from sim.arrays.views import View, view_of
 from sim.circuit.column import Converter, single_pair
 from sim.configs.enums import BoundManagementType, NoiseManagementType, WeightNoiseType
 from sim.configs.io import IOParameters, quantiser_step
 from sim.errors import ConfigError
-from sim.ops import OUTPUT_FIELDS, MvmExtra, key_tensor_of, mvm, mvm_of
+from sim.ops import OUTPUT_FIELDS, MvmCall, MvmExtra, is_direct, key_tensor_of, mvm
 from sim.random import Draws, derive_key
 
 __all__ = ["Product"]
@@ -103,13 +105,14 @@ class Product(nn.Module):
         self.register_buffer("w_asymmetry", torch.stack(asymmetry) if spread else None)
         self.register_buffer("average", torch.full((len(io),), -1.0) if averaged else None)
         self.view = view_of(io, flags, inputs, phys_input_size, converter)
+        self._packed: Packed[MvmCall] = Packed()
         self.simple = type(self.view) is View and not spread and not averaged
         """Whether products see the weights and the settings as they are."""
 
     def forward(self, weight: Tensor, x: Tensor, want_clipped: bool = False) -> tuple[Tensor, Tensor]:
         """Products of x (R, B, n) with the weights (R, out, in), and where the ADC clipped."""
-        if self.simple:
-            quick = mvm_of(weight, x, self._buffers, self.view.values, self.view.flags, want_clipped)
+        if self.simple and is_direct(weight, x):
+            quick = self._call(weight)(weight, x, want_clipped)
             if quick is not None:
                 return quick
         settings = self.settings if self.average is None else self._averaged(x)
@@ -118,6 +121,16 @@ class Product(nn.Module):
         y = mvm(weight, x, settings, self.keys, self.step, seen.flags, want_clipped, extra)
         self.step += 1
         return y
+
+    def _call(self, weight: Tensor) -> MvmCall:
+        """The product as the kernel takes it; made anew where a buffer was replaced or moved."""
+        own: Any = self._buffers  # a module's attributes cost a microsecond each
+        given = own["settings"], own["keys"], own["step"], own["outputs"], self.view.values, self.view.flags
+        call = self._packed.get("call")
+        if call is None or not call.still(*given):
+            replicas, out, n_in = weight.shape
+            call = self._packed["call"] = MvmCall(*given, (replicas, out, n_in))
+        return call
 
     def parameters_by_name(self) -> dict[str, Tensor]:
         """What was drawn at construction, by its standard names, as copies: (R, m), (R,) or (R, out, in)."""

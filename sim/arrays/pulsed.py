@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sim.arrays.array import Array, Draw, Event
 from sim.arrays.drift import Drift
+from sim.arrays.packed import Packed
 from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
-from sim.ops import device_parameters, key_tensor_of, normal_field, pulsed_update_
+from sim.ops import DeviceArray, device_index, device_parameters, is_direct, key_tensor_of, normal_field, pulsed_update_
 from sim.random import Draws, derive_key
 
 __all__ = ["PulsedArray"]
@@ -22,6 +23,9 @@ __all__ = ["PulsedArray"]
 SLOW = ("decay_scales", "diffusion_rates", "reset_bias", "drift_nu", "reference")
 """Hidden parameters of the operators beside the pulse; `reference` relates the weight to the device's bounds."""
 
+
+MOST_PACKED = 8
+"""Trains, and sides of a cell, that an array keeps itself packed for."""
 
 READ_RESET = 42
 """Streams of resets that a transfer makes, beside those of the events."""
@@ -65,6 +69,7 @@ class PulsedArray(Array):
         self.diffusing = [device.diffusion > 0 for device in devices]
         self.decaying = [device.lifetime > 0 for device in devices]
         self.kernel = devices[0].kernel
+        self._packed: Packed[DeviceArray] = Packed()
         self.trains = Trains(updates, [derive_key(key, "trains") for key in keys])
         drawn = drawn or [
             device.draw(shape, Draws(device.construction_key(derive_key(key, "construction")), shape))
@@ -94,9 +99,13 @@ class PulsedArray(Array):
         self._store(weight, Event.SET)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
-        step = self.steps[Event.UPDATE]
-        self.pulse(x, d, rate, self.trains, self.granularity, step)
-        step.add_(1)
+        state: Any = self._buffers  # a module's attributes cost a microsecond each
+        steps = state["steps"]
+        if is_direct(state["weight"]):
+            self.packed(self.trains, state["granularity"]).pulse(x, d, rate, steps, count=True)  # the first is Event.UPDATE
+            return
+        self.pulse(x, d, rate, self.trains, state["granularity"], steps[Event.UPDATE])
+        steps[Event.UPDATE].add_(1)
 
     def pulse(
         self, x: Tensor, d: Tensor, rate: Tensor, trains: Trains, granularity: Tensor, step: Tensor, side: int = 0,
@@ -105,15 +114,34 @@ class PulsedArray(Array):
         """Pulses of given trains: x (R, B, in), d (R, B, out), rate and granularity (R,).
 
         ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell). ``rates``
-        (R, B) are learning rates of the samples, ``rate`` then the largest of them.
+        (R, B) are learning rates of the samples, ``rate`` then the largest of them; only on a CPU.
         """
-        state: Any = self._buffers  # a module's attributes cost a microsecond each
+        state: Any = self._buffers
         train: Any = trains._buffers
+        if rates is not None or is_direct(state["weight"]):
+            self.packed(trains, granularity, side).pulse(x, d, rate, step, rates)
+            return
         pulsed_update_(
             state["weight"], state["apparent"], state["counts"], state["fields"], self.field_of, state["values"], state["shared"],
             x, d, rate, granularity, train["settings"], state["noise"], state["keys"], train["keys"], step, self.kernel,
-            trains.flags[side], rates,
+            trains.flags[side],
         )  # fmt: skip
+
+    def packed(self, trains: Trains, granularity: Tensor, side: int = 0) -> DeviceArray:
+        """The devices as the kernels take them, for pulses of some trains; made anew where a tensor was replaced or moved."""
+        state: Any = self._buffers
+        train: Any = trains._buffers
+        tensors = (
+            state["weight"], state["apparent"], state["counts"], state["fields"], state["values"], state["shared"], granularity,
+            train["settings"], state["noise"], state["keys"], train["keys"],
+        )  # fmt: skip
+        flags, key = trains.flags[side].ints, (id(trains), side)
+        known = self._packed.get(key)
+        if known is None or not known.still(tensors, flags):
+            if len(self._packed) >= MOST_PACKED:
+                self._packed.clear()
+            known = self._packed[key] = DeviceArray(tensors, self.field_of, device_index(self.kernel), flags)
+        return known
 
     def end_step(self) -> None:
         diffusing, decaying = self.diffusing, self.decaying

@@ -29,6 +29,7 @@ from sim.errors import ConfigError
 from sim.ops import (
     EVENT_FIELDS,
     TRANSFER_STATE,
+    DeviceArray,
     TransferFlags,
     TransferMode,
     TransferPart,
@@ -38,11 +39,10 @@ from sim.ops import (
     transfer_plan,
     transfer_update_,
     uniform_field,
-    written_array,
 )
 from sim.random import derive_key
 
-__all__ = ["TransferArray", "write_trains", "written"]
+__all__ = ["TransferArray", "write_trains"]
 
 SAMPLES = 64  # of a mini-batch that are worked together
 STOCHASTIC = (PulseType.STOCHASTIC_COMPRESSED, PulseType.STOCHASTIC)
@@ -206,10 +206,10 @@ class TransferArray(CellArray):
 
     # Inside
 
-    def _written(self) -> list[Any]:
+    def _written(self) -> list[DeviceArray]:
         """All arrays as the kernels take them: the first with the trains of the gradient, the others with those of transfers."""
         fast, *others = self.devices()
-        return [written(fast, self.trains), *(written(array, self.write_trains) for array in others)]
+        return [fast.packed(self.trains, fast.granularity), *(a.packed(self.write_trains, a.granularity) for a in others)]
 
     def _state(self, x: Tensor, d: Tensor, rate: Tensor) -> list[Tensor]:
         """In the order of `sim.ops.TRANSFER_STATE`."""
@@ -234,7 +234,7 @@ class TransferArray(CellArray):
         if fast.apparent is not None:
             fast.apparent.copy_(fast.weight)
 
-    def _transfer_stepwise(self, arrays: list[Any], state: list[Tensor], part: TransferPart, vectors: int) -> None:
+    def _transfer_stepwise(self, arrays: list[DeviceArray], state: list[Tensor], part: TransferPart, vectors: int) -> None:
         """The transfers after one vector, stage by stage: whole products, resets, and pulses that cannot be looked into."""
         listed = part.events.view(torch.int32)
         stage_of, slice_of = listed[:, :, EVENT_FIELDS.index("stage")], listed[:, :, EVENT_FIELDS.index("slice")]
@@ -292,16 +292,6 @@ def write_trains(updates: Sequence[UpdateParameters], keys: Sequence[int]) -> Tr
     if updates[0].pulse_type is PulseType.NONE:
         trains.flags = {side: replace(flags, pulses=EXACT) for side, flags in trains.flags.items()}
     return trains
-
-
-def written(array: PulsedArray, trains: Trains) -> Any:
-    """The array as the kernels of transfers take it."""
-    state: Any = array._buffers  # a module's attributes cost a microsecond each
-    train: Any = trains._buffers
-    return written_array(
-        state["weight"], state["apparent"], state["counts"], state["fields"], array.field_of, state["values"], state["shared"],
-        state["granularity"], train["settings"], state["noise"], state["keys"], train["keys"], array.kernel, trains.flags[0],
-    )  # fmt: skip
 
 
 def _flags(cell: TransferCompound) -> TransferFlags:

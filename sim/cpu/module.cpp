@@ -10,6 +10,7 @@
 
 #include "device_list.h"
 #include "kernels.h"
+#include "normal.h"
 
 namespace nb = nanobind;
 
@@ -102,27 +103,6 @@ int n_devices() {
 // An address that Python says: views of a dozen tensors would cost more than the update of a small tile.
 using Address = uintptr_t;
 
-void pulsed_update(int device, Address weight, Address apparent, Address counts, Address fields, const std::vector<int>& field_of,
-                   Address values, Address shared, Address x, Address d, Address rate, Address granularity, Address settings, Address noise,
-                   Address keys, Address train_keys, int64_t step, int replicas, int batch, int out, int in, int n_fields, int n_shared, int side,
-                   bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding, int pulse_type, int threads,
-                   Address rates) {
-    require(device >= 0 && device < n_devices() && n_parameters(device) == static_cast<int>(field_of.size()), "pulsed_update: device and its parameters");
-    require(n_shared >= shared_at_least(device), "pulsed_update: the device needs shared data");
-    require(pulse_type >= PULSES_STOCHASTIC && pulse_type <= PULSES_NONE_WITH_DEVICE && side >= -1 && side <= 1, "pulsed_update: pulse type, side");
-    require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 32) && threads >= 1, "pulsed_update: size");
-    for (int k : field_of) require(k < n_fields, "pulsed_update: field index");
-    if (replicas == 0 || out == 0 || in == 0 || batch == 0) return;
-    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
-    const auto integers = [](Address a) { return reinterpret_cast<long long*>(a); };
-    const UpdateArgs args{floats(weight), floats(apparent), floats(fields), field_of.data(), floats(values), n_fields,
-                          static_cast<int>(field_of.size()), floats(shared), n_shared, integers(counts), floats(x), floats(d), floats(rate),
-                          floats(granularity), floats(settings), floats(noise), integers(keys), integers(train_keys), floats(rates), nullptr, nullptr, nullptr, 0, false, static_cast<u32>(step),
-                          replicas, batch, out, in, side, fixed_bl, update_management, update_bl_management, stochastic_rounding, pulse_type, threads};
-    nb::gil_scoped_release release;
-    kernels->pulsed_update(device, args);
-}
-
 void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate, int threads) {
     require(weight.ndim() == 3 && x.ndim() == 3, "exact_update: rank");
     const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1);
@@ -133,35 +113,47 @@ void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate,
     kernels->exact_update(args);
 }
 
-// Shapes are checked in Python. `step` is the address of the counter where the call is to be counted too.
-void mvm(Address weight, Address x, Address y, Address clipped, Address settings, Address outputs, Address matrices, Address offsets,
-         Address pass_values, Address keys, Address step, bool count, int replicas, int batch, int out, int in, int n_matrices,
-         const std::vector<int>& flags, int threads) {
-    enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, DROPS, N_FLAGS };
-    require(flags.size() >= N_FLAGS && (flags.size() - N_FLAGS) % N_PASS == 0 && threads >= 1, "mvm: flags");
-    const size_t n_passes = (flags.size() - N_FLAGS) / N_PASS;
-    require(flags[PERFECT] || n_passes > 0, "mvm: passes");
-    std::vector<MvmPass> list;
-    for (size_t p = 0; p < n_passes; ++p) {
-        const int* v = flags.data() + N_FLAGS + p * N_PASS;
-        require(v[0] >= -1 && v[0] <= 1 && v[1] >= 0 && v[1] < 31 && v[2] >= 0 && v[2] <= 31 && v[3] >= 0 && v[3] < n_matrices &&
-                    (p + 1 < n_passes || v[4] == 0), "mvm: a pass");
-        list.push_back({v[0], v[1], v[2], v[3], v[4]});
+// A product with its settings, given by addresses; shapes are checked in Python. `step` is the address of the counter, which
+// moves by one if the call is to be counted.
+struct Product {
+    std::vector<MvmPass> passes;
+    MvmArgs args{};
+    int64_t* step;
+
+    Product(Address settings, Address outputs, Address matrices, Address offsets, Address pass_values, Address keys, Address counter, int replicas,
+            int out, int in, int n_matrices, const std::vector<int>& flags)
+        : step(reinterpret_cast<int64_t*>(counter)) {
+        enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, DROPS, N_FLAGS };
+        require(flags.size() >= N_FLAGS && (flags.size() - N_FLAGS) % N_PASS == 0, "mvm: flags");
+        const size_t n_passes = (flags.size() - N_FLAGS) / N_PASS;
+        require(flags[PERFECT] || n_passes > 0, "mvm: passes");
+        for (size_t p = 0; p < n_passes; ++p) {
+            const int* v = flags.data() + N_FLAGS + p * N_PASS;
+            require(v[0] >= -1 && v[0] <= 1 && v[1] >= 0 && v[1] < 31 && v[2] >= 0 && v[2] <= 31 && v[3] >= 0 && v[3] < n_matrices &&
+                        (p + 1 < n_passes || v[4] == 0), "mvm: a pass");
+            passes.push_back({v[0], v[1], v[2], v[3], v[4]});
+        }
+        const auto floats = [](Address a) { return reinterpret_cast<const float*>(a); };
+        args.settings = floats(settings), args.outputs = floats(outputs), args.matrices = floats(matrices), args.offsets = floats(offsets);
+        args.passes = passes.data(), args.pass_values = floats(pass_values), args.keys = reinterpret_cast<const long long*>(keys);
+        args.replicas = replicas, args.out = out, args.in = in, args.n_matrices = n_matrices, args.n_passes = static_cast<int>(n_passes);
+        args.transposed = flags[TRANSPOSED] != 0, args.perfect = flags[PERFECT] != 0, args.noise_management = flags[NOISE];
+        args.bound_management = flags[BOUND], args.weight_noise = flags[WEIGHT_NOISE], args.inp_sto_round = flags[INPUT_ROUND] != 0;
+        args.out_sto_round = flags[OUTPUT_ROUND] != 0, args.test_negative_bound = flags[NEGATIVE] != 0;
     }
-    const auto floats = [](Address a) { return reinterpret_cast<const float*>(a); };
-    int64_t* counter = reinterpret_cast<int64_t*>(step);
-    const int64_t now = *counter;
-    if (count) *counter = now + 1;
-    const int n = flags[TRANSPOSED] ? out : in, m = flags[TRANSPOSED] ? in : out;
-    if (n == 0 || m == 0 || replicas == 0 || batch == 0) return;
-    const MvmArgs args{floats(weight), floats(x), reinterpret_cast<float*>(y), reinterpret_cast<unsigned char*>(clipped), floats(settings),
-                       floats(outputs), floats(matrices), floats(offsets), list.data(), floats(pass_values),
-                       reinterpret_cast<const long long*>(keys), static_cast<u32>(now), replicas, batch, out, in, n_matrices,
-                       static_cast<int>(n_passes), flags[TRANSPOSED] != 0, flags[PERFECT] != 0, flags[NOISE], flags[BOUND],
-                       flags[WEIGHT_NOISE], flags[INPUT_ROUND] != 0, flags[OUTPUT_ROUND] != 0, flags[NEGATIVE] != 0, threads};
-    nb::gil_scoped_release release;
-    kernels->mvm(args);
-}
+    Product(const Product&) = delete;
+
+    void multiply(Address weight, Address x, Address y, Address clipped, int batch, bool count, int threads) {
+        require(threads >= 1, "mvm: threads");
+        MvmArgs now = args;
+        now.weight = reinterpret_cast<const float*>(weight), now.x = reinterpret_cast<const float*>(x), now.y = reinterpret_cast<float*>(y);
+        now.clipped = reinterpret_cast<unsigned char*>(clipped), now.step = static_cast<u32>(*step), now.batch = batch, now.threads = threads;
+        *step += count;
+        if (now.out == 0 || now.in == 0 || now.replicas == 0 || batch == 0) return;
+        nb::gil_scoped_release release;
+        kernels->mvm(now);
+    }
+};
 
 void random_field(Floats field, Keys keys, uint32_t purpose, int64_t step, bool normal, int threads) {
     require(field.ndim() == 2 && field.shape(0) == keys.shape(0) && threads >= 1, "random_field: shapes");
@@ -183,19 +175,20 @@ void logarithms(ConstFloats x, Floats y, int threads) {
     kernels->logarithm(x.data(), y.data(), static_cast<long long>(x.size()), threads);
 }
 
-// An array of devices that transfers write to, or gradients, given by addresses as above.
-struct WrittenArray {
+// Devices of an array, given by addresses; flags as of `sim.ops.TrainFlags`. What writes to them says where its data is.
+struct Devices {
     std::vector<int> field_of;
     DeviceArray array;
 
-    WrittenArray(int device, Address weight, Address apparent, Address counts, Address fields, std::vector<int> of, Address values, Address shared,
-                 Address granularity, Address settings, Address noise, Address keys, Address train_keys, int replicas, int out, int in, int n_fields,
-                 int n_shared, bool fixed_bl, bool update_management, bool update_bl_management, bool stochastic_rounding, int pulse_type)
+    Devices(int device, Address weight, Address apparent, Address counts, Address fields, Address values, Address shared, Address granularity,
+            Address settings, Address noise, Address keys, Address train_keys, std::vector<int> of, int replicas, int out, int in, int n_fields,
+            int n_shared, const std::vector<int>& flags)
         : field_of(std::move(of)) {
-        require(device >= 0 && device < n_devices() && n_parameters(device) == static_cast<int>(field_of.size()), "array: device and its parameters");
-        require(n_shared >= shared_at_least(device), "array: the device needs shared data");
-        require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 31) && replicas >= 1 && out >= 1 && in >= 1, "array: size");
-        for (int k : field_of) require(k < n_fields, "array: field index");
+        require(device >= 0 && device < n_devices() && n_parameters(device) == static_cast<int>(field_of.size()), "devices: model and its parameters");
+        require(n_shared >= shared_at_least(device), "devices: the model needs shared data");
+        require(flags.size() == 7 && flags[0] >= -1 && flags[0] <= 1 && flags[5] >= PULSES_STOCHASTIC, "devices: flags");
+        require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 32), "devices: size");
+        for (int k : field_of) require(k < n_fields, "devices: field index");
         UpdateArgs args{};
         args.weight = floats(weight), args.apparent = floats(apparent), args.counts = integers(counts);
         args.fields = floats(fields), args.field_of = field_of.data(), args.values = floats(values);
@@ -203,15 +196,31 @@ struct WrittenArray {
         args.data = floats(shared), args.n_data = n_shared;
         args.granularity = floats(granularity), args.settings = floats(settings), args.noise = floats(noise);
         args.keys = integers(keys), args.train_keys = integers(train_keys);
-        args.replicas = replicas, args.out = out, args.in = in;
-        args.fixed_bl = fixed_bl, args.update_management = update_management, args.update_bl_management = update_bl_management;
-        args.stochastic_rounding = stochastic_rounding, args.pulse_type = pulse_type, args.threads = 1;
+        args.replicas = replicas, args.out = out, args.in = in, args.side = flags[0];
+        args.fixed_bl = flags[1] != 0, args.update_management = flags[2] != 0, args.update_bl_management = flags[3] != 0;
+        args.stochastic_rounding = flags[4] != 0, args.pulse_type = flags[5], args.threads = 1;
         array = {device, args};
     }
-    WrittenArray(const WrittenArray&) = delete;
+    Devices(const Devices&) = delete;
     static float* floats(Address a) { return reinterpret_cast<float*>(a); }
     static long long* integers(Address a) { return reinterpret_cast<long long*>(a); }
+
+    // Pulses of a mini-batch; `step` is the address of its number, which moves by one if the call is to be counted.
+    void pulse(Address x, Address d, Address rate, Address rates, Address step, bool count, int batch, int threads) const {
+        UpdateArgs args = array.args;
+        require(args.pulse_type <= PULSES_NONE_WITH_DEVICE && threads >= 1, "pulse: pulse type, threads");
+        args.x = floats(x), args.d = floats(d), args.rate = floats(rate), args.rates = floats(rates);
+        long long* number = integers(step);
+        args.step = static_cast<u32>(*number), args.batch = batch, args.threads = threads;
+        *number += count;
+        if (args.replicas == 0 || args.out == 0 || args.in == 0 || batch == 0) return;
+        nb::gil_scoped_release release;
+        kernels->pulsed_update(array.device, args);
+    }
 };
+
+// Elements of what transfers write are lanes of a gather.
+bool is_small(const UpdateArgs& a) { return static_cast<u64>(a.out) * static_cast<u64>(a.in) < (u64(1) << 31) && a.replicas >= 1 && a.out >= 1 && a.in >= 1; }
 
 // State and settings of the transfers of a cell, in the order of `sim.ops.TRANSFER_STATE`.
 struct TransferState {
@@ -219,9 +228,10 @@ struct TransferState {
     TransferArgs transfer{};
     std::vector<DeviceArray> list;
 
-    TransferState(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& f, bool io_perfect,
+    TransferState(const std::vector<Devices*>& arrays, const std::vector<Address>& state, const std::vector<int>& f, bool io_perfect,
                   bool io_out_sto_round) {
         require(arrays.size() >= 2 && state.size() == 19, "transfer: arrays, state");
+        require(is_small(arrays[0]->array.args), "transfer: size");
         require(f.size() == 13 && f[0] >= TRANSFER_DIRECT && f[0] <= TRANSFER_DYNAMIC && f[1] >= 1, "transfer: flags");
         const TransferFlags flags{f[0], f[1], f[2] != 0, f[3] != 0, f[4] != 0, f[5] != 0, f[6] != 0, f[7] != 0, f[8] != 0, f[9] != 0, f[10] != 0, f[11] != 0, f[12] != 0};
         const UpdateArgs& first = arrays[0]->array.args;
@@ -253,7 +263,7 @@ struct TransferState {
 };
 
 // A mini-batch of `batch` vectors in parts of `part`: plan, pulses of the first array, transfers.
-void transfer_update(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
+void transfer_update(const std::vector<Devices*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
                      bool io_out_sto_round, bool with_signs, int batch, int part, int64_t vectors, int64_t step, int pulse_threads, int threads) {
     TransferState s(arrays, state, flags, io_perfect, io_out_sto_round);
     require(arrays[0]->array.args.pulse_type == PULSES_STOCHASTIC && batch >= 0 && part >= 1, "transfer: pulses, batch");
@@ -265,7 +275,7 @@ void transfer_update(const std::vector<WrittenArray*>& arrays, const std::vector
 }
 
 // The same in steps, of which Python does one: the plan of `batch` vectors, of a mini-batch of `whole_batch`, ...
-void transfer_plan(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, int batch, int whole_batch,
+void transfer_plan(const std::vector<Devices*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, int batch, int whole_batch,
                    int64_t vectors, Address signed_x, Address signed_d, Address rates, Address events, Address n_events, Address look_line,
                    Address look_sample, Address signs, int max_events) {
     TransferState s(arrays, state, flags, true, false);
@@ -281,7 +291,7 @@ void transfer_plan(const std::vector<WrittenArray*>& arrays, const std::vector<A
 }
 
 // ... and the transfers; values (R, max_events, lines) is what the array holds, or, if done, what was read.
-void transfer(const std::vector<WrittenArray*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
+void transfer(const std::vector<Devices*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
               bool io_out_sto_round, int64_t vectors, Address events, Address n_events, Address signs, int max_events, Address values, bool done) {
     TransferState s(arrays, state, flags, io_perfect, io_out_sto_round);
     s.transfer.events = reinterpret_cast<const TransferEvent*>(events), s.transfer.n_events = reinterpret_cast<const int*>(n_events);
@@ -291,12 +301,39 @@ void transfer(const std::vector<WrittenArray*>& arrays, const std::vector<Addres
     kernels->transfer(s.transfer);
 }
 
-void digital_transfer(const WrittenArray& written, Address digital, Address rows, int n_rows, Address unit, Address rate, int64_t step, int threads) {
+void digital_transfer(const Devices& written, Address digital, Address rows, int n_rows, Address unit, Address rate, int64_t step, int threads) {
+    require(is_small(written.array.args), "digital_transfer: size");
     const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
     const DigitalTransferArgs args{written.array, floats(digital), reinterpret_cast<const int*>(rows), floats(unit), floats(rate),
                                    n_rows, written.array.args.replicas, threads, static_cast<u32>(step)};
     nb::gil_scoped_release release;
     kernels->digital_transfer(args);
+}
+
+// Rows (R, n) of a digital matrix that are written after a mini-batch (below 0: none), counting it. Returns whether there are any.
+bool next_rows(Address rate_, Address batches_, Address every_, Address written_, Address row_, Address keys_, uint32_t purpose, int64_t call,
+               bool random, int replicas, int out, int n, Address rows_) {
+    const float *rate = reinterpret_cast<const float*>(rate_), *written = reinterpret_cast<const float*>(written_);
+    int64_t *batches = reinterpret_cast<int64_t*>(batches_), *row = reinterpret_cast<int64_t*>(row_);
+    const int64_t *every = reinterpret_cast<const int64_t*>(every_), *keys = reinterpret_cast<const int64_t*>(keys_);
+    int* rows = reinterpret_cast<int*>(rows_);
+    require(out >= 1 && n >= 0 && n <= out, "next_rows: rows");
+    bool some = false;
+    for (int r = 0; r < replicas; ++r) {
+        const bool active = rate[r] > 0.0f;
+        batches[r] += active;
+        const bool due = active && every[r] > 0 && batches[r] % every[r] == 0 && written[r] != 0.0f;
+        int64_t start = row[r];
+        if (random && n < out) {
+            const float u = uniform_element(stream_of(static_cast<u64>(keys[r]), purpose), 0, 0, 0, static_cast<u32>(call));
+            start = static_cast<int64_t>(u * static_cast<float>(out));
+            start = start < out ? start : out - 1;
+        }
+        for (int k = 0; k < n; ++k) rows[static_cast<size_t>(r) * n + k] = due ? static_cast<int>((start + k) % out) : -1;
+        if (due && n) row[r] = (start + n) % out;
+        some |= due;
+    }
+    return some;
 }
 
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
@@ -328,19 +365,22 @@ NB_MODULE(_core, m) {
     m.def("philox", &philox_block, nb::arg("counter"), nb::arg("key"), "One block of Philox4x32-10, or of Philox2x32-10.");
     m.def("random_field", &random_field, nb::arg("field").noconvert(), nb::arg("keys").noconvert(), nb::arg("purpose"), nb::arg("step"),
           nb::arg("normal"), nb::arg("threads"));
-    m.def("pulsed_update", &pulsed_update);
     m.def("exact_update", &exact_update, nb::arg("weight").noconvert(), nb::arg("x").noconvert(), nb::arg("d").noconvert(),
           nb::arg("rate").noconvert(), nb::arg("threads"));
-    m.def("mvm", &mvm);
+    nb::class_<Product>(m, "Product", "A matrix product with its settings.")
+        .def(nb::init<Address, Address, Address, Address, Address, Address, Address, int, int, int, int, const std::vector<int>&>())
+        .def("multiply", &Product::multiply);
     m.def("logarithm", &logarithms, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
-    nb::class_<WrittenArray>(m, "WrittenArray", "An array of devices that transfers write to.")
-        .def(nb::init<int, Address, Address, Address, Address, std::vector<int>, Address, Address, Address, Address, Address, Address, Address, int, int,
-                      int, int, int, bool, bool, bool, bool, int>());
+    nb::class_<Devices>(m, "Devices", "Devices of an array, that pulses are given to.")
+        .def(nb::init<int, Address, Address, Address, Address, Address, Address, Address, Address, Address, Address, Address, std::vector<int>, int, int,
+                      int, int, int, const std::vector<int>&>())
+        .def("pulse", &Devices::pulse);
     m.attr("event_bytes") = sizeof(TransferEvent);
     m.def("transfer_update", &transfer_update);
     m.def("transfer_plan", &transfer_plan);
     m.def("transfer", &transfer);
     m.def("digital_transfer", &digital_transfer);
+    m.def("next_rows", &next_rows);
     m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     bind_periphery(m);
     bind_response(m);

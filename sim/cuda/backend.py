@@ -11,7 +11,7 @@ from torch import Tensor
 from sim import _core
 from sim.cuda import launch as launching
 from sim.cuda.modules import Module, elementwise, pulsed_update
-from sim.ops import _check_update
+from sim.ops import _check_operands, _check_update, _writable
 
 __all__ = ["exact_update_", "pulsed_update_", "random_field", "sigmoid", "start"]
 
@@ -25,10 +25,12 @@ def pulsed_update_(
     replicas, out, n_in = weight.shape
     batch = x.shape[1]
     side, fixed, managed, managed_length, rounding, pulse_type, longest = flags
+    _writable("weight", weight)
     _check_update(
-        weight, apparent, counts, fields, len(field_of), values, shared, x, d, rate, granularity, settings, noise, keys,
-        train_keys, weight.device,
+        weight, apparent, counts, fields, values, shared, granularity, settings, noise, keys, train_keys, len(field_of),
+        weight.device,
     )  # fmt: skip
+    _check_operands((replicas, out, n_in), x, d, rate, weight.device)
     if weight.numel() == 0 or batch == 0:
         return
     module = pulsed_update(_core.devices()[device])
