@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from sim.inference import Evaluation
 
-__all__ = ["figure_of_inference", "inference_dataset"]
+__all__ = ["TIME_NAMES", "figure_of_inference", "inference_dataset"]
 
-_TICKS = {1.0: "1 s", 60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 30 * 86400.0: "1 month", 365 * 86400.0: "1 a"}
+TIME_NAMES = {1.0: "1 s", 60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 30 * 86400.0: "1 month", 365 * 86400.0: "1 a"}
 
 
 def inference_dataset(
@@ -93,7 +93,7 @@ def figure_of_inference(ds: xr.Dataset) -> Figure:
     if "baseline" in ds.attrs:
         axes.axhline(ds.attrs["baseline"], color="0.4", linestyle="--", linewidth=0.8, label="without devices")
     axes.set_xscale("log")
-    shown = {t: name for t, name in _TICKS.items() if times.min() <= t <= times.max()}
+    shown = {t: name for t, name in TIME_NAMES.items() if times.min() <= t <= times.max()}
     if shown:
         axes.set_xticks(list(shown), list(shown.values()))
         axes.minorticks_off()

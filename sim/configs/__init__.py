@@ -34,6 +34,13 @@ from sim.configs.inference import (
 from sim.configs.io import BitSlicedIOParameters, IOParameters, IOParametersIRDropT
 from sim.configs.mapping import MappingParameter
 from sim.configs.pre_post import InputRangeParameter, PrePostProcessingParameter
+from sim.configs.quantization import (
+    ActivationQuantParameter,
+    PeripheryQuantParameter,
+    QuantizedPrePostProcessingParameter,
+    QuantizedTorchInferenceRPUConfig,
+    RangeEstimator,
+)
 from sim.configs.rpu import (
     DigitalRankUpdateRPUConfig,
     FloatingPointRPUConfig,
@@ -59,6 +66,7 @@ from sim.settings import (
 )
 
 __all__ = [
+    "ActivationQuantParameter",
     "AnalogMVType",
     "BitSlicedIOParameters",
     "BoundManagementType",
@@ -77,10 +85,14 @@ __all__ = [
     "MixedPrecisionCompound",
     "NoiseManagementType",
     "OneSidedUnitCell",
+    "PeripheryQuantParameter",
     "PrePostProcessingParameter",
     "PulseType",
+    "QuantizedPrePostProcessingParameter",
+    "QuantizedTorchInferenceRPUConfig",
     "RPUConfig",
     "RPUDataType",
+    "RangeEstimator",
     "ReferenceUnitCell",
     "RuntimeParameter",
     "SingleRPUConfig",

@@ -16,7 +16,7 @@ from sim.errors import ConfigError
 from sim.nn.module import AnalogLayer
 from sim.ops import ShapeError
 from sim.tiles.common import Replicas
-from sim.tiles.grid import TileGrid, split
+from sim.tiles.grid import TileGrid, grid_class, split
 from sim.tiles.groups import TileGroups
 
 __all__ = ["AnalogConv1d", "AnalogConv1dMapped", "AnalogConv2d", "AnalogConv2dMapped", "AnalogConv3d", "AnalogConv3dMapped"]
@@ -202,8 +202,9 @@ class MappedConv(AnalogConv):
                 f"mapping.max_input_size = {limit} is not allowed: one channel has {elements} inputs; give at least as many",
                 field="mapping.max_input_size",
             )
-        grid = TileGrid if tile_module_class is None or not issubclass(tile_module_class, TileGrid) else tile_module_class
-        kind = None if grid is tile_module_class else tile_module_class
+        given = tile_module_class is not None and issubclass(tile_module_class, TileGrid)
+        grid = tile_module_class if given and tile_module_class is not None else grid_class(checked.first)
+        kind = None if given else tile_module_class
         channels = split(self.in_channels // self.groups, limit // elements if limit > 0 else 0)
 
         def make(g: int) -> TileGrid:

@@ -3,8 +3,9 @@
 from sim.tiles.analog import AnalogTile
 from sim.tiles.custom import CustomTile, TorchSimulatorTile
 from sim.tiles.floating_point import FloatingPointTile
-from sim.tiles.grid import TileGrid, make_tile
+from sim.tiles.grid import QuantizedTileGrid, TileGrid, make_tile
 from sim.tiles.inference import InferenceTile
+from sim.tiles.quantized import QuantizedInferenceTile
 from sim.tiles.tile import Tile
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "CustomTile",
     "FloatingPointTile",
     "InferenceTile",
+    "QuantizedInferenceTile",
+    "QuantizedTileGrid",
     "Tile",
     "TileGrid",
     "TorchSimulatorTile",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from torch import Tensor
 
 from sim.configs.rpu import RPUConfig
 from sim.configs.supported import check_supported
@@ -13,7 +15,7 @@ from sim.errors import ConfigError
 from sim.random import derive_key, fresh_seeds
 from sim.settings import structure
 
-__all__ = ["Given", "Replicas", "check_size", "replica_configs", "replica_keys"]
+__all__ = ["Given", "Replicas", "check_size", "keeping_numbers", "replica_configs", "replica_keys"]
 
 C = TypeVar("C", bound=RPUConfig)
 
@@ -77,6 +79,16 @@ def replica_configs(config: Given[C], replicas: int | None = None) -> tuple[list
     """One configuration for each replica (own copies), and whether there is a replica axis; see `Replicas.of`."""
     checked = Replicas.of(config, replicas)
     return checked.copies(), checked.axis
+
+
+def keeping_numbers(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A move of tensors that leaves their type as it is."""
+
+    def moved(t: Tensor) -> Tensor:
+        made = fn(t)
+        return made if made.dtype == t.dtype else t.to(made.device)
+
+    return moved
 
 
 def check_size(**sizes: int) -> None:

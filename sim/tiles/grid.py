@@ -9,25 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from sim.configs.inference import InferenceRPUConfig
+from sim.configs.quantization import QuantizedTorchInferenceRPUConfig
 from sim.configs.rpu import DigitalRankUpdateRPUConfig, FloatingPointRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from sim.errors import ConfigError
 from sim.ops import ShapeError
-from sim.periphery import affine, column_sums
 from sim.random import fresh_seeds
 from sim.tiles.analog import AnalogTile
-from sim.tiles.common import Given, Replicas
+from sim.tiles.bias import AddBias
+from sim.tiles.common import Given, Replicas, keeping_numbers
 from sim.tiles.custom import CustomTile
 from sim.tiles.floating_point import FloatingPointTile
 from sim.tiles.inference import InferenceTile
+from sim.tiles.quantized import QuantizedInferenceTile, Quantizers
 from sim.tiles.tile import LOW_PRECISION, Tile
 
-__all__ = ["TileGrid", "make_tile", "split", "tile_class"]
+__all__ = ["QuantizedTileGrid", "TileGrid", "grid_class", "make_tile", "split", "tile_class"]
 
 TILE_OF: dict[type[RPUConfig], type[Tile]] = {
     SingleRPUConfig: AnalogTile,
     UnitCellRPUConfig: AnalogTile,
     DigitalRankUpdateRPUConfig: AnalogTile,
     FloatingPointRPUConfig: FloatingPointTile,
+    QuantizedTorchInferenceRPUConfig: QuantizedInferenceTile,
     InferenceRPUConfig: InferenceTile,
 }
 
@@ -85,7 +88,11 @@ class TileGrid(nn.Module):
             y = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
             total = y if total is None else total + y
         assert total is not None
-        return total if self.bias is None else AddBias.apply(total, self.bias, self.replicas)
+        return self._finished(total)
+
+    def _finished(self, y: Tensor) -> Tensor:
+        """What becomes of the sum over the tiles."""
+        return y if self.bias is None else AddBias.apply(y, self.bias, self.replicas)
 
     def set_weights(self, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> None:
         """As `Tile.set_weights`; scales are a tile's own.
@@ -115,6 +122,10 @@ class TileGrid(nn.Module):
         ]
         return torch.cat(blocks, dim=-1), None if self.bias is None else self.bias.detach().clone()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moves the grid as asked; a model in half precision keeps a float32 bias, as the tiles keep their arrays."""
+        return super()._apply(keeping_numbers(fn), recurse)
+
     def _column(self, i: int) -> Iterator[Tile]:
         """The tiles that see input part i, from the first output on."""
         for o in range(len(self.rows)):
@@ -123,20 +134,24 @@ class TileGrid(nn.Module):
             yield tile
 
 
-class AddBias(torch.autograd.Function):
-    """``y + bias`` for bias (n,) or (R, n), whose gradient is summed in an order that other replicas do not change."""
+class QuantizedTileGrid(TileGrid):
+    """A grid of tiles with a periphery of few bits: each quantises its own outputs, and the grid bias and sum.
 
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, bias: Tensor, replicas: int) -> Tensor:  # type: ignore[override]
-        ctx.shape = bias.shape
-        ctx.replicas = replicas
-        return affine(y.contiguous().view(replicas, -1, bias.shape[-1]), None, bias).view(y.shape)
+    A grid of one tile gives what the tile gives: its outputs are quantised once, with the bias.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        g = grads[0].contiguous()
-        sums = column_sums(g.view(ctx.replicas, -1, ctx.shape[-1])) if ctx.needs_input_grad[1] else None
-        return g if ctx.needs_input_grad[0] else None, None if sums is None else sums.view(ctx.shape), None
+    def __init__(self, out_size: int, in_size: int, rpu_config: Given[Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(out_size, in_size, rpu_config, *args, **kwargs)
+        self.quantizers = Quantizers(next(self._column(0)).configs[0], self.replicas, self.bias is not None)
+        for tile in self.tiles:
+            if len(self.tiles) == 1 and isinstance(tile, QuantizedInferenceTile):
+                tile.quantizes_output = False
+
+    def _finished(self, y: Tensor) -> Tensor:
+        q = self.quantizers
+        if self.bias is not None:
+            y = AddBias.apply(y, self.bias if q.bias is None else q.bias(self.bias), self.replicas)
+        return y if q.output is None else q.output(y)
 
 
 def make_tile(
@@ -151,11 +166,16 @@ def make_tile(
     mapping = checked.first.mapping
     how: dict[str, Any] = {"bias": bias, "seeds": seeds, "stream": stream}
     if kind is not None and issubclass(kind, TileGrid):
-        return kind(out_size, in_size, checked, **how)
+        return (grid_class(checked.first) if kind is TileGrid else kind)(out_size, in_size, checked, **how)
     made = tile_class(checked.first) if kind is None else kind
     if len(split(out_size, mapping.max_output_size)) == len(split(in_size, mapping.max_input_size)) == 1:
         return made(out_size, in_size, checked, **how)
-    return TileGrid(out_size, in_size, checked, kind=made, **how)
+    return grid_class(checked.first)(out_size, in_size, checked, kind=made, **how)
+
+
+def grid_class(config: RPUConfig) -> type[TileGrid]:
+    """Class of the grids of a configuration."""
+    return QuantizedTileGrid if isinstance(config, QuantizedTorchInferenceRPUConfig) else TileGrid
 
 
 def tile_class(config: RPUConfig) -> type[Tile]:

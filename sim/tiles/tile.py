@@ -19,7 +19,7 @@ from sim.errors import ConfigError
 from sim.ops import ShapeError
 from sim.periphery import affine
 from sim.tiles.checkpoint import Checkpointed
-from sim.tiles.common import Given, Replicas, check_size, replica_keys
+from sim.tiles.common import Given, Replicas, check_size, keeping_numbers, replica_keys
 from sim.tiles.input_range import InputRange
 from sim.tiles.product import TileProduct
 from sim.tiles.weights import program_weights, read_weights
@@ -437,13 +437,8 @@ class Tile(Checkpointed, nn.Module):
     _outside_graph = torch.compiler.disable(_run)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Moves the tile as asked, but its numbers stay what they are: a model in half precision keeps float32 arrays."""
-
-        def moved(t: Tensor) -> Tensor:
-            made = fn(t)
-            return made if made.dtype == t.dtype else t.to(made.device)
-
-        return super()._apply(moved, recurse)
+        """Moves the tile as asked; a model in half precision keeps float32 arrays."""
+        return super()._apply(keeping_numbers(fn), recurse)
 
     def _forward(self, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor]:
         """Analog product of inputs within their range, without scales, and where the ADC clipped."""

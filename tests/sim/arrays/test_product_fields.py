@@ -291,7 +291,7 @@ def test_perfect_is_perfect_but_scaled() -> None:
 
 
 def test_reductions_double_without_noise_management() -> None:
-    # D7, D8: 1, 2, 4, 8, for one vector as for many
+    # D7, D8, D12: 1, 2, 4, 8, for one vector as for many, each vector by itself
     io = {"bound_management": "ITERATIVE", "out_bound": 0.3, "inp_res": 0.01, "inp_bound": 4.0, "max_bm_res": 10.0}
     many, one = run(io), torch.cat([run(io, x=X[:, :1]), run(io, x=X[:, 1:])], 1)
     assert torch.equal(many, one)

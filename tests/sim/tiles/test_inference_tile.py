@@ -15,6 +15,7 @@ from sim.configs import (
     InferenceRPUConfig,
     InputRangeParameter,
     IOParameters,
+    IOParametersIRDropT,
     MappingParameter,
     PrePostProcessingParameter,
     TorchInferenceRPUConfig,
@@ -554,3 +555,55 @@ def test_gradients_of_inputs_in_evaluation_have_the_factor() -> None:
     made(x).sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, weights(6, 9).sum(dim=0).expand(3, -1), atol=1e-4, rtol=1e-4)
+
+
+def test_read_noise_that_depends_on_the_input_lets_the_gradient_pass() -> None:
+    # D21
+    off: Any = {"noise_management": "NONE", "bound_management": "NONE", "out_noise": 0.0}
+    made = tile(4, 6, forward=IOParametersIRDropT(inp_res=1 / 62, apply_xdep_pcm_read_noise=True, **off))
+    x, d = torch.rand(3, 6), torch.randn(3, 4)
+    y = made(x)
+    assert not torch.allclose(y, made(x))  # there is noise
+    y.backward(d)
+    assert made.array.weight.grad is not None
+    torch.testing.assert_close(made.array.weight.grad[0], d.T @ x)
+
+
+def test_scales_of_the_gradient_are_the_present_ones() -> None:
+    # M12: also after scales were set, copied, pickled and loaded
+    mapping = MappingParameter(weight_scaling_omega=0.25)
+    made = tile(mapping=mapping)
+    x, d = torch.ones(2, 9), torch.ones(2, 6)
+
+    def gradient(one: InferenceTile) -> float:
+        one.zero_grad()
+        one(x).backward(d)
+        assert one.array.weight.grad is not None
+        return float(one.array.weight.grad[0, 0, 0])
+
+    scale = float(made.get_scales())  # type: ignore[arg-type]
+    assert gradient(made) == pytest.approx(2.0 / scale)
+    made.set_mapping_scales(3.0)
+    assert gradient(made) == pytest.approx(2.0 / 3.0)
+    other = tile(mapping=mapping)
+    other.load_state_dict(made.state_dict())
+    buffer = io.BytesIO()
+    torch.save(made, buffer)
+    buffer.seek(0)
+    for one in (copy.deepcopy(made), other, torch.load(buffer, weights_only=False)):
+        assert gradient(one) == pytest.approx(2.0 / 3.0)
+
+
+def test_seeds_govern_programming_and_drift() -> None:
+    # FIX 15
+    found = []
+    for k in range(2):
+        torch.manual_seed(k)
+        made = tile().eval()
+        made.drift_weights(60.0)
+        found.append(now(made))
+    assert torch.equal(*found)
+    other = InferenceTile(6, 9, InferenceRPUConfig(forward=PERFECT), seeds=[8], stream="t").eval()
+    other.set_weights(weights(6, 9))
+    other.drift_weights(60.0)
+    assert not torch.equal(now(other), found[0])

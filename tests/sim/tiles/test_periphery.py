@@ -27,7 +27,7 @@ from sim.configs import (
 from sim.errors import ConfigError
 from sim.ops import ShapeError
 from sim.optim import AnalogSGD
-from sim.tiles import AnalogTile
+from sim.tiles import AnalogTile, make_tile
 
 PERFECT = IOParameters(is_perfect=True)
 W = torch.tensor([[0.5, -0.25, 0.75, -1.0], [0.1, 0.9, -0.6, 0.3], [-0.8, 0.4, 0.2, 0.65]])
@@ -358,3 +358,36 @@ def test_scales_differ_between_outputs() -> None:
     np.testing.assert_allclose(tile.get_scales(), [1.666667, 1.5, 1.333333], atol=1e-6)
     raw = tile.get_weights(apply_weight_scaling=False)[0]
     np.testing.assert_allclose(raw.abs().amax(1), [0.6] * 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_bias_of_a_grid_keeps_the_precision_of_the_inputs(dtype: torch.dtype) -> None:
+    # M1
+    grid = make_tile(3, 4, config({"max_input_size": 2}), bias=True)
+    bias = torch.tensor([0.3, -0.2, 0.1])
+    grid.set_weights(W, bias)
+    for one in (grid, grid.to(dtype)):
+        y = one(X.to(dtype))
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.float(), X @ W.T + bias, atol=0.03, rtol=0.02)
+
+
+def test_errors_are_masked_where_the_converter_clipped() -> None:
+    # M8: not by the rescaled output, and not in perfect mode
+    def gradient(x: Tensor, **io: Any) -> Tensor:
+        tile = tile_of(config(forward=IOParameters(**CLEAR | io)))
+        inputs = x.clone().requires_grad_()
+        tile(inputs).backward(torch.ones(len(x), 3))
+        assert inputs.grad is not None
+        return inputs.grad
+
+    whole = W.sum(0)
+    large, small = 20.0 * X[:1], 0.5 * X[:1]
+    managed = {"noise_management": "ABS_MAX", "out_bound": 1.2}
+    torch.testing.assert_close(gradient(large, **managed)[0], whole)  # outputs beyond 1.2, but none clipped: X / 1 gives 1.075
+    clipped = (X[0] @ W.T).abs() > 0.5  # 0.25 at the output, scaled by 0.5
+    assert clipped.any()
+    assert not clipped.all()
+    found = gradient(small, noise_management="ABS_MAX", out_bound=0.5)[0]
+    torch.testing.assert_close(found, (~clipped).float() @ W)
+    torch.testing.assert_close(gradient(large, is_perfect=True)[0], whole)
