@@ -241,4 +241,4 @@ def _for(rate: float | Tensor, parameter: Tensor) -> float | Tensor:
     if parameter.shape[:1] != rate.shape:
         shape = tuple(parameter.shape)
         raise ConfigError(f"learning rates for {rate.numel()} replicas do not go with a parameter of shape {shape}")
-    return rate.reshape(-1, *[1] * (parameter.dim() - 1))
+    return rate.to(parameter.device).reshape(-1, *[1] * (parameter.dim() - 1))

@@ -127,8 +127,8 @@ class Array(nn.Module):
 
     def _chosen(self, start: int, n: int, probability: float) -> Tensor:
         n_in = self.shape[1]
-        columns = torch.zeros(n_in, dtype=torch.bool)
-        columns[(start + torch.arange(n_in if n < 0 else n)) % n_in] = True
+        columns = torch.zeros(n_in, dtype=torch.bool, device=self.weight.device)
+        columns[(start + torch.arange(n_in if n < 0 else n, device=columns.device)) % n_in] = True
         chosen = columns.expand(self.weight.shape)
         if probability < 1:
             u = uniform_field(self.keys, self.shape, self.steps[Event.RESET], _stream(Event.RESET, Draw.CHOICE))

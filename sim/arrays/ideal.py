@@ -36,6 +36,8 @@ class IdealArray(Array):
         for name in ("lifetime", "diffusion", "reset_std"):
             values = torch.tensor([float(getattr(device, name, 0.0)) for device in devices])
             self.register_buffer(name, values.reshape(-1, 1, 1))
+        self.diffusing = bool((self.diffusion > 0).any())
+        self.decaying = bool((self.lifetime > 1).any())
         drifts = [getattr(device, "drift", SimpleDriftParameter()) for device in devices]
         self.register_buffer("drift_nu", torch.tensor([d.nu for d in drifts]).reshape(-1, 1, 1))
         self.drifting = Drift(drifts, shape) if any(d.nu > 0 for d in drifts) else None
@@ -47,9 +49,9 @@ class IdealArray(Array):
         exact_update_(self.weight, x, d, rate)
 
     def end_step(self) -> None:
-        if bool((self.diffusion > 0).any()):
+        if self.diffusing:
             self._store(self.weight + self.diffusion * self._normal(Event.DIFFUSION), Event.DIFFUSION)
-        if bool((self.lifetime > 1).any()):
+        if self.decaying:
             kept = torch.where(self.lifetime > 1, 1.0 - 1.0 / self.lifetime.clamp(min=1.0), 1.0)
             self._store(self.weight * kept, Event.DECAY)
 

@@ -144,12 +144,12 @@ class MixedPrecisionArray(Array):
         """Values (R, B, n) rounded to ``bins`` levels of each vector's largest magnitude (7.2)."""
         if not any(bins):
             return v
-        half = torch.tensor([b // 2 for b in bins], dtype=torch.float32).reshape(-1, 1, 1)
+        half = v.new_tensor([b // 2 for b in bins]).reshape(-1, 1, 1)
         width = v.abs().amax(2, keepdim=True) / half.clamp(min=1.0)
         width = torch.where(width > 0, width, 1.0)
         shift = uniform_field(self.keys, v.shape[1:], self.calls, stream) - 0.5 if stochastic else 0.0
         rounded = torch.maximum(torch.minimum(torch.round(v / width + shift), half), -half) * width
-        return torch.where(torch.tensor([b > 0 for b in bins]).reshape(-1, 1, 1), rounded, v)
+        return torch.where(v.new_tensor([b > 0 for b in bins], dtype=torch.bool).reshape(-1, 1, 1), rounded, v)
 
 
 def _device_array(

@@ -84,11 +84,11 @@ class OneSidedArray(CellArray):
         """Reset saturated pairs and write their difference back, all columns at once: each is a one-hot input."""
         minus, plus = self.devices()
         n_in = self.shape[1]
-        one_hot = torch.eye(n_in).expand(self.replicas, n_in, n_in).contiguous()
+        one_hot = torch.eye(n_in, device=self.weight.device).expand(self.replicas, n_in, n_in).contiguous()
         read = [reader(array.read().contiguous(), one_hot)[0] for reader, array in zip(self.readers, (minus, plus), strict=True)]
-        reach = torch.tensor([abs(cell.device_list()[MINUS].w_max) for cell in self.cells]).reshape(-1, 1, 1)
-        upper = torch.tensor([cell.refresh_upper_thres for cell in self.cells]).reshape(-1, 1, 1)  # type: ignore[attr-defined]
-        lower = torch.tensor([cell.refresh_lower_thres for cell in self.cells]).reshape(-1, 1, 1)  # type: ignore[attr-defined]
+        reach = self.weight.new_tensor([abs(cell.device_list()[MINUS].w_max) for cell in self.cells]).reshape(-1, 1, 1)
+        upper = self.weight.new_tensor([cell.refresh_upper_thres for cell in self.cells]).reshape(-1, 1, 1)  # type: ignore[attr-defined]
+        lower = self.weight.new_tensor([cell.refresh_lower_thres for cell in self.cells]).reshape(-1, 1, 1)  # type: ignore[attr-defined]
         larger = read[PLUS] > read[MINUS]
         high, low = torch.maximum(*read) / reach, torch.minimum(*read) / reach
         chosen = (high > upper) & (low > lower)  # (R, in, out)
@@ -105,6 +105,12 @@ class OneSidedArray(CellArray):
             error = torch.where(mine, difference, 0.0)
             if bool(error.any()):  # open loop: at most desired_bl pulses are written back
                 self.devices()[k].pulse(
-                    one_hot, -error, torch.ones(self.replicas), self.refresh_trains, self.granularity, self.steps[Event.UPDATE], 1
+                    one_hot,
+                    -error,
+                    self.weight.new_ones(self.replicas),
+                    self.refresh_trains,
+                    self.granularity,
+                    self.steps[Event.UPDATE],
+                    1,
                 )
             self.steps[Event.UPDATE] += 1  # also where no replica of the group writes: each counts as it would alone

@@ -65,6 +65,7 @@ class Product(nn.Module):
     outputs: Tensor | None
     w_asymmetry: Tensor | None
     average: Tensor | None
+    pass_values: Tensor
 
     def __init__(
         self, io: Sequence[IOParameters] | None, keys: Sequence[int], transposed: bool, shape: tuple[int, int],
@@ -106,6 +107,7 @@ class Product(nn.Module):
         self.register_buffer("average", torch.full((len(io),), -1.0) if averaged else None)
         self.view = view_of(io, flags, inputs, phys_input_size, converter)
         self._packed: Packed[MvmCall] = Packed()
+        self.register_buffer("pass_values", self.view.initial_values, persistent=False)
         self.simple = type(self.view) is View and not spread and not averaged
         """Whether products see the weights and the settings as they are."""
 
@@ -125,7 +127,7 @@ class Product(nn.Module):
     def _call(self, weight: Tensor) -> MvmCall:
         """The product as the kernel takes it; made anew where a buffer was replaced or moved."""
         own: Any = self._buffers  # a module's attributes cost a microsecond each
-        given = own["settings"], own["keys"], own["step"], own["outputs"], self.view.values, self.view.flags
+        given = own["settings"], own["keys"], own["step"], own["outputs"], own["pass_values"], self.view.flags
         call = self._packed.get("call")
         if call is None or not call.still(*given):
             replicas, out, n_in = weight.shape
@@ -156,7 +158,7 @@ class Product(nn.Module):
             if name not in known:
                 has = ", ".join(known) or "none"
                 raise ConfigError(f"{name} is not a parameter of this product: it has {has}", field=name, allowed=has)
-            given = torch.as_tensor(value, dtype=torch.float32)
+            given = torch.as_tensor(value, dtype=torch.float32, device=self.settings.device)
             shape = known[name].shape
             if given.shape not in (shape, shape[1:]):
                 allowed = str(tuple(shape))

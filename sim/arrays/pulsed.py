@@ -191,7 +191,12 @@ class PulsedArray(Array):
             values: dict[str, Value] = {name: self._plane(names.index(name), r) for name in names}
             values |= {name: self._slow(name)[r].expand(self.shape) for name in SLOW if name not in values}
             persistent = None if self.apparent is None else self.weight[r]
-            per_replica.append({k: torch.as_tensor(v).expand(self.shape) for k, v in device.hidden(values, persistent).items()})
+            per_replica.append(
+                {
+                    k: torch.as_tensor(v, device=self.weight.device).expand(self.shape)
+                    for k, v in device.hidden(values, persistent).items()
+                }
+            )
         return {name: torch.stack([h[name] for h in per_replica]) for name in per_replica[0]}
 
     def memory(self) -> int:
@@ -202,11 +207,11 @@ class PulsedArray(Array):
     def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
         """Clip to the bounds of the devices and draw what the products see (devices.md, 4.2 and 7.6)."""
         clipped = self._clipped(weight)
-        having_it = torch.tensor(having or [True] * self.replicas).reshape(-1, 1, 1)
+        having_it = self.weight.new_tensor(having or [True] * self.replicas, dtype=torch.bool).reshape(-1, 1, 1)
         self.weight.copy_(torch.where(having_it, clipped, self.weight))
         if self.apparent is not None:
             noisy = [event is not Event.SET or getattr(device, "apply_write_noise_on_set", True) for device in self.devices]
-            std = self.noise[:, 1].reshape(-1, 1, 1) * torch.tensor(noisy, dtype=torch.float32).reshape(-1, 1, 1)
+            std = self.noise[:, 1].reshape(-1, 1, 1) * self.weight.new_tensor(noisy).reshape(-1, 1, 1)
             shown = self.weight + std * self._normal(event, Draw.WRITE_NOISE)
             self.apparent.copy_(torch.where(having_it, shown, self.apparent))
         self.steps[event] += 1

@@ -33,10 +33,10 @@ def weight_slices(weight: Tensor, significance: Sequence[Sequence[float]], bits:
     if bits == 0:
         return weight.unsqueeze(1)
     levels = 2**bits - 1
-    factors = torch.tensor(significance, dtype=torch.float64)
+    factors = weight.new_tensor(significance, dtype=torch.float64)
     size = weight.double().abs().clamp(max=1.0)
     rest = torch.round(size * (factors.sum(1) * levels).reshape(-1, 1, 1))
-    held = torch.zeros(weight.shape[0], factors.shape[1], *weight.shape[1:])
+    held = weight.new_zeros(weight.shape[0], factors.shape[1], *weight.shape[1:])
     order = factors.argsort(dim=1, descending=True)
     for k in range(factors.shape[1]):  # from the most significant device of each replica on
         chosen = order[:, k : k + 1]
@@ -44,5 +44,5 @@ def weight_slices(weight: Tensor, significance: Sequence[Sequence[float]], bits:
         digit = torch.floor(rest / factor + 1e-9).clamp(max=levels)
         rest = rest - digit * factor
         sign = torch.sign(weight)
-        held[torch.arange(len(factors)), chosen.squeeze(1)] = (digit / levels).float() * sign
+        held[torch.arange(len(factors), device=weight.device), chosen.squeeze(1)] = (digit / levels).float() * sign
     return held

@@ -238,7 +238,7 @@ class TransferArray(CellArray):
         """The transfers after one vector, stage by stage: whole products, resets, and pulses that cannot be looked into."""
         listed = part.events.view(torch.int32)
         stage_of, slice_of = listed[:, :, EVENT_FIELDS.index("stage")], listed[:, :, EVENT_FIELDS.index("slice")]
-        planned = torch.arange(listed.shape[1]) < part.n_events.unsqueeze(1)
+        planned = torch.arange(listed.shape[1], device=listed.device) < part.n_events.unsqueeze(1)
         for stage, array in enumerate(self.devices()[:-1]):
             mine = planned & (stage_of == stage)
             if not bool(mine.any()):
@@ -272,8 +272,8 @@ class TransferArray(CellArray):
     def _reset_read(self, stage: int, array: PulsedArray, lines: Tensor, valid: Tensor, step: int) -> None:
         """Reset, with a probability, the columns (R, n) that were read."""
         u = uniform_field(self.plan_keys, lines.shape[1:], step, len(Event) * Draw.CHOICE + Event.RESET + 16 * stage)
-        probability = torch.tensor([cast(TransferCompound, cell).with_reset_prob for cell in self.cells]).unsqueeze(1)
-        columns = torch.zeros(self.replicas, self.shape[1], dtype=torch.bool)
+        probability = u.new_tensor([cast(TransferCompound, cell).with_reset_prob for cell in self.cells]).unsqueeze(1)
+        columns = torch.zeros(self.replicas, self.shape[1], dtype=torch.bool, device=u.device)
         columns.scatter_(1, lines, (u < probability) & valid)
         array.reset_at(columns.unsqueeze(1).expand(-1, *self.shape), step)
 

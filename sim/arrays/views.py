@@ -40,6 +40,7 @@ class Owner(Protocol):
     training: bool
     keys: Tensor
     step: Tensor
+    pass_values: Tensor
     w_asymmetry: Tensor | None
 
 
@@ -60,7 +61,7 @@ class View:
         self.apart = self.two_pass and any(one.w_read_asymmetry_dtod > 0 for one in io)
         slices = [self.parts(k) for k in range(self.slices())]
         self.flags = MvmFlags(**flags, passes=pass_list(self.phases, slices, self.analog_sum))
-        self.values = pass_values(self.phases, slices, self.shares()) if self.phases else torch.empty(len(io), 0, 5)
+        self.initial_values = pass_values(self.phases, slices, self.shares()) if self.phases else torch.empty(len(io), 0, 5)
 
     def slices(self) -> int:
         """Number of slices of the weights."""
@@ -84,7 +85,7 @@ class View:
             stored = weight.unsqueeze(1) if matrices is None else matrices
             both = torch.stack([stored * owner.w_asymmetry.unsqueeze(1), stored], dim=2)
             matrices = both.flatten(1, 2)
-        return Seen(self.flags, matrices, None, self.values)
+        return Seen(self.flags, matrices, None, owner.pass_values)
 
     def matrices(self, weight: Tensor) -> Tensor | None:
         """Slices (R, K, out, in) of the weights; None: the weights themselves."""
@@ -137,7 +138,7 @@ class ColumnView(View):
         if not dropping:
             slices = [[Part(0, k)] for k in range(len(read))]
             passes = tuple(pass_list([phase], [part], False)[0] for phase, part in zip(self.phases, slices, strict=True))
-            return Seen(MvmFlags(**self.base, passes=passes), torch.stack(read, 1), None, self.values)
+            return Seen(MvmFlags(**self.base, passes=passes), torch.stack(read, 1), None, owner.pass_values)
         distinct = read if first.apply_xdep_pcm_read_noise else read[:1]
         seen = [self._columns(matrix) for matrix in distinct]
         pairs = seen[0][0].shape[1]
@@ -148,7 +149,7 @@ class ColumnView(View):
             which = k if len(seen) > 1 else 0
             parts = [Part(0, which * pairs + p) for p in range(pairs)]
             listed += pass_list([phase], [parts], analog_sum=True)
-            values = pass_values([phase], [parts])
+            values = pass_values([phase], [parts]).to(weight.device)
             values[:, :, QUANTUM] = seen[which][2]
             rows.append(values)
         return Seen(MvmFlags(**self.base, passes=tuple(listed)), matrices, offsets, torch.cat(rows, 1))
@@ -157,11 +158,11 @@ class ColumnView(View):
         """Matrices (R, pairs, out, in) with wires, offsets (R, pairs, m) and charge quanta (R, pairs) of one matrix."""
         transposed = bool(self.base["transposed"])
         oriented = weight.transpose(1, 2) if transposed else weight
-        wire = torch.tensor([one.ir_drop * one.ir_drop_rs for one in self.io])
-        v_read = torch.tensor([one.ir_drop_v_read for one in self.io], dtype=torch.float64)
+        wire = weight.new_tensor([one.ir_drop * one.ir_drop_rs for one in self.io])
+        v_read = weight.new_tensor([one.ir_drop_v_read for one in self.io], dtype=torch.float64)
         column = column_matrix(oriented.contiguous(), wire, self.io[0].ir_drop_segments, self.size, v_read, self.converter)
-        on = torch.tensor([one.ir_drop > 0 for one in self.io])
-        quantum = torch.tensor(
+        on = weight.new_tensor([one.ir_drop > 0 for one in self.io], dtype=torch.bool)
+        quantum = weight.new_tensor(
             [CHARGE_QUANTUM / one.adc_frequency * one.inp_step if one.adc_quantization else 0.0 for one in self.io]
         ).unsqueeze(1)
         pairs = column.matrix.shape[1]
@@ -175,7 +176,7 @@ class ColumnView(View):
     def _with_read_noise(self, weight: Tensor, x: Tensor, owner: Owner, k: int, phase: Phase) -> Tensor:
         """Weights with the read noise of PCM for the mean input of a phase (mvm.md, 14.6)."""
         settings = zip(*[(one.xdep_pcm_read_noise_scale, one.inp_step) for one in self.io], strict=True)
-        strength, step = (torch.tensor(v).reshape(-1, 1, 1) for v in settings)
+        strength, step = (weight.new_tensor(v).reshape(-1, 1, 1) for v in settings)
         level = torch.round(self._scaled(x) / step).abs().clamp(max=float(self.io[0].input_levels)).long() >> phase.shift
         if phase.bits < 31:
             level = level & ((1 << phase.bits) - 1)

@@ -182,12 +182,12 @@ class InferenceTile(Tile):
         kind, w = parameters[0].type, self.array.weight.detach()
         if kind is WeightClipType.NONE:
             return
-        fixed = torch.tensor([p.fixed_value for p in parameters]).reshape(-1, 1, 1)
+        fixed = w.new_tensor([p.fixed_value for p in parameters]).reshape(-1, 1, 1)
         if kind is WeightClipType.FIXED_VALUE:
             bound = torch.where(fixed >= 0, fixed, torch.inf)
         else:
             if kind is WeightClipType.LAYER_GAUSSIAN:
-                sigma = torch.tensor([p.sigma for p in parameters]).reshape(-1, 1, 1)
+                sigma = w.new_tensor([p.sigma for p in parameters]).reshape(-1, 1, 1)
                 bound = sigma * _deviation(w)
             else:
                 bound = w.abs().amax(dim=2, keepdim=True).double().mean(dim=1, keepdim=True).float()
@@ -203,13 +203,13 @@ class InferenceTile(Tile):
         scales = self._all_scales()
         assert scales is not None
         old = scales.expand(self.replicas, self.out_size).unsqueeze(2)
-        top = torch.tensor([p.remapped_wmax for p in parameters]).reshape(-1, 1, 1)
+        top = w.new_tensor([p.remapped_wmax for p in parameters]).reshape(-1, 1, 1)
         axes = (1, 2) if kind is WeightRemapType.LAYERWISE_SYMMETRIC else (2,)
         factor = w.abs().amax(dim=axes, keepdim=True) / top
         new = old * torch.where(factor > 0, factor, 1.0)
         if kind is WeightRemapType.CHANNELWISE_SYMMETRIC:
-            reach = torch.tensor([p.max_scale_range for p in parameters]).reshape(-1, 1, 1)
-            least = torch.tensor([p.max_scale_ref for p in parameters]).reshape(-1, 1, 1)
+            reach = w.new_tensor([p.max_scale_range for p in parameters]).reshape(-1, 1, 1)
+            least = w.new_tensor([p.max_scale_ref for p in parameters]).reshape(-1, 1, 1)
             smallest = old.amin(dim=1, keepdim=True).clamp(min=0.0)
             smallest = torch.where(smallest > 0, torch.maximum(smallest, least), smallest)
             new = torch.where((reach > 0) & (smallest > 0), torch.minimum(new, smallest * reach), new)

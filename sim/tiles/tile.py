@@ -208,7 +208,7 @@ class Tile(Checkpointed, nn.Module):
         """
         if isinstance(rate, float) and rate == self._rate:
             return
-        rates = torch.as_tensor(rate, dtype=torch.float32).reshape(-1)
+        rates = torch.as_tensor(rate, dtype=torch.float32, device=self.learning_rate.device).reshape(-1)
         if rates.numel() not in (1, self.replicas):
             raise ConfigError(f"learning rate: {rates.numel()} values for {self.replicas} replicas; give one, or one each")
         if not bool((torch.isfinite(rates) & (rates >= 0)).all()):
@@ -313,7 +313,7 @@ class Tile(Checkpointed, nn.Module):
         if scales is None:
             self.mapping_scales = None
             return
-        values = torch.as_tensor(scales, dtype=torch.float32).detach()
+        values = torch.as_tensor(scales, dtype=torch.float32, device=self.learning_rate.device).detach()
         if values.numel() == 1:
             values = values.reshape(1, 1)
             width = 1 if self.mapping_scales is None else self.mapping_scales.shape[1]
@@ -336,7 +336,8 @@ class Tile(Checkpointed, nn.Module):
             field = "pre_post.input_range.enable"
             raise ConfigError(f"there is no input range here: set {field} before the tile is made", field=field)
         with torch.no_grad():
-            self.input_range.copy_(torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1).abs())
+            values = torch.as_tensor(value, dtype=torch.float32, device=self.input_range.device)
+            self.input_range.copy_(values.detach().reshape(-1).abs())
 
     def hidden_parameters(self) -> dict[str, Tensor]:
         """Hidden parameters of the devices by their standard names, each (out, in), or (R, out, in)."""
@@ -511,7 +512,7 @@ class Tile(Checkpointed, nn.Module):
 
     def _rescale(self, target: Tensor, omega: float | None) -> None:
         """Mapping scales that bring the largest weight of a matrix, or of each output, to omega; trained ones become 1."""
-        omegas = torch.tensor([config.mapping.weight_scaling_omega if omega is None else omega for config in self.configs])
+        omegas = target.new_tensor([config.mapping.weight_scaling_omega if omega is None else omega for config in self.configs])
         if not bool((omegas > 0).any()):
             return
         axes = (2,) if self.mapping.weight_scaling_columnwise else (1, 2)
@@ -552,7 +553,7 @@ class Tile(Checkpointed, nn.Module):
         return v.contiguous().view(replicas, v.numel() // (n * replicas), n)
 
     def _per_replica(self, v: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        v = torch.as_tensor(v, dtype=torch.float32).detach()
+        v = torch.as_tensor(v, dtype=torch.float32, device=self.learning_rate.device).detach()
         if not bool(torch.isfinite(v).all()):
             raise ShapeError(f"{name} holds values that are not finite; a weight needs a finite number")
         if tuple(v.shape) == shape:

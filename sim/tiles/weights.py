@@ -43,10 +43,11 @@ def read_weights(
     """
     unknowns = tile.in_size + tile.analog_bias
     if x_values is None:
-        keys = key_tensor_of([derive_key(key, "read weights") for key in tile.keys])
+        keys = key_tensor_of([derive_key(key, "read weights") for key in tile.keys]).to(tile.array.weight.device)
         x = normal_field(keys, (over_sampling * unknowns, tile.in_size), tile.forward_product.step)
     else:
-        x = torch.as_tensor(x_values, dtype=torch.float32).expand(tile.replicas, *x_values.shape[-2:]).contiguous()
+        x = torch.as_tensor(x_values, dtype=torch.float32, device=tile.array.weight.device)
+        x = x.expand(tile.replicas, *x_values.shape[-2:]).contiguous()
     if x.shape[2] != tile.in_size or x.shape[1] < unknowns:
         raise ShapeError(f"x_values have shape {tuple(x.shape[1:])}; this tile needs at least {unknowns} rows of {tile.in_size}")
     training = tile.training
@@ -58,7 +59,7 @@ def read_weights(
     if tile.bias is not None:
         y = y - (tile.bias.unsqueeze(1) if tile.replicated else tile.bias)
     if tile.analog_bias:
-        x = torch.cat([x, torch.ones(*x.shape[:2], 1)], dim=2)
+        x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
     solved = [torch.linalg.lstsq(a.double(), b.double()).solution.T for a, b in zip(x, y, strict=True)]
     matrix = torch.stack(solved).float()
     scales = tile._all_scales()
@@ -92,16 +93,17 @@ def program_weights(
         if not value > 0:
             raise ConfigError(f"{name} = {value} is not allowed: give a number above 0", field=name, value=value)
     array, n_in = tile.array, tile.in_size + tile.analog_bias
-    x = torch.eye(n_in) if x_values is None else torch.as_tensor(x_values, dtype=torch.float32)
+    device = array.weight.device
+    x = torch.eye(n_in, device=device) if x_values is None else torch.as_tensor(x_values, dtype=torch.float32, device=device)
     if x.dim() != 2 or x.shape[1] != n_in:
         raise ShapeError(f"x_values have shape {tuple(x.shape)}; this tile needs rows of {n_in}")
     inputs = x.expand(tile.replicas, *x.shape).contiguous()
     target_weight = array.read().clone()
     number = int(tile.forward_product.step)
     if isinstance(w_init, Tensor):
-        start = w_init.to(torch.float32).expand_as(target_weight).contiguous()
+        start = w_init.to(target_weight).expand_as(target_weight).contiguous()
     else:
-        keys = key_tensor_of([derive_key(key, "program weights") for key in tile.keys])
+        keys = key_tensor_of([derive_key(key, "program weights") for key in tile.keys]).to(device)
         start = (uniform_field(keys, array.shape, number) * 2.0 - 1.0) * w_init
     array.set(start)
     target = torch.stack([x.double() @ w.double().T for w in target_weight]).float()
@@ -110,7 +112,7 @@ def program_weights(
     # state when it is done: counters that they share stay as they are, and a replica goes on as it would alone.
     worked, product = _rekeyed(array, number), _rekeyed(tile.forward_product, number)
     tile.forward_product.step += 1
-    left = torch.ones(tile.replicas, dtype=torch.bool)
+    left = torch.ones(tile.replicas, dtype=torch.bool, device=device)
     for _ in range(max_iter):
         error = product(worked.read(), inputs)[0] - target
         off = torch.stack([e.double().abs().mean().float() for e in error]) / largest
@@ -129,7 +131,7 @@ def _rekeyed(module: M, number: int) -> M:
     mask = key_tensor_of([derive_key(number, "closed loop")])
     for name, buffer in copied.named_buffers():
         if name.endswith("keys"):
-            buffer.bitwise_xor_(mask)
+            buffer.bitwise_xor_(mask.to(buffer.device))
     return copied
 
 
