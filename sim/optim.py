@@ -70,7 +70,7 @@ class AnalogOptimizerMixin:
         """Set the learning rate of all groups and all tiles."""
         rate = _rate(learning_rate)
         for group in self.param_groups:
-            group["lr"] = rate
+            group["lr"] = _kept(learning_rate)
         for tiles in self._tiles():
             for tile in tiles:
                 tile.set_learning_rate(rate)
@@ -91,11 +91,44 @@ class AnalogOptimizerMixin:
         return {name: value for name, value in state.items() if name != "_found"}
 
 
+class _Rates(Tensor):
+    """Learning rates of replicas in double precision, as one alone has; schedulers of torch set them all at once."""
+
+    def fill_(self, value: Any) -> _Rates:  # type: ignore[override]
+        """Torch fills with one number; here also with one for each replica."""
+        return self.copy_(torch.as_tensor(value, dtype=self.dtype).expand_as(self))
+
+
 class ReplicaOptimizer(Optimizer):
     """Digital steps by separate multiplications and additions, whose bits do not depend on how many replicas stand beside.
 
     A fused kernel's do. The learning rate of a group may be one for each replica; parameters then have the replica axis.
     """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's; a list of rates is one for each replica."""
+        super().add_param_group(param_group)
+        self._settle_rates()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's."""
+        super().load_state_dict(state_dict)
+        self._settle_rates()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's: numbers and plain tensors only."""
+        state = super().state_dict()
+        for group in state["param_groups"]:
+            for name in ("lr", "initial_lr"):
+                if isinstance(group.get(name), _Rates):
+                    group[name] = group[name].as_subclass(Tensor).clone()
+        return state
+
+    def _settle_rates(self) -> None:
+        for group in self.param_groups:
+            for name in ("lr", "initial_lr"):
+                if isinstance(group.get(name), Tensor | list | tuple):
+                    group[name] = _kept(group[name])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -123,7 +156,7 @@ class _SGD(ReplicaOptimizer):
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ConfigError("nesterov needs a momentum above 0 and a dampening of 0", field="nesterov", value=nesterov)
         digital = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, {"lr": _rate(lr), **digital})
+        super().__init__(params, {"lr": _kept(lr), **digital})
 
     def _change(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], rate: float | Tensor) -> Tensor:
         if group["weight_decay"]:
@@ -149,7 +182,7 @@ class _Adam(ReplicaOptimizer):
         if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
             raise ConfigError(f"betas = {betas} is not allowed: give two numbers from 0 to below 1", field="betas", value=betas)
         digital = {"betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        super().__init__(params, {"lr": _rate(lr), **digital})
+        super().__init__(params, {"lr": _kept(lr), **digital})
 
     def _change(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], rate: float | Tensor) -> Tensor:
         if group["weight_decay"]:
@@ -225,10 +258,17 @@ def _at_least_0(**values: float) -> None:
             raise ConfigError(f"{name} = {value} is not allowed: give a number of at least 0", field=name, value=value)
 
 
+def _kept(lr: Rate) -> float | Tensor:
+    """A learning rate as a group holds it, once it is checked."""
+    if isinstance(_rate(lr), float):
+        return float(lr)  # type: ignore[arg-type]
+    return torch.as_tensor(lr, dtype=torch.float64).clone().as_subclass(_Rates)
+
+
 def _rate(lr: Rate) -> float | Tensor:
     if type(lr) is float and 0.0 <= lr < float("inf"):
         return lr
-    values = torch.as_tensor(lr, dtype=torch.float32)
+    values = torch.as_tensor(lr, dtype=torch.float32).as_subclass(Tensor)
     if not bool((torch.isfinite(values) & (values >= 0)).all()):
         raise ConfigError(f"lr = {lr} is not allowed: give finite numbers of at least 0", field="lr", value=lr)
     return values if values.dim() else float(lr)  # type: ignore[arg-type]  # not of the float32 copy

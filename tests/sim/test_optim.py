@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
+from sim.configs import InferenceRPUConfig, IOParameters
 from sim.errors import ConfigError
 from sim.nn import AnalogLinear, AnalogSequential, convert_to_analog
 from sim.optim import AnalogAdam, AnalogOptimizer, AnalogOptimizerMixin, AnalogSGD
@@ -117,3 +120,103 @@ def test_a_closure_and_a_copy() -> None:
 def test_bad_settings(fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         AnalogAdam(AnalogLinear(2, 2).parameters(), **fields)
+
+
+def small_model(rates: list[float], momentum: float = 0.9) -> tuple[Any, Any]:
+    """A model of as many equal replicas as rates, and its optimizer."""
+    torch.manual_seed(0)
+    digital = nn.Sequential(nn.Linear(3, 2))
+    model = convert_to_analog(digital, ideal(), replicas=len(rates))
+    return model, AnalogSGD(model.parameters(), lr=rates if len(rates) > 1 else rates[0], momentum=momentum)
+
+
+SCHEDULES = {
+    "step": lambda o: lr_scheduler.StepLR(o, 2, 0.3),
+    "multistep": lambda o: lr_scheduler.MultiStepLR(o, [1, 3], 0.3),
+    "exponential": lambda o: lr_scheduler.ExponentialLR(o, 0.7),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 5, eta_min=0.01),
+    "restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2),
+    "lambda": lambda o: lr_scheduler.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 5, 2.0),
+    "one-cycle": lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=9),
+    "cyclic": lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.5, 2),
+    "warm-up": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.1, 1.0, 2), lr_scheduler.ExponentialLR(o, 0.7)], [2]
+    ),
+}
+
+
+def scheduled(rates: list[float], name: str) -> tuple[list[Any], list[torch.Tensor]]:
+    model, optimizer = small_model(rates)
+    schedule, seen = SCHEDULES[name](optimizer), []
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(torch.ones(len(rates), 3)).square().sum().backward()
+        optimizer.step()
+        seen.append(next(iter(model.analog_tiles())).get_learning_rate())
+        schedule.step()
+    return seen, [v.detach() for v in model[0].get_weights()]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_of_torch_act_on_every_replica_as_on_one_alone(name: str) -> None:
+    rates = [0.1, 0.037]
+    seen, both = scheduled(rates, name)
+    assert len({float(torch.as_tensor(rate).reshape(-1)[0]) for rate in seen}) > 1
+    for r, rate in enumerate(rates):
+        alone, weights = scheduled([rate], name)
+        assert [float(step[r]) for step in seen] == [float(step) for step in alone]
+        for group, one in zip(both, weights, strict=True):
+            assert torch.equal(group[r : r + 1], one.reshape(1, *group.shape[1:]))
+
+
+def test_a_schedule_that_looks_at_the_loss_has_one_rate() -> None:
+    _, optimizer = small_model([0.4])
+    schedule = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+    for loss in (1.0, 2.0):
+        schedule.step(loss)
+    assert optimizer.param_groups[0]["lr"] == 0.2
+
+
+def test_rates_of_replicas_are_saved_as_plain_tensors(tmp_path: Path) -> None:
+    model, optimizer = small_model([0.4, 0.2])
+    schedule = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    optimizer.step()
+    schedule.step()
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    _, again = small_model([1.0, 1.0])
+    again.load_state_dict(torch.load(tmp_path / "optimizer.pt", weights_only=True))
+    assert again.param_groups[0]["lr"].tolist() == [0.2, 0.1]
+    schedule = lr_scheduler.ExponentialLR(again, 0.5)
+    again.step()
+    schedule.step()
+    assert again.param_groups[0]["lr"].tolist() == [0.1, 0.05]
+    again.add_param_group({"params": [nn.Parameter(torch.zeros(2, 1))], "lr": [0.3, 0.4]})
+    assert again.param_groups[1]["lr"].tolist() == [0.3, 0.4]
+    optimizer.set_learning_rate([0.5, 0.6])
+    assert optimizer.param_groups[0]["lr"].tolist() == [0.5, 0.6]
+    assert [tile.get_learning_rate().tolist() for tile in model.analog_tiles()] == [pytest.approx([0.5, 0.6])]
+
+
+@pytest.mark.parametrize("fields", [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}])
+def test_momentum_and_weight_decay_are_digital(fields: dict[str, Any]) -> None:
+    """Arrays take the plain pulses; digital biases, and weights that torch trains, the whole step."""
+    digital = nn.Linear(3, 2)
+    configs = (ideal(), InferenceRPUConfig(forward=IOParameters(is_perfect=True)))
+    layers = [convert_to_analog(nn.Sequential(digital), config)[0] for config in configs]
+    optimizers = [AnalogSGD(layer.parameters(), lr=0.1, **fields) for layer in layers]
+    optimizers.append(torch.optim.SGD(digital.parameters(), lr=0.1, **fields))
+    plain = digital.weight.detach().clone()
+    x = torch.linspace(-1.0, 1.0, 12).reshape(4, 3)
+    for _ in range(3):
+        for layer, optimizer in zip([*layers, digital], optimizers, strict=True):
+            optimizer.zero_grad()
+            layer(x).sum().backward()
+            optimizer.step()
+        plain -= 0.1 * torch.ones(4, 2).T @ x
+    (array, bias), (trained, other) = (layer.get_weights() for layer in layers)
+    torch.testing.assert_close(array, plain)
+    assert not torch.allclose(array, digital.weight)
+    torch.testing.assert_close(trained, digital.weight.detach())
+    for found in (bias, other):
+        torch.testing.assert_close(found, digital.bias.detach())
