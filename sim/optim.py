@@ -94,7 +94,7 @@ class AnalogOptimizerMixin:
 class _Rates(Tensor):
     """Learning rates of replicas in double precision, as one alone has; schedulers of torch set them all at once."""
 
-    def fill_(self, value: Any) -> _Rates:  # type: ignore[override]
+    def fill_(self, value: Any) -> Tensor:
         """Torch fills with one number; here also with one for each replica."""
         return self.copy_(torch.as_tensor(value, dtype=self.dtype).expand_as(self))
 

@@ -134,12 +134,16 @@ class OneSidedUnitCell(UnitCell):
     def gammas(self) -> list[float]:
         return [-1.0, 1.0]
 
+    def granularity(self) -> float:
+        """Assumed weight change of one pulse, which is an up pulse."""
+        return self.device_list()[0].granularity_up()
+
     def rules(self) -> None:
-        """A second device must be of the class of the first, which is what both are made from."""
-        kinds = {type(device) for device in self.unit_cell_devices}
-        if len(kinds) > 1 or len(self.unit_cell_devices) > 2:
+        """A second device must be as the first, which is what both are made from."""
+        first, *others = self.unit_cell_devices or (None,)
+        if len(others) > 1 or any(device != first for device in others):
             raise ConfigError(
-                "unit_cell_devices: give one device, or two of one class (both are made from the first)",
+                "unit_cell_devices: give one device, or two that are equal (both are made from the first)",
                 field="unit_cell_devices",
                 value=self.unit_cell_devices,
                 allowed="one device",

@@ -134,6 +134,10 @@ class PulsedDevice(AnalogDevice):
         """Assumed weight change of one pulse near w = 0; sets how many pulses a gradient is turned into."""
         return self.dw_min
 
+    def granularity_up(self) -> float:
+        """The same where only up pulses are given: in a one-sided cell."""
+        return self.granularity()
+
     def num_states(self) -> float:
         """Number of steps between the mean bounds."""
         return (self.w_max - self.w_min) / self.granularity()

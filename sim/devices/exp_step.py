@@ -45,10 +45,17 @@ class ExpStepDevice(WriteNoiseDevice):
 
     def granularity(self) -> float:
         """Average of the mean steps up and down at w = 0; ``dw_min`` where both are 0."""
+        return 0.5 * sum(self._steps_at_0()) or self.dw_min
+
+    def granularity_up(self) -> float:
+        """The mean step up at w = 0; ``dw_min`` where it is 0."""
+        return self._steps_at_0()[0] or self.dw_min
+
+    def _steps_at_0(self) -> tuple[float, float]:
         up, down = self.mean_steps()
         up *= max(1.0 - self.A_up * _exp(self.gamma_up * self.b), 0.0)
         down *= max(1.0 - self.A_down * _exp(-self.gamma_down * self.b), 0.0)
-        return 0.5 * (up + down) or self.dw_min
+        return up, down
 
 
 def _exp(x: float) -> float:

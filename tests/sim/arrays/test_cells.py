@@ -31,6 +31,7 @@ from sim.configs import (
     to_toml,
 )
 from sim.errors import ConfigError
+from sim.presets import PCMPresetDevice, PCMPresetUnitCell
 from sim.settings import Config
 from sim.tiles import AnalogTile
 
@@ -218,6 +219,12 @@ def test_one_sided_cells_only_go_up() -> None:
     assert float(np.corrcoef((tile.get_weights()[0] - start).flatten(), (mean - start).flatten())[0, 1]) > 0.9
 
 
+def test_pulses_of_one_sided_cells_count_in_the_up_step() -> None:
+    """FIX 1: by hand for the PCM preset, dw_min (1 - A_up) and not its mean with the down step."""
+    assert PCMPresetUnitCell().granularity() == pytest.approx(0.01 * (1 + 27.235))
+    assert PCMPresetDevice().granularity() == pytest.approx(0.01 * (1 + (27.235 + 2.235) / 2))
+
+
 def test_a_pulse_goes_to_the_side_that_makes_the_change() -> None:
     for pulse_type in ("STOCHASTIC_COMPRESSED", "MEAN_COUNT"):
         update = UpdateParameters(desired_bl=1, update_management=False, update_bl_management=False, pulse_type=pulse_type)
@@ -322,6 +329,16 @@ def test_decay_diffusion_and_reset_reach_every_device() -> None:
     assert abs(float(tile.get_weights()[0])) < 0.1
 
 
+def test_devices_without_decay_keep_their_write_noise() -> None:
+    """FIX 22."""
+    noisy = [SoftBoundsDevice(write_noise_std=10.0, lifetime=lifetime) for lifetime in (2.0, 0.0)]
+    tile = tile_of(VectorUnitCell(unit_cell_devices=noisy), 3, 3)
+    before = [device.read().clone() for device in tile.array.devices()]
+    tile.end_step()
+    same = [torch.equal(b, device.read()) for b, device in zip(before, tile.array.devices(), strict=True)]
+    assert same == [False, True]
+
+
 def test_counts_of_each_device() -> None:
     cell = VectorUnitCell(unit_cell_devices=[plain(count_pulses=True), plain(count_pulses=True)], update_policy="SINGLE_FIXED")
     tile = tile_of(cell, update=ONE_PULSE)
@@ -388,7 +405,8 @@ BAD = [
     (lambda: VectorUnitCell(unit_cell_devices=[plain()], first_update_idx=1), "first_update_idx"),
     (lambda: VectorUnitCell(unit_cell_devices=[IOParameters()]), "unit_cell_devices"),
     (lambda: VectorUnitCell(unit_cell_devices=plain()), "unit_cell_devices"),
-    (lambda: OneSidedUnitCell(unit_cell_devices=[plain(), SoftBoundsDevice()]), "one class"),
+    (lambda: OneSidedUnitCell(unit_cell_devices=[plain(), SoftBoundsDevice()]), "two that are equal"),
+    (lambda: OneSidedUnitCell(unit_cell_devices=[plain(), plain(dw_min=0.5)]), "two that are equal"),  # FIX 4
     (lambda: SingleRPUConfig(device=VectorUnitCell(unit_cell_devices=[plain()])), "device"),
     (lambda: tile_of(one_sided(), update=UpdateParameters(pulse_type="NONE_WITH_DEVICE")), "pulse_type"),
 ]
