@@ -4,7 +4,7 @@ Networks for MNIST, small enough that the devices matter, are trained digitally,
 
 plain           digitally, as before
 converters      through the product of the chip (8-bit converters, noise of outputs and reads, IR drop), weights clipped
-hardware-aware  the same, and each mini-batch sees weights as programmed and read a year ago (modifier PCM_NOISE)
+hardware-aware  the same, and each mini-batch sees weights with errors as a year after programming (modifier PCM_NOISE)
 
 Each is programmed onto PCM (`PCMLikeNoiseModel`) and tested through that same product, with input ranges calibrated where they
 were not learned, and with and without global compensation of drift. Settings were chosen on 10,000 of the training images;

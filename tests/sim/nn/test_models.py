@@ -11,9 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sim.configs import InputRangeParameter, MappingParameter, PrePostProcessingParameter, SingleRPUConfig, SoftBoundsDevice
-from sim.nn import convert_to_analog
+from sim.configs import (
+    InputRangeParameter,
+    MappingParameter,
+    PrePostProcessingParameter,
+    SingleRPUConfig,
+    SoftBoundsDevice,
+    WeightModifierType,
+)
+from sim.inference import Accuracy, evaluate
+from sim.nn import convert_to_analog, convert_to_digital
 from sim.optim import AnalogAdam, AnalogOptimizer, AnalogSGD
+from sim.presets import StandardHWATrainingPreset
 
 
 class Block(nn.Module):
@@ -112,6 +121,52 @@ def test_a_model_goes_on_from_what_was_saved(name: str, kind: str) -> None:
     for each in (other, pickled):
         state = each.state_dict()
         assert [key for key, value in model.state_dict().items() if not torch.equal(value, state[key])] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_on_a_chip(name: str) -> None:
+    """Converted, trained hardware-aware, saved, loaded, programmed, drifted, evaluated: the copy as the original."""
+    make, size = MODELS[name]
+    torch.manual_seed(0)
+    config = StandardHWATrainingPreset()
+    config.modifier.type, config.modifier.std_dev = WeightModifierType.ADD_NORMAL, 0.05
+    digital = make()
+    model = convert_to_analog(digital, config)
+    before = model.get_weights()
+    optimizer = AnalogAdam(model.parameters(), lr=0.02)
+    y = torch.arange(24) % 3
+    x = torch.randn(24, *size) + (y - 1.0).view(-1, *[1] * len(size))
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert all(not torch.equal(weight, before[tile][0]) for tile, (weight, _) in model.get_weights().items())
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    buffer.seek(0)
+    torch.manual_seed(99)
+    other = convert_to_analog(make(), config)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    found = []
+    for each in (model, other):
+        each.eval()
+        each.program_analog_weights()
+        each.drift_analog_weights(3600.0)
+        with torch.no_grad():
+            drifted = each(x)
+        found.append((drifted, evaluate(each, Accuracy(x, y), [1.0, 86400.0], 2).values))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert float(found[0][1][0].mean()) > 0.5  # of three classes
+    shown = model.train().get_weights()
+    model.eval()
+    assert any(not torch.equal(weight, shown[tile][0]) for tile, (weight, _) in model.get_weights().items())
+    back = convert_to_digital(model.train())
+    assert type(back) is type(digital)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
