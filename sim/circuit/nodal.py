@@ -4,16 +4,19 @@ Every cell joins a node of its row wire to a node of its column wire; rows are d
 theirs. The network is linear, so that the currents of all columns are a matrix times the voltages of the rows, and that
 matrix is what is computed, once for an array: blocks of cells are merged two by two, and the nodes where they meet are
 eliminated. A block of p x q cells is the admittance between its 2 (p + q) wire ends, so that the work grows as the cube of a
-side of the array, as in nested dissection, and all of it is products of dense matrices.
+side of the array, as in nested dissection, and all of it is products of dense matrices. They are symmetric: of larger blocks
+only the lower triangle is kept and computed.
 
 Source: A. George, SIAM J. Numer. Anal. 10, 345 (1973), for the order of the elimination.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from scipy.linalg import solveh_banded
+from scipy.linalg import blas, lapack, solveh_banded
 from torch import Tensor
 
 from sim.errors import ConfigError
@@ -23,6 +26,10 @@ __all__ = ["NodalArray", "nodal_weights"]
 
 CHUNK = 128
 """Rows and columns that are merged together first, so that they stay in the cache."""
+SMALL = 32
+"""Rows and columns of the blocks that are merged all at once; larger ones are merged one by one, by LAPACK."""
+
+A = np.ndarray[Any, Any]
 
 
 class NodalArray:
@@ -99,14 +106,20 @@ def _merged(g: Tensor, g_row: float, g_column: float) -> Tensor:
     rows, columns = 1 << (n_in - 1).bit_length(), 1 << (out - 1).bit_length()
     cells = torch.zeros(rows, columns, dtype=torch.float64)  # what is added beyond the far ends carries no current
     cells[:n_in, :out] = g.T
-    rows_chunk, columns_chunk = min(rows, CHUNK), min(columns, CHUNK)
+    size = (min(rows, CHUNK), min(columns, CHUNK))
     chunks = [
-        [_merge(_cells(part, g_row, g_column), (1, 1), False) for part in strip.split(columns_chunk, dim=1)]
-        for strip in cells.split(rows_chunk, dim=0)
+        [_chunk(_cells(part, g_row, g_column)) for part in strip.split(size[1], dim=1)] for strip in cells.split(size[0], dim=0)
     ]
-    blocks = torch.cat([torch.cat(strip, dim=1) for strip in chunks], dim=0)
-    y = _merge(blocks, (rows_chunk, columns_chunk), True)
-    return -y[rows : rows + out, :n_in].contiguous()
+    whole, (p, q) = _grown(chunks, size)
+    kept = [(0, p), (p + q, p), (2 * p + q, q), (p, q)]  # L and N stay; R and F lead nowhere
+    ends = _eliminated(_assembled([(whole, kept)], p + q, p + q))
+    return torch.from_numpy(-ends[rows : rows + out, :n_in]).contiguous()
+
+
+def _chunk(cells: Tensor) -> A:
+    """One block of the cells of a chunk: small ones all at once, larger ones one by one."""
+    y, (p, q) = _small(cells)
+    return _grown([[block.numpy().T for block in strip] for strip in y], (p, q))[0]
 
 
 def _cells(g: Tensor, g_row: float, g_column: float) -> Tensor:
@@ -123,38 +136,55 @@ def _cells(g: Tensor, g_row: float, g_column: float) -> Tensor:
     return y
 
 
-def _merge(y: Tensor, size: tuple[int, int], whole: bool) -> Tensor:
-    """One block of a grid of blocks (rows, columns, ends, ends) of this size; ``whole``: R and F of it lead nowhere."""
-    p, q = size  # its ends are L (p), R (p), F (q), N (q)
-    while y.shape[0] > 1 or y.shape[1] > 1:
-        if y.shape[1] > 1 and (q <= p or y.shape[0] == 1):
-            y = _beside(y[:, 0::2], y[:, 1::2], (p, p, q, q))
-            q *= 2
-        else:
-            y = _above(y[0::2], y[1::2], (p, p, q, q))
-            p *= 2
-    if not whole:
-        return y
-    order = torch.cat([torch.arange(p), torch.arange(2 * p + q, 2 * (p + q)), torch.arange(p, 2 * p + q)])
-    return _eliminated(y[:, :, order.unsqueeze(1), order], p + q)[0, 0]
-
-
 Sizes = tuple[int, int, int, int]
+"""Numbers of the ends L (p), R (p), F (q), N (q) of a block of p x q cells."""
+Span = tuple[int, int]
+"""First of some neighbouring ends and their number."""
 
 
-def _beside(left: Tensor, right: Tensor, sizes: Sizes) -> Tensor:
-    """Blocks side by side: R of the left one is L of the right one."""
+def _small(y: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Blocks of up to `SMALL` x `SMALL` cells (rows, columns, ends, ends), and their size."""
+    p = q = 1
+    while (y.shape[0] > 1 and p < SMALL) or (y.shape[1] > 1 and q < SMALL):
+        beside = y.shape[1] > 1 and q < SMALL and (q <= p or y.shape[0] == 1 or p >= SMALL)
+        places, seam = (_beside if beside else _above)((p, p, q, q))
+        y = _joined(y[:, 0::2], y[:, 1::2], places, seam) if beside else _joined(y[0::2], y[1::2], places, seam)
+        p, q = (p, 2 * q) if beside else (2 * p, q)
+    return y, (p, q)
+
+
+def _grown(blocks: list[list[A]], size: tuple[int, int]) -> tuple[A, tuple[int, int]]:
+    """One block of a grid of blocks of this size, and its size."""
+    p, q = size
+    while len(blocks) > 1 or len(blocks[0]) > 1:
+        beside = len(blocks[0]) > 1 and (q <= p or len(blocks) == 1)
+        (of_a, of_b), seam = (_beside if beside else _above)((p, p, q, q))
+        ends = 4 * (p + q) - 2 * seam
+        if beside:
+            pairs = [list(zip(strip[0::2], strip[1::2], strict=True)) for strip in blocks]
+        else:
+            pairs = [list(zip(near, far, strict=True)) for near, far in zip(blocks[0::2], blocks[1::2], strict=True)]
+        blocks = [[_eliminated(_assembled([(a, of_a), (b, of_b)], ends, seam)) for a, b in strip] for strip in pairs]
+        p, q = (p, 2 * q) if beside else (2 * p, q)
+    return blocks[0][0], (p, q)
+
+
+Places = tuple[list[Span], list[Span]]
+
+
+def _beside(sizes: Sizes) -> tuple[Places, int]:
+    """Where the ends of a left and of a right block go: R of the left one is L of the right one, the seam; and its length."""
     n_l, n_r, n_f, n_n = sizes
     at_f = n_l + n_r  # the whole has L, R, F of both, N of both, and then the seam
     at_n = at_f + 2 * n_f
     seam = at_n + 2 * n_n
     of_left = [(0, n_l), (seam, n_r), (at_f, n_f), (at_n, n_n)]
     of_right = [(seam, n_l), (n_l, n_r), (at_f + n_f, n_f), (at_n + n_n, n_n)]
-    return _joined(left, of_left, right, of_right, n_r)
+    return (of_left, of_right), n_r
 
 
-def _above(near: Tensor, far: Tensor, sizes: Sizes) -> Tensor:
-    """Blocks on top of each other: F of the near one is N of the far one."""
+def _above(sizes: Sizes) -> tuple[Places, int]:
+    """Where the ends of a near and of a far block go: F of the near one is N of the far one."""
     n_l, n_r, n_f, n_n = sizes
     at_r = 2 * n_l
     at_f = at_r + 2 * n_r
@@ -162,36 +192,63 @@ def _above(near: Tensor, far: Tensor, sizes: Sizes) -> Tensor:
     seam = at_n + n_n
     of_near = [(0, n_l), (at_r, n_r), (seam, n_f), (at_n, n_n)]
     of_far = [(n_l, n_l), (at_r + n_r, n_r), (at_f, n_f), (seam, n_n)]
-    return _joined(near, of_near, far, of_far, n_f)
+    return (of_near, of_far), n_f
 
 
-Span = tuple[int, int]
-"""First of some neighbouring ends and their number."""
-
-
-def _joined(a: Tensor, of_a: list[Span], b: Tensor, of_b: list[Span], seam: int) -> Tensor:
-    """Admittance of two blocks whose ends go to these places of the whole; the seam is the last of them."""
+def _joined(a: Tensor, b: Tensor, places: Places, seam: int) -> Tensor:
+    """Admittances of pairs of small blocks whose ends go to these places of the whole; the seam is the last of them."""
     size = a.shape[-1] + b.shape[-1] - seam
     whole = a.new_zeros(*a.shape[:2], size, size)
-    for block, spans in ((a, of_a), (b, of_b)):
-        start = [0]
-        for _, count in spans:
-            start.append(start[-1] + count)
-        for i, (row, height) in enumerate(spans):
-            for j, (column, width) in enumerate(spans):
-                part = block[..., start[i] : start[i] + height, start[j] : start[j] + width]
+    for block, spans in zip((a, b), places, strict=True):
+        for i, (first, row, height) in enumerate(_spans(spans)):
+            for start, column, width in _spans(spans)[: i + 1]:
+                part = block[..., first : first + height, start : start + width]
                 whole[..., row : row + height, column : column + width] += part
-    return _eliminated(whole, seam)
+                if start != first:
+                    whole[..., column : column + width, row : row + height] += part.mT
+    k = size - seam
+    if seam <= 4:
+        for _ in range(seam):
+            last = whole[..., :-1, -1]
+            whole = whole[..., :-1, :-1] - last.unsqueeze(-1) * (last / whole[..., -1:, -1]).unsqueeze(-2)
+        return whole
+    root = torch.linalg.cholesky(whole[..., k:, k:])
+    part = torch.linalg.solve_triangular(root, whole[..., k:, :k], upper=False)
+    return whole[..., :k, :k] - part.mT @ part
 
 
-def _eliminated(y: Tensor, count: int) -> Tensor:
-    """The admittance seen by the others when the last ``count`` nodes carry no current to the outside."""
-    if count <= 4:
-        for _ in range(count):
-            column = y[..., :-1, -1]
-            y = y[..., :-1, :-1] - column.unsqueeze(-1) * (column / y[..., -1:, -1]).unsqueeze(-2)
-        return y
-    k = y.shape[-1] - count
-    root = torch.linalg.cholesky(y[..., k:, k:])
-    part = torch.linalg.solve_triangular(root, y[..., k:, :k], upper=False)
-    return y[..., :k, :k] - part.mT @ part
+def _spans(places: list[Span]) -> list[tuple[int, int, int]]:
+    """First end in the block, first place in the whole, number."""
+    starts = np.cumsum([0, *(count for _, count in places)]).tolist()
+    return [(start, place, count) for start, (place, count) in zip(starts, places, strict=False)]
+
+
+Parts = tuple[A, A, A]
+"""Lower triangle of what stays, (k, k); coupling of the nodes to eliminate with it, (s, k); their lower triangle, (s, s)."""
+
+
+def _assembled(blocks: list[tuple[A, list[Span]]], k: int, seam: int) -> Parts:
+    """Admittance of blocks (lower triangles) whose ends go to these places; the last ``seam`` of them are to be eliminated."""
+    stay, coupling, inner = np.zeros((k, k), order="F"), np.empty((seam, k), order="F"), np.zeros((seam, seam), order="F")
+    for block, places in blocks:
+        spans = _spans(places)
+        for i, (first, row, height) in enumerate(spans):
+            for start, column, width in spans[: i + 1]:
+                part = block[first : first + height, start : start + width]
+                low, high, part = (row, column, part) if row >= column else (column, row, part.T)
+                n, m = part.shape
+                if high >= k:
+                    inner[low - k : low - k + n, high - k : high - k + m] += part
+                elif low >= k:
+                    coupling[low - k : low - k + n, high : high + m] = part
+                else:
+                    stay[low : low + n, high : high + m] = part
+    return stay, coupling, inner
+
+
+def _eliminated(parts: Parts) -> A:
+    """Lower triangle of the admittance seen by the others when the nodes of the seam carry no current to the outside."""
+    stay, coupling, inner = parts
+    root, _ = lapack.dpotrf(inner, lower=1, overwrite_a=1)
+    solved = blas.dtrsm(1.0, root, coupling, lower=1, overwrite_b=1)
+    return blas.dsyrk(-1.0, solved, 1.0, stay, trans=1, lower=1, overwrite_c=1)
