@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from studies.errors import StudyError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["connect", "end_worker", "processors"]
+__all__ = ["connect", "end_worker", "processors", "rejoin"]
 
 # A task may keep a worker from answering; dask's five minutes would kill healthy workers.
 _SETTINGS = {
@@ -97,18 +98,39 @@ def connect(
             yield client
 
 
+def rejoin(address: str, patience: float, given_up: Callable[[], bool]) -> Client | None:
+    """A new client of the scheduler at an address, as soon as one answers there; None after ``patience`` seconds."""
+    from distributed import Client
+
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and not given_up():
+        with contextlib.suppress(OSError):
+            return Client(address, timeout="2 s", set_as_default=False)
+        time.sleep(0.2)
+    return None
+
+
 def end_worker(client: Client, address: str) -> None:
-    """Kill the process of a worker that no longer listens; its nanny starts another."""
+    """Kill the process of a worker that no longer listens (its nanny starts another), and have no more work sent to it."""
 
     def ask() -> None:
         # A worker that is gone, or has no nanny, cannot be ended; the run goes on without it.
         with contextlib.suppress(Exception):
             client.run(_kill, workers=[address], nanny=True, on_error="ignore")
+        with contextlib.suppress(Exception):
+            client.run_on_scheduler(_forget, address=address)
 
     # dask waits without limit for an answer that may never come.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(10)
+    if thread.is_alive():
+        with contextlib.suppress(Exception):
+            client.run_on_scheduler(_forget, address=address)
+
+
+async def _forget(dask_scheduler: Any, address: str) -> None:
+    await dask_scheduler.remove_worker(address, stimulus_id="fitlab-hung")
 
 
 def _kill(dask_worker: Any) -> None:

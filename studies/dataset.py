@@ -54,12 +54,13 @@ def serve(study: Study, resolved: dict[str, Any], store: Store) -> xr.Dataset:
         return _long(study, resolved, store, grid_rows)
     levels = {f.name: _levels(f, columns[f.name][grid_rows]) for f in study.factors}
     shape = tuple(len(levels[n]) for n in names)
-    where = [{v: i for i, v in enumerate(levels[n].tolist())} for n in names]
-    # A factor without a say at a point has no level there: its results stand at all levels.
-    index = [tuple(where[a].get(columns[n][row].item() if columns[n].dtype.kind == "f" else str(columns[n][row]), slice(None))
-                   for a, n in enumerate(names)) for row in grid_rows]  # fmt: skip
     whole = not any(f.when for f in study.factors)
-    places = tuple(np.array(index, dtype=int).reshape(-1, len(names)).T) if whole else ()
+    if whole:
+        places = tuple(_places(levels[n], columns[n][grid_rows]) for n in names)
+    else:
+        # A factor without a say at a point has no level there: its results stand at all levels.
+        where = [{v: i for i, v in enumerate(levels[n].tolist())} for n in names]
+        index = [tuple(where[a].get(_item(columns[n][row]), slice(None)) for a, n in enumerate(names)) for row in grid_rows]
     variables: dict[str, Any] = {}
     for name in [*store.metrics, "status", "seed", "wall_time"]:
         column = columns[name]
@@ -69,10 +70,38 @@ def serve(study: Study, resolved: dict[str, Any], store: Store) -> xr.Dataset:
         else:
             for place, row in zip(index, grid_rows, strict=True):
                 values[place] = column[row]
-        variables[name] = ((*names, "replicate"), values, _attributes(name))
+        variables[name] = _variable((*names, "replicate"), values, _attributes(name))
     variables |= _baseline(study, store, levels, rows)
-    coords = {f.name: (f.name, levels[f.name], _about(f, resolved)) for f in study.factors}
-    return xr.Dataset(variables, {**coords, "replicate": np.arange(store.replicates)}, _heading(study, resolved, store))
+    coords = {f.name: _axis(f.name, levels[f.name], _about(f, resolved)) for f in study.factors}
+    coords["replicate"] = _axis("replicate", np.arange(store.replicates), {})
+    return xr.Dataset(variables, coords, _heading(study, resolved, store))
+
+
+def _places(levels: np.ndarray[Any, Any], column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Index of each value of a column among the levels."""
+    if levels.dtype.kind == "f":
+        return np.searchsorted(levels, column)
+    where = {v: i for i, v in enumerate(levels.tolist())}
+    return np.array([where[str(v)] for v in column], dtype=int)
+
+
+def _item(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _variable(dims: tuple[str, ...], values: np.ndarray[Any, Any], attributes: dict[str, Any]) -> xr.Variable:
+    """A variable of a plain array. Told so, xarray does not import dask and pint to ask, which takes longer than all else."""
+    import xarray as xr
+
+    return xr.Variable(dims, values, attributes, fastpath=True)
+
+
+def _axis(name: str, values: np.ndarray[Any, Any], attributes: dict[str, Any]) -> xr.Variable:
+    """The coordinate of a dimension, likewise."""
+    import pandas as pd
+    import xarray as xr
+
+    return xr.IndexVariable(name, pd.Index(values, dtype=values.dtype), attributes, fastpath=True)
 
 
 def _heading(study: Study, resolved: dict[str, Any], store: Store) -> dict[str, Any]:
@@ -95,11 +124,12 @@ def _long(study: Study, resolved: dict[str, Any], store: Store, grid_rows: np.nd
     columns = store.columns
     variables: dict[str, Any] = {}
     for name in [*store.metrics, "status", "seed", "wall_time"]:
-        variables[name] = (("point", "replicate"), columns[name][grid_rows], _attributes(name))
+        variables[name] = _variable(("point", "replicate"), columns[name][grid_rows], _attributes(name))
     coords: dict[str, Any] = {}
     for f in study.factors:
         column = columns[f.name][grid_rows]
-        coords[f.name] = ("point", column if f.numeric else np.array([str(v) for v in column], dtype=object), _about(f, resolved))
+        levels = column if f.numeric else np.array([str(v) for v in column], dtype=object)
+        coords[f.name] = _variable(("point",), levels, _about(f, resolved))
     named = study.document.target.baseline != "digital"
     ids = []
     for row in grid_rows:
@@ -112,8 +142,8 @@ def _long(study: Study, resolved: dict[str, Any], store: Store, grid_rows: np.nd
         for place, identity in enumerate(ids):
             if identity in store.rows:
                 values[place] = column[store.rows[identity]]
-        variables[f"baseline_{name}"] = (("point", "replicate"), values, _attributes(name))
-    coords["replicate"] = np.arange(store.replicates)
+        variables[f"baseline_{name}"] = _variable(("point", "replicate"), values, _attributes(name))
+    coords["replicate"] = _axis("replicate", np.arange(store.replicates), {})
     return xr.Dataset(variables, coords, _heading(study, resolved, store))
 
 
@@ -131,7 +161,7 @@ def _baseline(study: Study, store: Store, levels: dict[str, Any], rows: dict[str
             if point.id in rows:
                 place = tuple(levels[n].tolist().index(point.values[n]) for n in names)
                 values[place] = column[rows[point.id]]
-        out[f"baseline_{name}"] = ((*names, "replicate"), values, _attributes(name))
+        out[f"baseline_{name}"] = _variable((*names, "replicate"), values, _attributes(name))
     return out
 
 

@@ -103,7 +103,7 @@ class Factor:
         return any(field.startswith("train.") for field in self.fields)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """One setting of the factors; ``values`` misses the hardware factors in the digital baseline."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -151,14 +152,20 @@ class Folder:
                 "traceback": o.traceback,
             }
             lines.append(json.dumps(record, default=str) + "\n")
-        with open(self.failures, "a+b") as file:
+        with open(self.failures, "a+b", buffering=0) as file:
             # A writer that was killed may have left half a line.
-            file.seek(0, os.SEEK_END)
-            if file.tell():
+            end = file.seek(0, os.SEEK_END)
+            if end:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     lines.insert(0, "\n")
-            file.write("".join(lines).encode())
+            content = "".join(lines).encode()
+            try:
+                if file.write(content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.failures))
+            except OSError:
+                file.truncate(end)
+                raise
 
     def read_failures(self) -> list[dict[str, Any]]:
         """Failures, oldest first; a half-written last line is left out."""

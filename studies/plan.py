@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
 
 from studies.design import Point
 from studies.records import DONE, FAILED, TIMEOUT
 
-__all__ = ["Unit", "share_of", "split", "take_group", "what_next"]
+__all__ = ["Unit", "Units", "Waiting", "share_of", "split", "what_next"]
 
 Unit = tuple[Point, int]
+
+
+class Units(Sequence[Unit]):
+    """Pairs of (point, replicate) in the order to run them; millions take little room.
+
+    Parameters
+    ----------
+    points : sequence of Point
+    order : (n,) int64
+        Replicate times number of points, plus index of the point.
+    """
+
+    def __init__(self, points: Sequence[Point], order: np.ndarray[Any, Any]) -> None:
+        self._points, self._order = points, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Unit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Units: ...
+    def __getitem__(self, index: int | slice) -> Unit | Units:
+        if isinstance(index, slice):
+            return Units(self._points, self._order[index])
+        replicate, place = divmod(int(self._order[index]), len(self._points))
+        return self._points[place], replicate
+
+    def where(self, wanted: Callable[[Unit], bool]) -> Units:
+        """Those for which a function says so."""
+        kept = np.fromiter((wanted(unit) for unit in self), dtype=bool, count=len(self))
+        return Units(self._points, self._order[kept])
 
 
 def what_next(
     points: Sequence[Point],
     replicates: int,
-    status: dict[str, np.ndarray[Any, Any]],
+    status: Mapping[str, np.ndarray[Any, Any]],
     *,
     again: bool = False,
-) -> list[Unit]:
+) -> Units:
     """Pairs of (point, replicate) still to run.
 
     Replicate after replicate, so that the whole picture is there early; the baseline leads each replicate.
@@ -32,42 +65,70 @@ def what_next(
     points : sequence of Point
     replicates : int
     status : dict
-        Point id -> status of its replicates, (<= replicates,), uint8.
+        Point id -> status of its replicates, (any number,), uint8.
     again : bool
         Whether failed and timed-out pairs are run again.
     """
-    finished = {DONE} if again else {DONE, FAILED, TIMEOUT}
-    units = []
-    for replicate in range(replicates):
-        for point in points:
-            known = status.get(point.id)
-            if known is None or replicate >= len(known) or int(known[replicate]) not in finished:
-                units.append((point, replicate))
-    return units
+    known = np.zeros((replicates, len(points)), dtype=np.uint8)
+    for place, point in enumerate(points):
+        row = status.get(point.id)
+        if row is not None:
+            known[: len(row), place] = row[:replicates]
+    finished = [DONE] if again else [DONE, FAILED, TIMEOUT]
+    return Units(points, np.flatnonzero(~np.isin(known, finished)))
 
 
-def take_group(units: list[Unit], size: int, structure: Callable[[Point], Hashable]) -> tuple[list[Unit], list[Unit]]:
-    """First group of equal structure, at most ``size`` long, and what is left, in order."""
-    wanted = structure(units[0][0])
-    group: list[Unit] = []
-    rest: list[Unit] = []
-    for index, unit in enumerate(units):
-        if len(group) == size:
-            rest.extend(units[index:])
-            break
-        (group if structure(unit[0]) == wanted else rest).append(unit)
-    return group, rest
+class Waiting:
+    """Pairs that wait, given out in groups of one structure; the pair that waits longest leads the next group.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+    structure : callable
+        What pairs must share to run together; asked of no more points than needed.
+    """
+
+    def __init__(self, units: Sequence[Unit], structure: Callable[[Point], Hashable]) -> None:
+        self._structure = structure
+        self._left = len(units)
+        self._source: Iterator[tuple[int, Unit]] = enumerate(units)
+        self._ready: dict[Hashable, deque[tuple[int, Unit]]] = {}
+
+    def __len__(self) -> int:
+        return self._left
+
+    def take(self, size: int) -> list[Unit]:
+        """The next group, of at most ``size`` pairs."""
+        if not self._ready and not self._more():
+            return []
+        wanted = min(self._ready, key=lambda s: self._ready[s][0][0])
+        while len(self._ready[wanted]) < size and self._more():
+            pass
+        found = self._ready[wanted]
+        group = [found.popleft()[1] for _ in range(min(size, len(found)))]
+        if not found:
+            del self._ready[wanted]
+        self._left -= len(group)
+        return group
+
+    def _more(self) -> bool:
+        """Look at one more pair; False at the end."""
+        item = next(self._source, None)
+        if item is None:
+            return False
+        self._ready.setdefault(self._structure(item[1][0]), deque()).append(item)
+        return True
 
 
-def share_of(units: list[Unit], part: tuple[int, int]) -> list[Unit]:
+def share_of(units: Units, part: tuple[int, int]) -> Units:
     """The units of part ``(i, n)``: by the digest of point and replicate, so that no part needs to know of the others."""
     number, count = part
 
-    def place(unit: Unit) -> int:
+    def mine(unit: Unit) -> bool:
         text = f"{unit[0].id}/{unit[1]}"
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") % count
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") % count == number - 1
 
-    return [unit for unit in units if place(unit) == number - 1]
+    return units.where(mine)
 
 
 def split(units: list[Unit]) -> list[list[Unit]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import deque
@@ -65,7 +66,7 @@ class Progress:
             self._task = self._bar.add_task(self._name, total=self._total, completed=self._before, more="")
             self._bar.start()
         elif not self._quiet:
-            self._say(f"{self._name}: {self._total} runs, {self._before} already there")
+            self.say(f"{self._name}: {self._total} runs, {self._before} already there")
         self._write("running")
         return self
 
@@ -95,7 +96,7 @@ class Progress:
             self._bar.update(self._task, completed=self._before + self._done + self._failed, more=more)
         elif not self._quiet and now - self._line >= 30:
             self._line = now
-            self._say(self._sentence())
+            self.say(self._sentence())
         if now - self._written >= 0.5:
             self._write("running")
 
@@ -104,7 +105,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._before + self._done + self._failed, more="")
         elif not self._quiet:
-            self._say(self._sentence())
+            self.say(self._sentence())
         self._write(outcome)
 
     def left(self) -> float | None:
@@ -125,8 +126,12 @@ class Progress:
             text += f", {self._rate():.2g}/s, {duration(self.left())} left"
         return text
 
-    def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+    def say(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if not self._quiet:
+            (self._bar.console if self._bar is not None else self._console).print(
+                text, highlight=False, soft_wrap=True, markup=False
+            )
 
     def _write(self, state: str) -> None:
         self._written = time.monotonic()
@@ -141,4 +146,5 @@ class Progress:
             "seconds_left": self.left(),
             "updated": int(time.time()),
         }
-        write_text(self._folder.progress, json.dumps(record) + "\n")
+        with contextlib.suppress(OSError):  # a full disk; what matters is said elsewhere
+            write_text(self._folder.progress, json.dumps(record) + "\n")

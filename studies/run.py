@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import queue
-import secrets
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from studies.cluster import end_worker
+from studies.cluster import rejoin
+from studies.crew import Crew, Lost, Settled
 from studies.errors import StudyError
 from studies.folder import Folder
-from studies.plan import Unit, share_of, split, take_group, what_next
+from studies.plan import Unit, Waiting, share_of, split, what_next
 from studies.prepare import code_version, provenance
-from studies.progress import Progress
+from studies.progress import Progress, duration
 from studies.records import DONE, FAILED, TIMEOUT, Outcome
 from studies.refine import refinement
 from studies.resolve import Resolved
 from studies.store import Store
-from studies.task import TOPIC, execute
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,6 +34,12 @@ GROUP_SECONDS = 60.0
 LARGEST_GROUP = 64
 _FIRST_GROUP = 32
 _DEATHS = 4
+# Tasks in flight for each worker: one at work and one waiting, more where they take less than this together.
+_AHEAD_SECONDS = 0.2
+_MOST_AHEAD = 16
+# The share of the driver's time that may go into writing results: many short tasks are written together.
+_WRITING = 0.1
+PATIENCE = 600.0
 
 
 @dataclass
@@ -69,7 +73,6 @@ class _Work:
     units: list[Unit]
     attempt: int = 0
     deaths: int = 0
-    key: str = field(default_factory=lambda: f"study-{secrets.token_hex(8)}")
 
 
 def run_study(
@@ -81,6 +84,7 @@ def run_study(
     again: bool = False,
     quiet: bool = False,
     part: tuple[int, int] | None = None,
+    patience: float = PATIENCE,
 ) -> Ended:
     """Run everything that is missing; results do not depend on workers, groups, order or interruptions.
 
@@ -98,6 +102,8 @@ def run_study(
         Show no progress.
     part : (int, int), optional
         Only part ``(i, n)`` of the pairs, 1 to n; refinement is left to whoever has them all.
+    patience : float
+        Seconds to wait for what should come back: a scheduler that went away, workers, room on the disk.
 
     Raises
     ------
@@ -108,8 +114,9 @@ def run_study(
         store = Store(folder.results, writable=True)
         store.widen(resolved.study.replicates)
         folder.note_start(provenance())
-        ended = _Driver(resolved, folder, store, client, group, again, part).run(quiet)
-        folder.note_stop(ended.outcome + (f": {ended.reason}" if ended.reason else ""))
+        ended = _Driver(resolved, folder, store, client, group, again, part, patience).run(quiet)
+        with contextlib.suppress(OSError):  # a full disk has been told of
+            folder.note_stop(ended.outcome + (f": {ended.reason}" if ended.reason else ""))
         return ended
 
 
@@ -125,81 +132,128 @@ def anything_left(resolved: Resolved, folder: Folder, *, again: bool = False, pa
 class _Driver:
     def __init__(
         self, resolved: Resolved, folder: Folder, store: Store, client: Client, group: int | None, again: bool,
-        part: tuple[int, int] | None,
+        part: tuple[int, int] | None, patience: float,
     ) -> None:  # fmt: skip
-        self.part = part
+        self.part, self.patience = part, patience
         self.resolved, self.folder, self.store, self.client = resolved, folder, store, client
         document = resolved.study.document
         self.fixed_group = group or document.run.group
         self.again, self.retries, self.timeout = again, document.run.retries, document.run.timeout
         self.largest = LARGEST_GROUP
         self.pair_seconds: deque[float] = deque(maxlen=8)
-        self.units: list[Unit] = []
+        self.task_seconds: deque[float] = deque(maxlen=8)
+        self.waiting = Waiting([], resolved.structure)
         self.repeat: deque[_Work] = deque()
-        self.flying: dict[str, tuple[_Work, Any]] = {}
-        self.started: dict[str, tuple[float, str]] = {}
-        self.finished: queue.Queue[str] = queue.Queue()
+        self.flying: dict[str, _Work] = {}
         self.signals = 0
         self.reason = ""
-        self.errors: list[tuple[str, str]] = []
+        self.errors: Counter[tuple[str, str]] = Counter()
         self.done = 0
         self.version = code_version()
-        self.stop_name = ""
-        self._looked, self._known = -math.inf, 1
+        self.unlogged: list[tuple[list[Outcome], int]] = []
+        self.save_next = 0.0
+        self.unsaved_since: float | None = None
+        self.idle_since: float | None = None
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def run(self, quiet: bool) -> Ended:
-        from distributed import Event
-
         study = self.resolved.study
         points = study.points()
         self.store.add_points(points)
-        self.units = what_next(points, study.replicates, self.store.status(), again=self.again)
+        units = what_next(points, study.replicates, self.store.status(), again=self.again)
         total = len(points) * study.replicates
         if self.part is not None:
             everything = what_next(points, study.replicates, {})
-            self.units, total = share_of(self.units, self.part), len(share_of(everything, self.part))
-        progress = Progress(self.folder, study.document.name, total, total - len(self.units), quiet=quiet)
-        stop_event = Event(f"stop-{secrets.token_hex(8)}", client=self.client)
-        self.stop_name = stop_event.name
-        with progress, self._interrupts(), self._announcements():
+            units, total = share_of(units, self.part), len(share_of(everything, self.part))
+        self.waiting = Waiting(units, self.resolved.structure)
+        self.progress = Progress(self.folder, study.document.name, total, total - len(units), quiet=quiet)
+        try:
+            self.crew = Crew(self.client, self.timeout)
+        except Lost as lost:
+            raise StudyError(f"the dask cluster does not answer ({lost})") from None
+        with self.progress, self._interrupts():
             try:
                 while True:
-                    self._work_off(progress, stop_event)
+                    self._work_off()
                     more = [] if self.reason or self.part else refinement(self.resolved, self.store)
                     if not more:
                         break
                     self.store.add_points(more)
-                    self.units = what_next(more, study.replicates, self.store.status())
-                    if not self.units:
+                    units = what_next(more, study.replicates, self.store.status())
+                    if not units:
                         break
-                    progress.extend(len(self.units))
+                    self.waiting = Waiting(units, self.resolved.structure)
+                    self.progress.extend(len(units))
             finally:
-                for _, future in self.flying.values():
-                    future.cancel(force=True)
-                stop_event.clear()
+                self._leave()
+                self._save(last=True)
             ended = self._ended()
-            progress.finish(ended.outcome)
+            self.progress.finish(ended.outcome)
         return ended
 
-    def _work_off(self, progress: Progress, stop_event: Any) -> None:
+    def _work_off(self) -> None:
         stopping = False
-        self._look_at_cluster()
-        while self.flying or ((self.units or self.repeat) and not self.reason):
+        while self.flying or ((self.waiting or self.repeat) and not self.reason):
             if self.reason and not stopping:
                 stopping = True
-                stop_event.set()
-                self._cancel_queued()
-            while not self.reason and (self.units or self.repeat) and len(self.flying) < self._window():
-                self._submit(self._next_work())
-            with contextlib.suppress(queue.Empty):
-                self._settle(self.finished.get(timeout=0.2), progress)
-                while True:
-                    self._settle(self.finished.get_nowait(), progress)
-            self._end_hung(progress)
-            self._look_at_cluster()
-            progress.show(len(self.flying))
+                for key in self.crew.withdraw():
+                    self.flying.pop(key, None)
+            try:
+                self._turn()
+            except Lost as lost:
+                self._rejoin(lost)
+            self._save()
+            self.progress.show(len(self.flying))
+
+    def _turn(self) -> None:
+        """Send what there is room for, and take in what has come back."""
+        while not self.reason and (self.waiting or self.repeat) and len(self.flying) < self._window():
+            work = self._next_work()
+            try:
+                self.flying[self.crew.send(self.resolved.job(work.units))] = work
+            except Lost:
+                self.repeat.append(work)
+                raise
+        for settled in self.crew.settled(wait=0.2):
+            if settled.key in self.flying:
+                self._settle(self.flying.pop(settled.key), settled)
+        for key, silent in self.crew.hung():
+            self._gave_up(self.flying.pop(key), silent)
+        self.crew.look()
+        self._mind_the_workers()
+
+    def _rejoin(self, lost: Lost) -> None:
+        """The scheduler is gone: what was in flight runs again, on the scheduler that comes back at the same address."""
+        self.repeat.extend(self.flying.values())
+        self.flying.clear()
+        if self.reason:
+            return
+        address, own = self.crew.address, self.client.cluster is not None
+        self._leave()
+        client = None
+        if not own:
+            self.progress.say(f"the scheduler at {address} is away ({lost}); waiting for it, at most {duration(self.patience)}")
+            client = rejoin(address, self.patience, lambda: bool(self.reason))
+        if client is not None:
+            self.crew = Crew(client, self.timeout)
+        elif not self.reason:
+            self.reason = f"the dask cluster is lost ({lost})"
+
+    def _leave(self) -> None:
+        self.crew.close()
+        if self.crew.client is not self.client:
+            self.crew.client.close(timeout=5)
+
+    def _mind_the_workers(self) -> None:
+        """Do not wait for ever for workers that never come."""
+        now = time.monotonic()
+        if self.crew.threads:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+        elif now - self.idle_since > self.patience:
+            self.reason = self.reason or f"the cluster has had no workers for {duration(self.patience)}"
 
     def _ended(self) -> Ended:
         counts = self.store.counts()
@@ -209,50 +263,38 @@ class _Driver:
     # -- what goes out ------------------------------------------------------------------------------------------
 
     def _window(self) -> int:
-        # One waiting task for each worker: no worker is idle between tasks, and little is lost at a stop.
-        return 2 * self._known
+        # Waiting tasks keep the workers busy between two; few are lost at a stop.
+        ahead = 2
+        if self.task_seconds:
+            ahead += int(_AHEAD_SECONDS / max(sorted(self.task_seconds)[len(self.task_seconds) // 2], 1e-6))
+        return min(ahead, _MOST_AHEAD) * max(self.crew.threads, 1)
 
     def _next_work(self) -> _Work:
-        if self.repeat:
-            return self.repeat.popleft()
-        group, self.units = take_group(self.units, self._group_size(), self.resolved.structure)
-        return _Work(group)
+        return self.repeat.popleft() if self.repeat else _Work(self.waiting.take(self._group_size()))
 
     def _group_size(self) -> int:
         """Pairs in the next task: long enough to be worth a task, short enough that all workers end together."""
         if self.fixed_group:
             return min(self.fixed_group, self.largest)
-        share = max(1, math.ceil(len(self.units) / self._known))
+        share = max(1, math.ceil(len(self.waiting) / max(self.crew.threads, 1)))
         if not self.pair_seconds:
             return min(_FIRST_GROUP, share)
         seconds = sorted(self.pair_seconds)[len(self.pair_seconds) // 2]
         wanted = int(GROUP_SECONDS / max(seconds, 1e-6))
         return max(1, min(wanted, share, self.largest))
 
-    def _submit(self, work: _Work) -> None:
-        job = self.resolved.job(work.units)
-        work.key = f"study-{secrets.token_hex(8)}"
-        future = self.client.submit(execute, job, self.timeout, self.stop_name, work.key, key=work.key, pure=False, retries=0)
-        self.flying[work.key] = (work, future)
-        future.add_done_callback(lambda f: self.finished.put(f.key))
-
     # -- what comes back ----------------------------------------------------------------------------------------
 
-    def _settle(self, key: str, progress: Progress) -> None:
-        if key not in self.flying:
-            return
-        work, future = self.flying.pop(key)
-        started = self.started.pop(key, None) is not None
-        if future.status == "finished":
-            self._judge(work, future.result(), progress)
-        elif future.status == "error":
-            self._died(work, future.exception(), started, progress)
+    def _settle(self, work: _Work, settled: Settled) -> None:
+        if settled.outcomes is not None:
+            self._judge(work, settled.outcomes)
+        elif settled.error is not None:
+            self._died(work, settled.error, settled.started)
         elif not self.reason:
             # Lost with its worker or scheduler: nothing was stored, so it simply runs again.
             self.repeat.append(work)
-        future.release()
 
-    def _judge(self, work: _Work, outcomes: list[Outcome], progress: Progress) -> None:
+    def _judge(self, work: _Work, outcomes: list[Outcome]) -> None:
         first = outcomes[0]
         together = first.error not in ("", "NotFinite")
         if together and first.error in ("MemoryError", "OutOfMemoryError") and len(work.units) > 1:
@@ -261,14 +303,15 @@ class _Driver:
             self.repeat.extend(_Work(half) for half in split(work.units))
             return
         if together and first.transient and work.attempt < self.retries:
-            self.folder.log_failures(outcomes, work.attempt)
+            self.unlogged.append((outcomes, work.attempt))
             self.repeat.append(_Work(work.units, work.attempt + 1, work.deaths))
             return
         if first.status == DONE:
             self.pair_seconds.append(first.wall_time)
-        self._keep(work, outcomes, progress)
+            self.task_seconds.append(first.wall_time * len(outcomes))
+        self._keep(work, outcomes)
 
-    def _died(self, work: _Work, error: BaseException, started: bool, progress: Progress) -> None:
+    def _died(self, work: _Work, error: BaseException, started: bool) -> None:
         """The worker died under the task, or while the task was waiting there."""
         if len(work.units) > 1:
             self.repeat.extend(_Work(half) for half in split(work.units))
@@ -279,81 +322,73 @@ class _Driver:
             self.repeat.append(_Work(work.units, work.attempt, deaths))
             return
         text = f"the worker process died each time ({error})"
-        self._keep(work, self._outcomes(work, FAILED, type(error).__name__, text), progress)
+        self._keep(work, self._outcomes(work, FAILED, type(error).__name__, text))
+
+    def _gave_up(self, work: _Work, silent: bool) -> None:
+        """A task that neither ended nor noticed its own timeout; its worker has been ended."""
+        if silent:
+            self._died(work, TimeoutError("it stopped answering"), started=True)
+        elif len(work.units) > 1:
+            self.repeat.extend(_Work(half) for half in split(work.units))
+        else:
+            text = f"did not end within twice the {self.timeout:g} s allowed; its worker was restarted"
+            self._keep(work, self._outcomes(work, TIMEOUT, "TimeUp", text))
 
     def _outcomes(self, work: _Work, status: int, error: str, message: str) -> list[Outcome]:
         pairs = [self.resolved.pair(*unit) for unit in work.units]
         return [Outcome(pair, status, error=error, message=message) for pair in pairs]
 
-    def _keep(self, work: _Work, outcomes: list[Outcome], progress: Progress) -> None:
-        self.store.commit(outcomes, self.version)
+    def _keep(self, work: _Work, outcomes: list[Outcome]) -> None:
+        self.store.take(outcomes, self.version)
         bad = [o for o in outcomes if o.status in (FAILED, TIMEOUT)]
         good = sum(o.status == DONE for o in outcomes)
         self.done += good
-        self.folder.log_failures(bad, work.attempt)
-        progress.add(good, len(bad))
+        if bad:
+            self.unlogged.append((bad, work.attempt))
+        self.progress.add(good, len(bad))
         # A training that diverges is an answer about the device, not a fault of the run.
-        self.errors += [(o.error, o.message) for o in bad if o.error != "NotFinite"]
+        self.errors.update((o.error, o.message) for o in bad if o.error != "NotFinite")
         self._too_many_errors()
 
     def _too_many_errors(self) -> None:
         if self.reason or not self.errors:
             return
-        kind, message = max(set(self.errors), key=self.errors.count)
-        seen = len(self.errors) + self.done
-        if self.done == 0 and len(self.errors) >= 5 and len(set(self.errors)) == 1:
-            self.reason = f"the first {len(self.errors)} runs all failed: {kind}: {message}"
-        elif seen >= 20 and len(self.errors) > 0.2 * seen:
-            self.reason = f"{len(self.errors)} of {seen} runs failed, most often: {kind}: {message}"
+        ((kind, message), _), *_ = self.errors.most_common(1)
+        count = self.errors.total()
+        seen = count + self.done
+        if self.done == 0 and count >= 5 and len(self.errors) == 1:
+            self.reason = f"the first {count} runs all failed: {kind}: {message}"
+        elif seen >= 20 and count > 0.2 * seen:
+            self.reason = f"{count} of {seen} runs failed, most often: {kind}: {message}"
+
+    def _save(self, *, last: bool = False) -> None:
+        """Write what has come back: at once where little comes, together where much does.
+
+        A disk that refuses is tried again; meanwhile results wait in memory, and the run goes on for as long as the patience.
+        """
+        now = time.monotonic()
+        if not (self.store.dirty or self.unlogged) or (now < self.save_next and not last):
+            return
+        try:
+            while self.unlogged:
+                self.folder.log_failures(*self.unlogged[0])
+                self.unlogged.pop(0)
+            self.store.flush()
+        except OSError as error:
+            text = f"results cannot be written ({error.strerror or error})"
+            if last:
+                self.reason = f"{text}; those of the last moments will run again"
+            elif self.unsaved_since is None:
+                self.unsaved_since = now
+                self.progress.say(f"{text}; trying again, at most {duration(self.patience)}")
+            elif now - self.unsaved_since > self.patience:
+                self.reason = self.reason or text
+            self.save_next = time.monotonic() + min(5.0, self.patience / 4)
+            return
+        self.unsaved_since = None
+        self.save_next = time.monotonic() + (time.monotonic() - now) / _WRITING
 
     # -- what goes wrong ----------------------------------------------------------------------------------------
-
-    def _end_hung(self, progress: Progress) -> None:
-        """A task that neither ends nor notices its own timeout: end its worker."""
-        now = time.monotonic()
-        for key, (start, address) in list(self.started.items()):
-            if key not in self.flying or now - start < 2 * self.timeout + 5:
-                continue
-            work, future = self.flying.pop(key)
-            self.started.pop(key)
-            future.cancel(force=True)
-            end_worker(self.client, address)
-            if len(work.units) > 1:
-                self.repeat.extend(_Work(half) for half in split(work.units))
-            else:
-                text = f"did not end within twice the {self.timeout:g} s allowed; its worker was restarted"
-                self._keep(work, self._outcomes(work, TIMEOUT, "TimeUp", text), progress)
-
-    def _look_at_cluster(self) -> None:
-        """Notice a lost cluster; count the threads every two seconds."""
-        if self.client.status not in ("running", "connecting"):
-            raise StudyError("the dask cluster is lost; continue later with: fitlab study resume DIR")
-        if time.monotonic() - self._looked > 2:
-            self._looked = time.monotonic()
-            info = self.client.scheduler_info(n_workers=-1)
-            self._known = max(1, sum(w["nthreads"] for w in info["workers"].values()))
-
-    def _cancel_queued(self) -> None:
-        for key, (_, future) in list(self.flying.items()):
-            if key not in self.started:
-                self.flying.pop(key)
-                future.cancel(force=True)
-
-    @contextlib.contextmanager
-    def _announcements(self) -> Iterator[None]:
-        """Hear which task has started where."""
-
-        def heard(event: tuple[float, dict[str, str]]) -> None:
-            _, message = event
-            if message["key"] in self.flying:
-                self.started[message["key"]] = (time.monotonic(), message["worker"])
-
-        self.client.subscribe_topic(TOPIC, heard)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(Exception):  # the cluster may be gone
-                self.client.unsubscribe_topic(TOPIC)
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:

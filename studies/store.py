@@ -16,11 +16,13 @@ one per metric                      point, replicate    f8
 ==================================  ==================  =======  ==================================================
 
 A pair counts from the moment its ``status`` is written, which is last; a point from the moment its ``point_id`` is.
-Whatever was being written when the writer died is therefore as if it had not begun.
+Whatever was being written when the writer died is therefore as if it had not begun. The size of the chunks is each
+store's own: few files for many points, and little to write for few.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["LAYOUT", "Store"]
 
 LAYOUT = "studies.store/1"
-_CHUNK = (256, 16)
 _POINT = {"point_id": str, "baseline": "u1", "stage": "u1"}
 _PAIR = {
     "seed": "u8",
@@ -87,14 +88,20 @@ class Store:
         self.factors: list[str] = list(attributes["factors"])
         self.columns: dict[str, np.ndarray[Any, Any]] = {}
         self.rows: dict[str, int] = {}
+        self._arrays: dict[str, Any] = {}
+        self._touched: set[int] = set()
         self._load()
 
     @classmethod
     def create(
-        cls, path: Path, factors: Iterable[Factor], metrics: Iterable[str], replicates: int, attributes: dict[str, Any]
-    ) -> Store:
-        """Make an empty store and return its writer."""
+        cls, path: Path, factors: Iterable[Factor], metrics: Iterable[str], replicates: int, attributes: dict[str, Any],
+        points: int = 0,
+    ) -> Store:  # fmt: skip
+        """Make an empty store and return its writer; ``points`` is how many are expected."""
         import zarr
+
+        # Opening takes time for each file, writing for each byte of a chunk: some ten chunks a column.
+        chunks = min(max(256, 1 << math.ceil(math.log2(max(points, 10) / 10))), 16384), min(replicates, 16)
 
         factors, metrics = list(factors), list(metrics)
         group = zarr.create_group(
@@ -111,20 +118,22 @@ class Store:
         for factor in factors:
             about = {"long_name": factor.label or factor.name, "factor_path": list(factor.fields), "kind": factor.kind}
             about |= {"units": factor.units, "scale": factor.scale}
-            _array(group, _safe(factor.name), "f8" if factor.numeric else str, None, about)
+            _array(group, _safe(factor.name), "f8" if factor.numeric else str, None, chunks, about)
         for name, dtype in _POINT.items():
-            _array(group, name, dtype, None, {})
+            _array(group, name, dtype, None, chunks, {})
         for name in metrics:
-            _array(group, _safe(name), "f8", replicates, {"units": "1", "long_name": name})
+            _array(group, _safe(name), "f8", replicates, chunks, {"units": "1", "long_name": name})
         flags = {"flag_values": list(range(len(STATUS_NAMES))), "flag_meanings": " ".join(STATUS_NAMES)}
         for name, dtype in _PAIR.items():
-            _array(group, name, dtype, replicates, flags if name == "status" else {})
+            _array(group, name, dtype, replicates, chunks, flags if name == "status" else {})
         return cls(path, writable=True)
 
     def _load(self) -> None:
         names = [*self.factors, *_POINT, *self.metrics, *_PAIR]
-        raw = {name: np.asarray(self._group[_safe(name)][:]) for name in names}  # type: ignore[index]
-        ids = [str(v) for v in raw["point_id"]]
+        self._arrays = {name: self._group[_safe(name)] for name in names}
+        self._chunk_rows = int(self._arrays["status"].chunks[0])
+        raw = {name: np.asarray(array[:]) for name, array in self._arrays.items()}
+        ids: list[str] = raw["point_id"].tolist()
         # Rows behind the first empty identity were being added when the writer died.
         count = ids.index("") if "" in ids else len(ids)
         width = min(raw[name].shape[1] for name in (*self.metrics, *_PAIR))
@@ -162,10 +171,10 @@ class Store:
             self.rows[point.id] = row
         # Identities last: they make the rows count.
         for name in [n for n in self.columns if n != "point_id"] + ["point_id"]:
-            array = self._group[_safe(name)]
-            array.resize(self.columns[name].shape)  # type: ignore[union-attr]
+            array = self._arrays[name]
+            array.resize(self.columns[name].shape)
             if name in (*self.factors, *_POINT):
-                array[start:stop] = self.columns[name][start:stop]  # type: ignore[index]
+                array[start:stop] = self.columns[name][start:stop]
 
     def widen(self, replicates: int) -> None:
         """Make room for more replicates."""
@@ -176,34 +185,54 @@ class Store:
             grown = np.full((old.shape[0], replicates), _fill(old.dtype), dtype=old.dtype)
             grown[:, : old.shape[1]] = old
             self.columns[name] = grown
-            self._group[_safe(name)].resize(grown.shape)  # type: ignore[union-attr]
+            self._arrays[name].resize(grown.shape)
 
     def commit(self, outcomes: Iterable[Outcome], code_version: str) -> None:
-        """Write what became of some pairs; values first, status last."""
-        version = self._version(code_version)
-        touched: set[int] = set()
+        """Take what became of some pairs, and write it."""
+        self.take(outcomes, code_version)
+        self.flush()
+
+    def take(self, outcomes: Iterable[Outcome], code_version: str) -> None:
+        """Keep what became of some pairs in memory, until :meth:`flush`."""
+        now = int(time.time())
         for outcome in outcomes:
             row, column = self.rows[outcome.pair.point_id], outcome.pair.replicate
             for name in self.metrics:
                 self.columns[name][row, column] = outcome.metrics.get(name, np.nan)
             self.columns["seed"][row, column] = outcome.pair.seeds.get("simulator", 0)
             self.columns["wall_time"][row, column] = outcome.wall_time
-            self.columns["finished_at"][row, column] = int(time.time())
-            self.columns["code_version"][row, column] = version
+            self.columns["finished_at"][row, column] = now
+            self.columns["code_version"][row, column] = self._version(code_version)
             self.columns["status"][row, column] = outcome.status
-            touched.add(row // _CHUNK[0])
+            self._touched.add(row // self._chunk_rows)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was taken that is not on the disk yet."""
+        return bool(self._touched)
+
+    def flush(self) -> None:
+        """Write what was taken; values first, status last.
+
+        Raises
+        ------
+        OSError
+            When the disk refuses; nothing that was taken is forgotten, so that a later flush may succeed.
+        """
+        versions = list(self.attributes["code_versions"])
+        if self._touched and versions != self._group.attrs["code_versions"]:
+            self._group.attrs["code_versions"] = versions
         for name in [*self.metrics, *(n for n in _PAIR if n != "status"), "status"]:
-            array = self._group[_safe(name)]
-            for chunk in sorted(touched):
-                rows = slice(chunk * _CHUNK[0], min((chunk + 1) * _CHUNK[0], len(self.rows)))
-                array[rows] = self.columns[name][rows]  # type: ignore[index]
+            for first, last in _spans(self._touched):
+                rows = slice(first * self._chunk_rows, min((last + 1) * self._chunk_rows, len(self.rows)))
+                self._arrays[name][rows] = self.columns[name][rows]
+        self._touched.clear()
 
     def _version(self, text: str) -> int:
         versions = list(self.attributes["code_versions"])
         if text not in versions:
             versions.append(text)
             self.attributes["code_versions"] = versions
-            self._group.attrs["code_versions"] = versions
         return versions.index(text)
 
     def counts(self) -> dict[str, int]:
@@ -217,12 +246,25 @@ class Store:
         return float(np.median(self.columns["wall_time"][done])) if done.any() else None
 
 
-def _array(group: Any, name: str, dtype: Any, replicates: int | None, attributes: dict[str, Any]) -> None:
+def _spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers, as (first, last)."""
+    spans: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return spans
+
+
+def _array(
+    group: Any, name: str, dtype: Any, replicates: int | None, chunks: tuple[int, int], attributes: dict[str, Any]
+) -> None:
     shape = (0,) if replicates is None else (0, replicates)
     group.create_array(
         name,
         shape=shape,
-        chunks=_CHUNK[: len(shape)],
+        chunks=chunks[: len(shape)],
         dtype=dtype,
         fill_value=_fill(np.dtype("T") if dtype is str else np.dtype(dtype)),
         dimension_names=["point", "replicate"][: len(shape)],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from typing import Any
 from studies.errors import StudyError
 from studies.records import DONE, FAILED, SKIPPED, TIMEOUT, Job, Outcome, Stopped, TimeUp
 
-__all__ = ["NETWORKS", "TASKS", "TOPIC", "Control", "execute", "find_task", "network_options"]
+__all__ = ["NETWORKS", "TASKS", "TOPIC", "Control", "execute", "find_task", "network_options", "stop_tasks"]
 
 TOPIC = "fitlab-study"
+_STOPPED: set[str] = set()
 
 # Network -> options with their defaults, and the data it takes. Names instead of imports keep torch out of the driver.
 NETWORKS: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
@@ -43,23 +46,19 @@ class Control:
     timeout : float
         Seconds that the task may take.
     stopped : callable or None
-        Says whether the run was cancelled; asked twice a second at most.
+        Says whether the run was cancelled; asked often, so it must be quick.
     """
 
     def __init__(self, timeout: float = math.inf, stopped: Callable[[], bool] | None = None) -> None:
         self._deadline = time.monotonic() + timeout
         self._stopped = stopped
-        self._next = 0.0
 
     def check(self) -> None:
         """Return, or raise Stopped or TimeUp."""
-        now = time.monotonic()
-        if now > self._deadline:
+        if time.monotonic() > self._deadline:
             raise TimeUp
-        if self._stopped is not None and now >= self._next:
-            self._next = now + 0.5
-            if self._stopped():
-                raise Stopped
+        if self._stopped is not None and self._stopped():
+            raise Stopped
 
 
 def find_task(name: str) -> tuple[str, tuple[str, ...]]:
@@ -86,7 +85,7 @@ def _import(path: str) -> Callable[[Job, Control], list[dict[str, float]]]:
         raise StudyError(f"base.task: {path!r} cannot be imported ({error}); is it on the Python path?") from None
 
 
-def execute(job: Job, timeout: float, stop_name: str | None = None, key: str = "") -> list[Outcome]:
+def execute(job: Job, timeout: float, stop_name: str = "", key: str = "") -> list[Outcome]:
     """Run a job. Errors come back as outcomes: only the death of the worker reaches dask."""
     worker = _announce(key)
     start = time.monotonic()
@@ -96,9 +95,11 @@ def execute(job: Job, timeout: float, stop_name: str | None = None, key: str = "
         return [Outcome(pair, status, wall_time=spent, worker=worker, **more) for pair in job.pairs]
 
     try:
-        function = _import(find_task(job.task)[0])
+        path, metrics = find_task(job.task)
+        function = _import(path)
         with _threads(job.threads):
-            results = function(job, Control(timeout, _stop_check(stop_name)))
+            results = function(job, Control(timeout, lambda: stop_name in _STOPPED))
+        return [_judge(o, r, metrics) for o, r in zip(outcomes(DONE), _checked(job, results), strict=True)]
     except Stopped:
         return outcomes(SKIPPED)
     except TimeUp:
@@ -113,27 +114,44 @@ def execute(job: Job, timeout: float, stop_name: str | None = None, key: str = "
             traceback=traceback.format_exc(),
             transient=transient,
         )
-    return [_judge(o, r) for o, r in zip(outcomes(DONE), results, strict=True)]
 
 
-def _judge(outcome: Outcome, metrics: dict[str, float]) -> Outcome:
+def _checked(job: Job, results: Any) -> list[dict[str, float]]:
+    """What a task function returned, if it is what it has to be."""
+    if not isinstance(results, list | tuple) or len(results) != len(job.pairs):
+        got = f"{len(results)}" if isinstance(results, list | tuple) else type(results).__name__
+        raise StudyError(f"{job.task} returned {got}, not a list of {len(job.pairs)} dictionaries, one for each pair of the job")
+    return list(results)
+
+
+def _judge(outcome: Outcome, found: dict[str, float], metrics: tuple[str, ...]) -> Outcome:
     """A result that is not finite is a failure of that pair alone."""
-    wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
+    missing = [m for m in metrics if m not in found]
+    if missing:
+        raise StudyError(
+            f"the task returned no {', '.join(missing)}; name what it measures in the attribute metrics of the function"
+        )
+    values = {m: float(found[m]) for m in metrics}
+    wrong = {k: v for k, v in values.items() if not math.isfinite(v)}
     if not wrong:
-        return Outcome(outcome.pair, DONE, dict(metrics), outcome.wall_time, worker=outcome.worker)
+        return Outcome(outcome.pair, DONE, values, outcome.wall_time, worker=outcome.worker)
     text = ", ".join(f"{k} = {v}" for k, v in wrong.items())
     message = f"the result is not finite ({text}); the training diverged"
     return Outcome(outcome.pair, FAILED, {}, outcome.wall_time, error="NotFinite", message=message, worker=outcome.worker)
 
 
+@functools.lru_cache(maxsize=1)
+def _pools(modules: int) -> Any:
+    """The libraries with threads that are loaded; looked for again only when there are more modules, as it takes a while."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 @contextlib.contextmanager
 def _threads(count: int) -> Any:
     """Bound the threads of BLAS, OpenMP and torch while a task works."""
-    import sys
-
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(count):
+    with _pools(len(sys.modules)).limit(limits=count):
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(count)
         yield
@@ -151,10 +169,6 @@ def _announce(key: str) -> str:
     return str(worker.address)
 
 
-def _stop_check(name: str | None) -> Callable[[], bool] | None:
-    if name is None:
-        return None
-    from distributed import Event
-
-    event = Event(name)
-    return lambda: bool(event.is_set())
+def stop_tasks(name: str) -> None:
+    """Tell the tasks of this process that their run is over; the driver has every worker call it."""
+    _STOPPED.add(name)

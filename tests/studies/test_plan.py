@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from studies.design import Point
-from studies.plan import split, take_group, what_next
+from studies.plan import Waiting, split, what_next
 
 A, B, C = (Point(i, {"x": float(n)}) for n, i in enumerate("abc"))
 
@@ -29,7 +29,7 @@ def test_partial_store_runs_what_is_missing_or_skipped():
 
 def test_failed_and_timed_out_run_again_only_when_asked():
     status = table(a=[2], b=[3], c=[1])
-    assert what_next([A, B, C], 1, status) == []
+    assert ids(what_next([A, B, C], 1, status)) == []
     assert ids(what_next([A, B, C], 1, status, again=True)) == [("a", 0), ("b", 0)]
 
 
@@ -37,11 +37,29 @@ def test_more_replicates_than_stored():
     assert ids(what_next([A], 3, table(a=[1]))) == [("a", 1), ("a", 2)]
 
 
-def test_group_takes_equal_structure_and_keeps_the_order_of_the_rest():
-    units = [(A, 0), (B, 0), (C, 0), (A, 1), (B, 1)]
-    group, rest = take_group(units, 2, lambda p: p.id == "b")
-    assert ids(group) == [("a", 0), ("c", 0)]
-    assert ids(rest) == [("b", 0), ("a", 1), ("b", 1)]
+def test_groups_are_of_one_structure_and_the_pair_that_waits_longest_leads():
+    units = what_next([A, B, C], 2, {})
+    waiting = Waiting(units, lambda p: p.id == "b")
+    assert len(waiting) == 6
+    assert ids(waiting.take(3)) == [("a", 0), ("c", 0), ("a", 1)]
+    assert ids(waiting.take(9)) == [("b", 0), ("b", 1)]
+    assert len(waiting) == 1
+    assert ids(waiting.take(9)) == [("c", 1)]
+    assert not waiting
+    assert waiting.take(9) == []
+
+
+def test_structure_is_asked_of_no_more_points_than_the_groups_need():
+    asked = []
+    waiting = Waiting(what_next([A, B, C], 5, {}), lambda p: asked.append(p.id))
+    waiting.take(2)
+    assert asked == ["a", "b"]
+
+
+def test_units_are_a_sequence():
+    units = what_next([A, B], 2, {})
+    assert ids(units[1:3]) == [("b", 0), ("a", 1)]
+    assert ids(units.where(lambda unit: unit[0].id == "b")) == [("b", 0), ("b", 1)]
 
 
 def test_split_halves_and_loses_nothing():
