@@ -196,10 +196,12 @@ def device_spec(
     A folder that is there already is continued. Exit codes as of fitlab study run.
     """
     import fitlab.parameters
-    from studies.device_spec import spec_text
+    from studies.design import parse_study
+    from studies.device_spec import MADE, spec_text
     from studies.errors import StudyError
     from studies.folder import Folder, write_text
-    from studies.prepare import check, prepare
+    from studies.overrides import apply
+    from studies.prepare import check_study, prepare
     from studies.report import save_report
 
     parameters = fitlab.parameters.load(file)
@@ -208,8 +210,13 @@ def device_spec(
     if not study.absolute().parent.is_dir():
         raise StudyError(f"{study.absolute().parent}: is not a folder; make it, or choose another place with -o DIR")
     place = os.path.relpath(file.resolve(), study.absolute().parent.resolve())
-    write_text(study, spec_text(parameters, Path(place).as_posix(), task, None if data is None else str(data), replicates))
-    check(study, folder.path, set_ or [])
+    text = spec_text(parameters, Path(place).as_posix(), task, None if data is None else str(data), replicates)
+    if study.exists() and not study.read_text(encoding="utf-8", errors="replace").startswith(MADE):
+        raise StudyError(
+            f"{study}: is there already, and was not made by fitlab spec; move it, or choose another place with -o DIR"
+        )
+    check_study(parse_study(apply(text, set_, str(study)) if set_ else text, study), folder.path)
+    write_text(study, text)
     code = _run(lambda: prepare(study, folder.path, set_ or []), workers, scheduler, None, False, quiet, profile, None)
     if code != 4:
         page = folder.path / "report.html"
@@ -306,6 +313,24 @@ def _print_failures(folder: Any) -> None:
     for (kind, message), count in groups.most_common(5):
         typer.echo(f"{count} failed: {kind}: {message}", err=True)
     typer.echo(f"All of them are in {folder.failures}", err=True)
+
+
+@app.command(epilog="Examples: fitlab study worker tcp://10.0.0.1:8786   |   fitlab study worker tcp://10.0.0.1:8786 --gpus all")
+@_command
+def worker(
+    address: Annotated[str, typer.Argument(help="Address of the dask scheduler.", show_default=False)],
+    workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, help="Processes (one a processor, or a GPU).")] = None,
+    gpus: Annotated[str | None, typer.Option(help="One process for each of these GPUs: all, or 0,1,2.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that a task may use.")] = 1,
+    host: Annotated[str | None, typer.Option(help="Address under which the scheduler reaches this machine.")] = None,
+) -> None:
+    """Keep workers at a scheduler, and start them again whenever one ends; stop with Ctrl-C.
+
+    Start a scheduler with: dask scheduler. It may be restarted, and the network may go and come: workers come back.
+    """
+    from studies.workers import keep_workers, slots
+
+    keep_workers(address, slots(workers, threads, gpus), ["--host", host] if host else [])
 
 
 @app.command(epilog="Example: fitlab study merge noise.study noise.study.shard-*")

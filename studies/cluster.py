@@ -30,6 +30,9 @@ _SETTINGS = {
     "distributed.worker.memory.target": False,
 }
 
+# Seconds for a first worker to come, where the scheduler itself may have been started a moment ago.
+_FIRST_WORKER = 30.0
+
 
 def processors() -> int:
     """Processors that this process may use."""
@@ -77,8 +80,11 @@ def connect(
             except (OSError, ValueError, TypeError) as error:
                 raise StudyError(f"--scheduler: no dask scheduler answers at {scheduler!r} ({error})") from None
             with client:
-                if not client.scheduler_info()["workers"]:
-                    raise StudyError(f"--scheduler: {scheduler} has no workers; start some with: dask worker {scheduler}")
+                try:
+                    client.wait_for_workers(1, timeout=_FIRST_WORKER)
+                except TimeoutError:
+                    told = f"{scheduler} has no workers; start some with: dask worker {scheduler}"
+                    raise StudyError(f"--scheduler: {told}") from None
                 yield client
             return
         count = workers or max(1, processors() // threads)

@@ -144,12 +144,15 @@ class Crew:
                     future.cancel(force=True)
                 return {}
 
-    def withdraw(self) -> list[str]:
-        """Take back the jobs that no worker has begun, and tell the others to stop; returns the keys of the former."""
+    def stop(self) -> None:
+        """Tell the tasks at work to stop."""
         # Waits for all workers, and one that hangs never answers.
         telling = threading.Thread(target=self._tell_to_stop, daemon=True)
         telling.start()
         telling.join(10)
+
+    def withdraw(self) -> list[str]:
+        """Take back the jobs that no worker has begun; returns their keys."""
         keys = [key for key in self._flying if key not in self._started]
         for key in keys:
             with contextlib.suppress(Exception):
@@ -170,11 +173,16 @@ class Crew:
             return
         self._looked = now
         with _asking():
-            self.threads = sum(self.client.nthreads(callback_timeout=_ANSWER).values())
+            workers = self.client.nthreads(callback_timeout=_ANSWER)
+            self.threads = sum(workers.values())
+            # What a worker had begun that is gone now waits for another.
+            for key, (start, worker) in list(self._started.items()):
+                if worker not in workers and start < now:
+                    self._started.pop(key, None)
             if now - self._asked > 5 * _LOOK and self._flying:
                 self._asked = now
                 processing = self.client.sync(self.client.scheduler.processing, workers=None, callback_timeout=_ANSWER)
-                busy = {worker for _, worker in self._started.values()}
+                busy = {worker for _, worker in list(self._started.values())}
                 for worker, keys in processing.items():
                     for key in keys if worker not in busy else ():
                         if key in self._flying:
@@ -190,7 +198,9 @@ class Crew:
         """
         now = time.monotonic()
         late = {
-            key: worker for key, (start, worker) in self._started.items() if key in self._flying and now - start > self._limit
+            key: worker
+            for key, (start, worker) in list(self._started.items())
+            if key in self._flying and now - start > self._limit
         }
         if not late:
             return []
@@ -198,9 +208,10 @@ class Crew:
             known = self.client.scheduler_info(n_workers=-1)["workers"]
         found = []
         for key, worker in late.items():
-            self._started.pop(key)
+            self._started.pop(key, None)
             self._flying.pop(key).cancel(force=True)
-            found.append((key, worker not in known or time.time() - known[worker]["last_seen"] > _SILENT))
+            quiet = min(_SILENT, 0.75 * self._limit)
+            found.append((key, worker not in known or time.time() - known[worker]["last_seen"] > quiet))
         for worker in set(late.values()):
             end_worker(self.client, worker)
         return found

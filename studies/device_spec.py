@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,24 +12,49 @@ from studies.errors import StudyError
 if TYPE_CHECKING:
     from fitlab.parameters import ParameterSet
 
-__all__ = ["spec_text"]
+__all__ = ["MADE", "spec_text"]
 
-# Field ending -> label; what a device has of these, and is not 0, is varied. All are better when lower.
-_PROPERTIES = {
-    "dw_min": "step size",
-    "dw_min_std": "step noise",
-    "dw_min_dtod": "spread of the step size",
-    "w_max_dtod": "spread of the upper bound",
-    "w_min_dtod": "spread of the lower bound",
-    "up_down_dtod": "spread of the asymmetry",
-    "write_noise_std": "write noise",
-    "gamma_up_dtod": "spread of the upper slope",
-    "gamma_down_dtod": "spread of the lower slope",
-    "slope_up_dtod": "spread of the upper slope",
-    "slope_down_dtod": "spread of the lower slope",
-    "reference_std": "spread of the reference",
-}
-_LEVELS = "[0.0625, 0.125, 0.25, 0.5, 1, 2, 4]"
+MADE = "# Made by: fitlab spec."
+
+
+@dataclass(frozen=True)
+class _Property:
+    """Fields that are varied together; what a device has of them, and is not 0, is.
+
+    Parameters
+    ----------
+    label : str
+    fields : tuple of str
+    better : str
+    below, above : float
+        The varied value stays between these (its absolute value).
+    """
+
+    label: str
+    fields: tuple[str, ...]
+    better: str = "lower"
+    below: float = math.inf
+    above: float = 0.0
+
+
+_PROPERTIES = (
+    _Property("step size", ("dw_min",)),
+    _Property("step noise", ("dw_min_std",)),
+    _Property("write noise", ("write_noise_std",)),
+    _Property("asymmetry", ("up_down",), below=1.0),
+    _Property("nonlinearity", ("gamma_up", "gamma_down")),
+    _Property("spread of the step size", ("dw_min_dtod",)),
+    _Property("spread of the upper bound", ("w_max_dtod",)),
+    _Property("spread of the lower bound", ("w_min_dtod",)),
+    _Property("spread of the asymmetry", ("up_down_dtod",)),
+    _Property("spread of the nonlinearity", ("gamma_up_dtod", "gamma_down_dtod")),
+    _Property("spread of the slope", ("slope_up_dtod", "slope_down_dtod")),
+    _Property("spread of the reference", ("reference_std",)),
+    _Property("share of stuck devices", ("corrupt_devices_prob",), below=1.0),
+    _Property("diffusion", ("diffusion",)),
+    _Property("lifetime", ("lifetime",), better="higher", above=1.0),
+)
+_MULTIPLES = (0.0625, 0.125, 0.25, 0.5, 1, 2, 4)
 _TASKS = {"digits": ("digits-mlp", "{ epochs = 15, batch = 10, lr = 0.2 }"), "mnist": ("mnist-mlp3", "{ epochs = 5, lr = 0.05 }")}
 
 
@@ -51,14 +78,20 @@ def spec_text(parameters: ParameterSet, file: str, task: str, data: str | None =
         For a device of which nothing can be varied.
     """
     fields = parameters.device.fields
-    found = {n: label for n, label in _PROPERTIES.items() if isinstance(fields.get(n), int | float) and fields[n]}
+    found = []
+    for item in _PROPERTIES:
+        own = [n for n in item.fields if isinstance(fields.get(n), int | float) and fields[n]]
+        levels = [m for m in _MULTIPLES if all(item.above < abs(fields[n]) * m < item.below for n in own)]
+        if own and len(levels) > 1:
+            found.append((item, own, levels))
     if not found:
         raise StudyError(f"{file}: no property of the device is above 0, so there is nothing to vary")
     name, train = _TASKS.get(task, (task, "{}"))
-    factors = "\n".join(f'"device.{n}" = {{ multiply = {_LEVELS}, label = "{label}" }}' for n, label in found.items())
+    factors = "\n".join(_factor(*each) for each in found)
     title = "".join(c for c in parameters.name if c.isprintable() and c not in '"\\')
     where = "" if data is None else f'\ndata   = "{Path(data).resolve().as_posix()}"'
-    return f"""# Made by: fitlab spec. Every important property of the device varied alone, the others as they were found.
+    return f"""{MADE} Every important property of the device varied alone, the others as they were found.
+# It is made anew each time; to change more than --set can, copy it and use: fitlab study run
 schema = "studies.study/1"
 name   = "Spec targets of {title}"
 
@@ -84,7 +117,17 @@ kind = "one-at-a-time"
 count = {replicates}
 
 [target]
-factor = "device.{next(iter(found))}"
+factor = "{_name(*found[0][:2])}"
 level  = 0.99
-better = "lower"
+better = "{found[0][0].better}"
 """
+
+
+def _name(item: _Property, fields: list[str]) -> str:
+    return f"device.{fields[0]}" if len(fields) == 1 else item.label.replace(" ", "_")
+
+
+def _factor(item: _Property, fields: list[str], levels: list[float]) -> str:
+    paths = "" if len(fields) == 1 else "fields = [" + ", ".join(f'"device.{n}"' for n in fields) + "], "
+    better = "" if item.better == "lower" else f', better = "{item.better}"'
+    return f'"{_name(item, fields)}" = {{ {paths}multiply = {levels}, label = "{item.label}"{better} }}'

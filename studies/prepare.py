@@ -18,7 +18,7 @@ from studies.folder import Folder, write_text
 from studies.resolve import Resolved, resolve
 from studies.store import Store
 
-__all__ = ["check", "code_version", "default_folder", "open_folder", "prepare", "provenance"]
+__all__ = ["check", "check_study", "code_version", "default_folder", "open_folder", "prepare", "provenance"]
 
 _PACKAGES = ("fitlab", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed", "pydantic", "lmfit")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
@@ -44,8 +44,14 @@ def check(
     StudyError
         When the file is wrong, or the folder is something else.
     """
-    resolved = resolve(load_study(file, changes), inputs=inputs, data=data)
-    folder = Folder(out if out is not None else default_folder(file))
+    study = load_study(file, changes)
+    return check_study(study, out if out is not None else default_folder(file), inputs=inputs, data=data)
+
+
+def check_study(study: Study, out: str | Path, *, inputs: Path | None = None, data: str | None = None) -> tuple[Resolved, Folder]:
+    """As :func:`check`, of a study that may not be a file yet."""
+    resolved = resolve(study, inputs=inputs, data=data)
+    folder = Folder(out)
     if folder.exists():
         _same(folder, resolved)
     elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):

@@ -33,12 +33,14 @@ __all__ = ["Ended", "anything_left", "run_study"]
 GROUP_SECONDS = 60.0
 LARGEST_GROUP = 64
 _FIRST_GROUP = 32
-_DEATHS = 4
+_DEATHS = 8
 # Tasks in flight for each worker: one at work and one waiting, more where they take less than this together.
 _AHEAD_SECONDS = 0.2
 _MOST_AHEAD = 16
 # The share of the driver's time that may go into writing results: many short tasks are written together.
 _WRITING = 0.1
+# Seconds between attempts to write to a disk that refused.
+_RETRY_WRITING = 5.0
 PATIENCE = 600.0
 
 
@@ -176,6 +178,7 @@ class _Driver:
             try:
                 while True:
                     self._work_off()
+                    self._save(now=True)
                     more = [] if self.reason or self.part else refinement(self.resolved, self.store)
                     if not more:
                         break
@@ -185,6 +188,9 @@ class _Driver:
                         break
                     self.waiting = Waiting(units, self.resolved.structure)
                     self.progress.extend(len(units))
+                while self.unsaved_since is not None and not self.reason:
+                    time.sleep(0.1)
+                    self._save()
             finally:
                 self._leave()
                 self._save(last=True)
@@ -195,8 +201,10 @@ class _Driver:
     def _work_off(self) -> None:
         stopping = False
         while self.flying or ((self.waiting or self.repeat) and not self.reason):
-            if self.reason and not stopping:
-                stopping = True
+            if self.reason:
+                if not stopping:
+                    stopping = True
+                    self.crew.stop()
                 for key in self.crew.withdraw():
                     self.flying.pop(key, None)
             try:
@@ -361,13 +369,14 @@ class _Driver:
         elif seen >= 20 and count > 0.2 * seen:
             self.reason = f"{count} of {seen} runs failed, most often: {kind}: {message}"
 
-    def _save(self, *, last: bool = False) -> None:
+    def _save(self, *, now: bool = False, last: bool = False) -> None:
         """Write what has come back: at once where little comes, together where much does.
 
         A disk that refuses is tried again; meanwhile results wait in memory, and the run goes on for as long as the patience.
         """
-        now = time.monotonic()
-        if not (self.store.dirty or self.unlogged) or (now < self.save_next and not last):
+        start = time.monotonic()
+        due = last or (now and self.unsaved_since is None) or start >= self.save_next
+        if not due or not (self.store.dirty or self.unlogged):
             return
         try:
             while self.unlogged:
@@ -379,14 +388,14 @@ class _Driver:
             if last:
                 self.reason = f"{text}; those of the last moments will run again"
             elif self.unsaved_since is None:
-                self.unsaved_since = now
+                self.unsaved_since = start
                 self.progress.say(f"{text}; trying again, at most {duration(self.patience)}")
-            elif now - self.unsaved_since > self.patience:
+            elif start - self.unsaved_since > self.patience:
                 self.reason = self.reason or text
-            self.save_next = time.monotonic() + min(5.0, self.patience / 4)
+            self.save_next = time.monotonic() + min(_RETRY_WRITING, self.patience / 4)
             return
         self.unsaved_since = None
-        self.save_next = time.monotonic() + (time.monotonic() - now) / _WRITING
+        self.save_next = time.monotonic() + (time.monotonic() - start) / _WRITING
 
     # -- what goes wrong ----------------------------------------------------------------------------------------
 
