@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -232,9 +233,9 @@ def _run(folder: Path, seconds: float, rng: random.Random, stack: contextlib.Exi
         if own_networks:
             name, here, links[n] = stack.enter_context(network(n))
             within = ("ip", "netns", "exec", name)
-            starts[n] = lambda n=n, here=here, within=within: machines.worker(n, here, within=within)
+            starts[n] = functools.partial(machines.worker, n, here, within)
         else:
-            starts[n] = lambda n=n: machines.worker(n)
+            starts[n] = functools.partial(machines.worker, n)
         starts[n]()
     out = disk / "disturbed"
     run = [sys.executable, "-m", "fitlab.cli", "study"]
@@ -270,10 +271,9 @@ def _run(folder: Path, seconds: float, rng: random.Random, stack: contextlib.Exi
         machines.scheduler("0.0.0.0" if own_networks else "127.0.0.1")
 
     def kill_driver() -> None:
-        nonlocal driver
-        driver.kill()
-        driver.wait()
-        driver = drive()
+        drivers[-1].kill()
+        drivers[-1].wait()
+        drivers.append(drive())
 
     def drop_link() -> None:
         switch = links[rng.randint(1, count)]
@@ -292,11 +292,11 @@ def _run(folder: Path, seconds: float, rng: random.Random, stack: contextlib.Exi
     faults: list[Callable[[], None]] = [kill_worker, kill_machine, hang_worker, restart_scheduler, kill_driver]
     faults += [drop_link, fill_disk] if own_networks else []
     start = time.monotonic()
-    driver = drive()
+    drivers = [drive()]
     hand: list[Callable[[], None]] = []
-    while driver.poll() is None:
+    while drivers[-1].poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            driver.wait(rng.uniform(1.5, 4))
+            drivers[-1].wait(rng.uniform(1.5, 4))
             break
         if time.monotonic() - start < 2 * seconds:
             hand = hand or rng.sample(faults, len(faults))
@@ -305,10 +305,10 @@ def _run(folder: Path, seconds: float, rng: random.Random, stack: contextlib.Exi
             fault()
     took = time.monotonic() - start
     print(
-        f"the disturbed study ended with exit code {driver.returncode} after {took:.0f} s: "
+        f"the disturbed study ended with exit code {drivers[-1].returncode} after {took:.0f} s: "
         + ", ".join(f"{n} {k}" for k, n in told.items())
     )
-    if driver.returncode != 0:
+    if drivers[-1].returncode != 0:
         print((folder / "driver.log").read_text()[-3000:])
         return 1
     peaceful = folder / "peaceful"

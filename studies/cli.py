@@ -347,16 +347,28 @@ def merge(
     typer.echo(f"{out}: {done}; next: fitlab study spec {out}")
 
 
-@app.command(epilog="Example: fitlab study rank noise.study")
+@app.command(epilog="Example: fitlab study rank noise.study --indices")
 @_command
-def rank(directory: Annotated[Path, _DIR]) -> None:
-    """Order the factors by how strongly they move the metric (Spearman's correlation)."""
+def rank(
+    directory: Annotated[Path, _DIR],
+    indices: Annotated[bool, typer.Option("--indices", help="Indices of a saltelli or morris design (needs SALib).")] = False,
+) -> None:
+    """Order the factors by how strongly they move the metric: Spearman's correlation, or indices of sensitivity."""
     from studies.dataset import open_study
+    from studies.design import load_study
+    from studies.folder import Folder
+    from studies.sensitivity import index_table
+    from studies.sensitivity import indices as found
     from studies.targets import ranking
 
-    typer.echo("| factor | correlation | 95 % interval | points |\n| --- | --- | --- | --- |")
-    for row in ranking(open_study(directory)):
-        typer.echo(f"| {row.label} | {row.correlation:.3f} | {row.low:.3f} to {row.high:.3f} | {row.points} |")
+    data = open_study(directory)
+    if indices:
+        study = load_study(Folder(directory).study)
+        header, rows = index_table(study, found(study, data))
+    else:
+        header = ("factor", "correlation", "95 % interval", "points")
+        rows = [(r.label, f"{r.correlation:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.points)) for r in ranking(data)]
+    typer.echo("\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)))
 
 
 @app.command(epilog="Examples: fitlab study export noise.study noise.nc   |   fitlab study export noise.study noise.csv")

@@ -144,6 +144,8 @@ def _long(study: Study, resolved: dict[str, Any], store: Store, grid_rows: np.nd
                 values[place] = column[store.rows[identity]]
         variables[f"baseline_{name}"] = _variable(("point", "replicate"), values, _attributes(name))
     coords["replicate"] = _axis("replicate", np.arange(store.replicates), {})
+    identities = np.array([str(i) for i in columns["point_id"][grid_rows]], dtype=object)
+    coords["point_id"] = _variable(("point",), identities, {"long_name": "identity of the point"})
     return xr.Dataset(variables, coords, _heading(study, resolved, store))
 
 

@@ -190,18 +190,34 @@ class Study:
         # Points that differ only in a factor without a say are one.
         return list({p.id: p for p in (self.point(dict(zip(names, levels, strict=True))) for levels in grid)}.values())
 
-    def _design_values(self) -> list[dict[str, Value]]:
-        """Levels at each point of the design: a sample of the unit cube, stretched over ranges and lists of levels."""
+    def design_sample(self) -> np.ndarray[Any, Any]:
+        """The sample of the unit cube that a design stretches over the ranges of the factors, (points, factors)."""
         from scipy.stats import qmc
 
+        from studies.sensitivity import morris, saltelli
+
+        design = self.document.design
+        assert design is not None
+        assert design.points is not None
+        if design.kind in ("saltelli", "morris"):
+            blocks = saltelli if design.kind == "saltelli" else morris
+            return blocks(len(self.factors), design.points, design.seed)
+        kind = qmc.Sobol if design.kind == "sobol" else qmc.LatinHypercube
+        sample: np.ndarray[Any, Any] = kind(len(self.factors), rng=np.random.default_rng(design.seed)).random(design.points)
+        return sample
+
+    def _design_values(self) -> list[dict[str, Value]]:
+        """Levels at each point of the design."""
         design = self.document.design
         assert design is not None
         if design.points is None:
             # A level that is the device's own is left out: all factors share that point.
             return [{} if f.kind == "multiply" and v == 1 else {f.name: v} for f in self.factors for v in f.levels]
-        kind = qmc.Sobol if design.kind == "sobol" else qmc.LatinHypercube
-        sample = kind(len(self.factors), rng=np.random.default_rng(design.seed)).random(design.points)
-        return [{f.name: f.at(float(u)) for f, u in zip(self.factors, row, strict=True)} for row in sample]
+        return [{f.name: f.at(float(u)) for f, u in zip(self.factors, row, strict=True)} for row in self.design_sample()]
+
+    def design_ids(self) -> list[str]:
+        """Ids of the points of a design, in its order; a point may occur again."""
+        return [self.point(values).id for values in self._design_values()]
 
     def points(self) -> list[Point]:
         """Baseline first, then the grid; a baseline that lies on the grid occurs once."""

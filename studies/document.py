@@ -209,9 +209,12 @@ class FactorEntry(_Part):
 
 
 class Design(_Part):
-    """Points other than a grid: spread over the ranges of all factors, or every factor varied alone."""
+    """Points other than a grid: spread over the ranges of all factors, in blocks for indices, or every factor varied alone.
 
-    kind: Literal["sobol", "latin-hypercube", "one-at-a-time"]
+    ``points`` counts the blocks of ``saltelli`` (of two points more than factors) and ``morris`` (of one more).
+    """
+
+    kind: Literal["sobol", "latin-hypercube", "saltelli", "morris", "one-at-a-time"]
     points: Annotated[int, BeforeValidator(_count), Field(ge=2, le=1_000_000)] | None = None
     seed: Annotated[int, BeforeValidator(_count), Field(ge=0)] = 0
 
@@ -222,9 +225,9 @@ class Design(_Part):
                 "has one point for each level; remove points" if self.points else "needs the number of its points; write points"
             )
             raise ValueError(f"a design of kind {self.kind} {told}")
-        if self.kind == "sobol" and self.points is not None and self.points & (self.points - 1):
+        if self.kind in ("sobol", "saltelli") and self.points is not None and self.points & (self.points - 1):
             near = 1 << (self.points.bit_length() - 1)
-            raise ValueError(f"a Sobol design is balanced for powers of two only; write points = {near} or {2 * near}")
+            raise ValueError(f"a {self.kind} design is balanced for powers of two only; write points = {near} or {2 * near}")
         return self
 
 

@@ -58,7 +58,7 @@ def _parquet(data: xr.Dataset, path: Path) -> None:
     try:
         _table(data).to_parquet(path, index=False)
     except ImportError:
-        raise StudyError("Parquet needs pyarrow, which is not installed; pip install pyarrow, or write .csv") from None
+        raise StudyError("Parquet needs pyarrow, which is not installed; pip install 'fitlab[parquet]', or write .csv") from None
 
 
 def _netcdf(data: xr.Dataset, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.folder import write_text
-from studies.targets import Rank, Target, curve_of, others_text, ranking, ratios, targets
+from studies.targets import SPREAD, Rank, Target, curve_of, others_text, ranking, ratios, targets
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -215,7 +215,7 @@ def drawings(data: xr.Dataset) -> list[tuple[str, Figure]]:
     from matplotlib.figure import Figure
 
     design = data.attrs.get("design", "grid")
-    if design in ("sobol", "latin-hypercube"):
+    if design in SPREAD:
         ranks = ranking(data)
         figure = Figure(figsize=(3.5, 0.6 + 0.3 * len(ranks)), layout="constrained")
         plot_ranking(ranks, figure.subplots())

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.dataset import open_study
+from studies.design import load_study
+from studies.errors import StudyError
 from studies.folder import Folder, write_text
-from studies.targets import device_ratio, not_learnt, ranking, sentence, table_cells, targets
+from studies.sensitivity import index_table, indices
+from studies.targets import SPREAD, device_ratio, not_learnt, ranking, sentence, table_cells, targets
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 __all__ = ["report", "save_report"]
@@ -41,7 +45,7 @@ def report(folder: Folder) -> str:
 
     data = open_study(folder.path)
     name = str(data.attrs["name"])
-    ranked = data.attrs["design"] in ("sobol", "latin-hypercube")
+    ranked = data.attrs["design"] in SPREAD
     parts = [f"<h1>{_text(name)}</h1>"]
     warning = not_learnt(data)
     if warning:
@@ -49,6 +53,7 @@ def report(folder: Folder) -> str:
     if ranked:
         rows = [(r.label, f"{r.correlation:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.points)) for r in ranking(data)]
         parts.append("<h2>Factors by their influence</h2>" + _table(("factor", "Spearman", "95 % interval", "points"), rows))
+        parts.append(_indices(folder, data))
     else:
         found = targets(data)
         ratio = device_ratio(data)
@@ -74,6 +79,17 @@ def report(folder: Folder) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(name)}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
+
+
+def _indices(folder: Folder, data: xr.Dataset) -> str:
+    """Table of indices of sensitivity, where the design is for them."""
+    if data.attrs["design"] not in ("saltelli", "morris"):
+        return ""
+    study = load_study(folder.study)
+    try:
+        return "<h2>Indices of sensitivity</h2>" + _table(*index_table(study, indices(study, data)))
+    except StudyError as error:
+        return f'<p class="small">{_text(error)}</p>'
 
 
 def save_report(folder: Folder, path: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "SPREAD",
     "Rank",
     "Target",
     "csv_table",
@@ -39,6 +40,9 @@ __all__ = [
     "target_text",
     "targets",
 ]
+
+SPREAD = ("sobol", "latin-hypercube", "saltelli", "morris")
+"""Designs that spread points over the ranges of all factors: they rank factors rather than give targets."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def _slice(data: xr.Dataset, ratio: xr.DataArray, name: str) -> tuple[Any, Any]:
     """Levels and ratios of a factor that is varied alone, with the device's own point among them."""
     levels, table = data[name].values, ratio.transpose("point", "replicate").values
     known = np.isfinite(levels)
-    coords = [c.values for c in data.coords.values() if c.dims == ("point",)]
+    coords = [c.values for n, c in data.coords.items() if c.dims == ("point",) and n != "point_id"]
     base = np.all([np.isnan(v) if v.dtype.kind == "f" else v == "" for v in coords], axis=0)
     own = _device(data[name].attrs, data)[0]
     if own is None or not base.any() or np.isclose(levels[known], own, rtol=1e-9, atol=0).any():

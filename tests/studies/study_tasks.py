@@ -68,3 +68,15 @@ def faulty(job: Job, control: Control) -> list[dict[str, float]]:
 def broken(job: Job, control: Control) -> list[dict[str, float]]:
     """Always fails the same way."""
     raise RuntimeError("nothing works")
+
+
+def ishigami(job: Job, control: Control) -> list[dict[str, float]]:
+    """A function whose indices of sensitivity are known; the baseline is 1."""
+    results = []
+    for pair in job.pairs:
+        if pair.digital:
+            results.append({"accuracy": 1.0})
+            continue
+        a, b, c = (pair.settings[name] for name in "abc")
+        results.append({"accuracy": math.sin(a) + 7 * math.sin(b) ** 2 + 0.1 * c**4 * math.sin(a)})
+    return results
