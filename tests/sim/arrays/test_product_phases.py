@@ -109,7 +109,7 @@ def test_fields_that_act_with_another() -> None:
     noisy = {"apply_xdep_pcm_read_noise": True}
     assert not torch.equal(timed(noisy), timed(noisy | {"xdep_pcm_read_noise_scale": 2.0}))
     split = {"mv_type": "SPLIT_MODE"}
-    assert not torch.equal(timed(split), timed(split | {"split_mode_bit_shift": 2}))
+    assert not torch.equal(timed(split), timed(split | {"split_mode_bit_shift": 2}))  # D15: a field
     assert not torch.equal(timed({}, size=8), timed({}, size=16))
     assert torch.equal(timed({"ir_drop": 0.0, "ir_drop_v_read": 0.5}), timed({"ir_drop": 0.0}))
 
