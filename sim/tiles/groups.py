@@ -21,11 +21,17 @@ class TileGroups(nn.Module):
     ----------
     groups : number of groups
     make : makes the tile of group g, of (out / groups, in / groups)
+
+    Attributes
+    ----------
+    out_size, in_size : size of the weight matrix: all outputs, inputs of one group
     """
 
     def __init__(self, groups: int, make: Callable[[int], Tile | TileGrid]) -> None:
         super().__init__()
-        self.groups = nn.ModuleList(make(g) for g in range(groups))
+        made = [make(g) for g in range(groups)]
+        self.groups = nn.ModuleList(made)
+        self.out_size, self.in_size = sum(group.out_size for group in made), made[0].in_size
 
     @property
     def bias(self) -> Tensor | None:

@@ -19,7 +19,7 @@ from sim.inference import (
     export_conductances,
     import_conductances,
 )
-from sim.nn import AnalogLinear, AnalogSequential
+from sim.nn import AnalogConv1d, AnalogLinear, AnalogSequential
 
 MAPPING = MappingParameter(max_input_size=4, max_output_size=3, weight_scaling_omega=1.0)
 CONFIG = InferenceRPUConfig(forward=IOParameters(is_perfect=True), mapping=MAPPING)
@@ -55,6 +55,21 @@ def test_there_and_back_through_a_file(converter: Any, tmp_path: Path) -> None:
     torch.testing.assert_close(other(x).detach(), y, atol=1e-5, rtol=1e-4)
     import_conductances([2 * g for g in data] if converter == CONVERTERS[0] else data, other, params, None, converter)
     torch.testing.assert_close(other(x).detach(), y, atol=1e-5, rtol=1e-4)
+
+
+def test_groups_of_a_convolution_are_exported(tmp_path: Path) -> None:
+    def made() -> AnalogSequential:
+        return AnalogSequential(
+            AnalogConv1d(4, 6, 3, groups=2, rpu_config=CONFIG), torch.nn.Flatten(), AnalogLinear(12, 2, rpu_config=CONFIG)
+        )
+
+    first, other, x = made(), made(), torch.randn(3, 4, 4)
+    _, params, state = export_conductances(first, SinglePairConductanceConverter(), tmp_path / "g.csv")
+    assert (tmp_path / "g.csv").read_text().split("\n")[3:5] == ["6,2", "6,12"]
+    for tile in other.analog_tiles():
+        tile.set_weights(torch.zeros_like(tile.get_weights()[0]), tile.get_weights()[1])
+    import_conductances(tmp_path / "g.csv", other, params, state, SinglePairConductanceConverter())
+    torch.testing.assert_close(other(x).detach(), first(x).detach(), atol=1e-5, rtol=1e-4)
 
 
 def test_the_layout(tmp_path: Path) -> None:
