@@ -50,7 +50,7 @@ class Device(_Document):
     """Class in `sim.devices` and its fields. Spreads that were not measured are not among them."""
 
     model: str
-    fields: dict[str, bool | float]
+    fields: dict[str, bool | float | list[float]]
 
 
 class Conductance(_Document):
@@ -101,6 +101,37 @@ class Correlation(_Document):
     matrix: list[list[float]]
 
 
+class DtodCorrelation(_Document):
+    """Correlation between devices of two fields, with error and 95 % interval."""
+
+    first: str
+    second: str
+    value: float
+    error: float
+    low: float
+    high: float
+
+
+class OutlyingDevice(_Document):
+    """A device far from the others, in standard deviations."""
+
+    device: str
+    field: str
+    deviation: float
+
+
+class CycleTrend(_Document):
+    """Change of a free parameter of the fit over cycles: spread beyond the errors of the fits, and slope a cycle with its 95 %
+    interval."""
+
+    cycles: int
+    spread: float
+    spread_error: float | None = None
+    slope: float
+    low: float
+    high: float
+
+
 class Goodness(_Document):
     """Mean trajectory of the stored parameters, and the best that least squares reaches with the same model."""
 
@@ -128,6 +159,7 @@ class Protocol(_Document):
     reads_down: int
     flagged: int
     left_out: list[str] = []
+    failed: dict[str, str] = {}
 
 
 class Source(_Document):
@@ -155,6 +187,10 @@ class ParameterSet(_Document):
     goodness: Goodness
     comparison: list[ModelRow]
     correlation: Correlation | None = None
+    corrupt_devices: Estimate = Estimate(reason=NOT_MEASURED)
+    dtod_correlation: list[DtodCorrelation] = []
+    outliers: list[OutlyingDevice] = []
+    trends: dict[str, CycleTrend] = {}
     protocol: Protocol
     source: Source
     warnings: list[str] = []
@@ -204,6 +240,8 @@ _SPREADS = (
     "w_min_dtod",
     "gamma_up_dtod",
     "gamma_down_dtod",
+    "pow_gamma_dtod",
+    "pow_up_down_dtod",
     "slope_up_dtod",
     "slope_down_dtod",
     "reference_std",

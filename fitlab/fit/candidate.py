@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .free import FAR, Adjust
-from .models import Model, device_field_slopes, device_fields
+from .free import FAR, NOISE, Adjust
+from .models import BOUNDS, GAMMAS, Model
 from .output_error import OutputError, fit_output_error, fit_starts, goodness, mean_response
 from .prediction_error import PredictionError, fit_prediction_error
 from .response import Floats, Trace
@@ -74,42 +75,58 @@ class Candidate:
     def fields(self) -> tuple[dict[str, float], list[str], Floats]:
         """Device fields, the names of those that have a standard error, and the covariance of those.
 
-        Fields are those of the device class (`dw_min`, `up_down`, bounds, gammas, `dw_min_std`, `write_noise_std`) and
-        `read_noise` in w.
+        Fields are those of the device class (`dw_min`, `up_down`, bounds, shape, `dw_min_std`, `write_noise_std`) and
+        `read_noise` in w. Errors by the delta method.
         """
-        stored = self.stored
-        steps, slopes = device_fields(stored), device_field_slopes(stored)
-        values = {**steps, **{n: stored[n] for n in self.model.parameters if not n.startswith("step_")}}
-        values["dw_min_std"], values["read_noise"] = stored["dw_min_std"], stored["read_noise"]
-        values["write_noise_std"] = stored["read_noise"] / steps["dw_min"]
-        varied = self.likelihood.varied
-        jacobian = np.zeros((len(values), len(varied)))
-        rows = {name: i for i, name in enumerate(values)}
-        for j, name in enumerate(varied):
-            if name.startswith("step_"):
-                for field, by in slopes.items():
-                    jacobian[rows[field], j] = by[name]
-                jacobian[rows["write_noise_std"], j] = -values["write_noise_std"] / steps["dw_min"] * slopes["dw_min"][name]
-            else:
-                fitted = self.likelihood.values[name]
-                jacobian[rows[name], j] = stored[name] / fitted if name.startswith("gamma_") and fitted else 1.0
-                if name == "read_noise":
-                    jacobian[rows["write_noise_std"], j] = 1 / steps["dw_min"]
-        variance = np.diag(self.likelihood.covariance)
-        known = np.isfinite(variance)
+        values = self._fields_at(self.stored)
+        covariance, slopes = self.likelihood.covariance, self.slopes(self._fields_at)
+        known = np.isfinite(np.diag(covariance))
+        names = list(values)
         has = [
             name
-            for name, row in rows.items()
-            if np.any(jacobian[row] != 0) and not np.any(jacobian[row][~known] != 0) and name not in self.reasons
+            for name, row in zip(names, slopes, strict=True)
+            if np.any(row != 0) and not np.any(row[~known] != 0) and name not in self.reasons
         ]
-        part = jacobian[[rows[n] for n in has]][:, known]
-        return values, has, part @ self.likelihood.covariance[np.ix_(known, known)] @ part.T
+        part = slopes[[names.index(n) for n in has]][:, known]
+        return values, has, part @ covariance[np.ix_(known, known)] @ part.T
+
+    def reason(self, name: str) -> str | None:
+        """Why a field has no standard error: its own reason, or that of a parameter that it depends on."""
+        if name in self.reasons:
+            return self.reasons[name]
+        row = self.slopes(self._fields_at)[list(self._fields_at(self.stored)).index(name)]
+        return next((self.reasons[n] for n, s in zip(self.likelihood.varied, row, strict=True) if s and n in self.reasons), None)
+
+    def slopes(self, derived: Callable[[dict[str, float]], Mapping[str, float]]) -> Floats:
+        """Derivatives (D, V) of derived quantities at the stored values by the varied parameters (central differences)."""
+        stored, varied = self.stored, self.likelihood.varied
+        out = np.zeros((len(derived(stored)), len(varied)))
+        for j, name in enumerate(varied):
+            if name not in stored:
+                continue
+            fitted = self.likelihood.values[name]
+            # gammas of a bound that was moved are stored for the new one
+            ratio = stored[name] / fitted if name in GAMMAS and fitted else 1.0
+            h = 1e-6 * max(abs(stored[name]), 1e-3)
+            up, down = (np.array(list(derived({**stored, name: stored[name] + s * h}).values())) for s in (1, -1))
+            out[:, j] = ratio * (up - down) / (2 * h)
+        # what is not there at all came out of rounding
+        size = np.abs(np.array(list(derived(stored).values())))[:, None] + 1e-300
+        return np.where(np.abs(out) * np.abs([stored.get(n, 0.0) for n in varied]) < 1e-9 * size, 0.0, out)
+
+    def _fields_at(self, stored: dict[str, float]) -> dict[str, float]:
+        fields = self.model.fields(stored)
+        step = fields["dw_min"] if "dw_min" in fields else max(self.model.drawn(stored))
+        noise = {n: stored[n] for n in NOISE}
+        return {**fields, **noise, "write_noise_std": stored["read_noise"] / step}
 
 
-def fit_candidate(model: Model, trace: Trace, adjust: Adjust | None = None) -> list[Candidate]:
-    """Fit one model in each of its noise forms."""
+def fit_candidate(
+    model: Model, trace: Trace, adjust: Adjust | None = None, noise: tuple[bool, ...] | None = None
+) -> list[Candidate]:
+    """Fit one model in each of its noise forms, or in those that are given."""
     least_squares = fit_output_error(model, trace, adjust=adjust)
-    return [_with_noise(model, trace, least_squares, mult_noise, adjust) for mult_noise in model.noise]
+    return [_with_noise(model, trace, least_squares, mult_noise, adjust) for mult_noise in noise or model.noise]
 
 
 def _unbound(values: dict[str, float], name: str) -> dict[str, float]:
@@ -126,7 +143,7 @@ def reachable(model: Model, least_squares: OutputError) -> tuple[dict[str, float
     """Mean parameters with hard bounds that the trajectory does not reach moved out of the way, and their names."""
     mean: dict[str, float] = dict(least_squares.values)
     fixed: set[str] = set()
-    if not model.soft:
+    if not model.inner:
         reached = {
             "w_max": int(np.sum(least_squares.mean >= mean["w_max"] - 1e-9)),
             "w_min": int(np.sum(least_squares.mean <= mean["w_min"] + 1e-9)),
@@ -141,7 +158,7 @@ def reachable(model: Model, least_squares: OutputError) -> tuple[dict[str, float
 def _with_noise(model: Model, trace: Trace, least_squares: OutputError, mult_noise: bool, adjust: Adjust | None) -> Candidate:
     mean, fixed = reachable(model, least_squares)
     fit = fit_prediction_error(model, trace, mean, mult_noise=mult_noise, adjust=adjust, tries=2, fixed=frozenset(fixed))
-    if not model.soft:
+    if not model.inner:
         vague = {n for n in ("w_max", "w_min") if n in fit.varied and (n in fit.reasons or fit.errors.get(n, np.inf) > 1.0)}
         if vague:
             values = fit.values
@@ -160,7 +177,9 @@ def store(
     stored, reasons = dict(fit.values), dict(fit.reasons)
     starts = fit_starts(model, stored, trace)
     path = mean_response(model, stored, trace, starts)
-    if not model.soft:
+    if model.held:
+        reasons |= dict.fromkeys(BOUNDS, "set to the end of the states seen, with a margin")
+    elif not model.inner:
         ends = {"w_max": max(1.0, float(path.max())), "w_min": min(-1.0, float(path.min()))}
         for name in fixed:
             gamma = "gamma_up" if name == "w_max" else "gamma_down"
@@ -171,8 +190,8 @@ def store(
                 "not reached: no plateau in the data, so this is only the end of the "
                 f"states seen ({'at least' if name == 'w_max' else 'at most'} this)"
             )
-    else:
-        for name in ("w_max", "w_min"):
+    elif model.soft:
+        for name in BOUNDS:
             if abs(stored[name]) > 3.5 and name not in reasons:
                 reasons[name] = (
                     "not identifiable: the asymptote lies more than 1.5 windows beyond the data; only step/bound is determined"

@@ -9,7 +9,7 @@ import numpy as np
 
 from .candidate import Candidate, fit_candidate
 from .free import NOISE, Adjust
-from .models import Model
+from .models import STEPS, Model
 from .noise import Law, NoiseMoments, innovation_test, noise_moments
 from .prediction_error import fit_prediction_error
 from .prepare import DeviceTrace
@@ -52,19 +52,22 @@ def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
 
 
 def _law(fit: Candidate, trace: Trace) -> Law:
-    """Mean response as straight lines, through two states in the middle of the bounds (all models here are linear in w)."""
+    """Mean response as straight lines, each through two states around the mean before the read."""
     low, high = fit.stored["w_min"], fit.stored["w_max"]
-    at = (low + high) / 2 + np.array([-0.05, 0.05]) * (high - low)
-    up, down = fit.model.mean_steps(fit.stored, at)
-    slope_up, slope_down = (float(s[1] - s[0]) / float(at[1] - at[0]) for s in (up, down))
-    keep = np.where(trace.pulses > 0, 1 + slope_up, 1 - slope_down)
-    shift = np.where(trace.pulses > 0, up[0] - slope_up * at[0], -(down[0] - slope_down * at[0]))
+    reach = 0.05 * (high - low)
+    before = np.clip(np.concatenate((fit.mean[:1], fit.mean[:-1])), low + 1.01 * reach, high - 1.01 * reach)
+    ends = fit.model.mean_steps(fit.stored, np.concatenate((before - reach, before + reach)))
+    rising = trace.pulses > 0
+    below, above = (np.where(rising, up, -down) for up, down in zip(*(np.split(e, 2) for e in ends), strict=True))
+    slope = (above - below) / (2 * reach)
+    keep, shift = 1 + slope, (below + above) / 2 - slope * before
     # n pulses of w -> shift + keep w: a geometric series, by its first terms where keep is next to 1
     n = np.abs(trace.pulses).astype(float)
     lost = 1 - keep
     near = np.abs(lost) * n < 1e-6
     offset = shift * np.where(near, n - n * (n - 1) / 2 * lost, (1 - keep**n) / np.where(near, 1.0, lost))
-    size = np.abs(shift) if fit.model.noise == (False,) or not fit.mult_noise else np.abs(shift + (keep - 1) * fit.mean)
+    additive = fit.model.noise == (False,) or not fit.mult_noise
+    size = np.abs(shift) if additive else np.abs(shift + (keep - 1) * fit.mean)
     return Law(offset, keep**n, low, high, fit.stored["dw_min_std"] * size * np.sqrt(n), fit.stored["read_noise"])
 
 
@@ -108,10 +111,13 @@ def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
         warnings.append(
             f"read noise is {kappa / mean_step:.0f} times the mean step: dw_min_std rests on the slow part of the noise only"
         )
-    for name, value in fit.least_squares.values.items():
+    for name in STEPS:
+        if name not in fit.model.parameters:
+            continue
+        value = fit.least_squares.values[name]
         deviation = fit.likelihood.errors.get(name)
         fitted = fit.likelihood.values[name]
-        if name.startswith("step_") and deviation and abs(value - fitted) > 2 * deviation:
+        if deviation and abs(value - fitted) > 2 * deviation:
             warnings.append(
                 f"{name}: least squares on the trajectory gives {value:.4g}, the likelihood "
                 f"{fitted:.4g} +- {deviation:.2g}; the likelihood's is kept"
@@ -127,7 +133,9 @@ def upper_limit(fit: Candidate, trace: Trace, name: str) -> float:
     fixed = frozenset(n for n in fit.model.parameters if n not in fit.likelihood.varied)
 
     def rise(value: float) -> float:
-        found = fit_prediction_error(fit.model, trace, mean, mult_noise=fit.mult_noise, held={name: value}, fixed=fixed)
+        found = fit_prediction_error(
+            fit.model, trace, mean, mult_noise=fit.mult_noise, held={name: value}, fixed=fixed, refine=False
+        )
         return -found.log_likelihood - best - 1.353
 
     low = fit.likelihood.values[name]

@@ -9,12 +9,11 @@ import numpy as np
 
 from fitlab import parameters as ps
 
+from .between import mean_values, spread_fields
 from .candidate import Candidate
-from .population import Spread
+from .models import nodes_of
+from .population import Spread, share
 from .run import Fit
-
-_DTOD = ("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod")
-_GAMMA_DTOD = ("gamma_up_dtod", "gamma_down_dtod")
 
 
 def _rounded(x: Any) -> Any:
@@ -43,7 +42,7 @@ def _estimates(c: Candidate, limits: dict[str, float]) -> tuple[dict[str, ps.Est
             low, high = c.profiles.get(name, (None, None))
             out[name] = ps.Estimate(value=value, error=float(error[name]), low=low, high=high)
         else:
-            reason = c.reasons.get(name) or c.reasons.get({"write_noise_std": "read_noise"}.get(name, "")) or "fixed"
+            reason = c.reason(name) or "fixed"
             out[name] = ps.Estimate(value=value, reason=reason)
     kept = [n for n in names if n in out and out[n].error]
     correlation = None
@@ -61,34 +60,26 @@ def _population_estimates(fit: Fit, singles: list[dict[str, ps.Estimate]]) -> di
 
     if len(singles) == 1:
         return singles[0]
+    # what is not a free parameter follows from the means of those, not from the mean of what follows
+    model, middle = fit.chosen[0].model, mean_values(fit.chosen)
+    derived = {n: v for n, v in model.fields(middle).items() if n not in model.parameters}
     out = {}
     for name in singles[0]:
         known = [(e.value, e.error) for s in singles if (e := s[name]).value is not None and e.error]
         if len(known) >= 2:
             spread = paule_mandel(*zip(*known, strict=True))
-            out[name] = ps.Estimate(value=spread.mean, error=spread.mean_error)
+            out[name] = ps.Estimate(value=derived.get(name, spread.mean), error=spread.mean_error)
         else:
             values = [e.value for s in singles if (e := s[name]).value is not None]
             reason = next((s[name].reason for s in singles if s[name].reason), "one device only has an error")
-            out[name] = ps.Estimate(value=float(np.median(values)), reason=reason)
+            out[name] = ps.Estimate(value=derived.get(name, float(np.median(values))), reason=reason)
     return out
 
 
-def _steps(fit: Fit, estimates: dict[str, ps.Estimate]) -> dict[str, ps.Estimate]:
-    """dw_min and up_down of the mean device: from the mean steps, not the means of the devices' dw_min."""
-    from .models import device_fields
-
-    if len(fit.chosen) == 1:
-        return estimates
-    mean = {n: float(np.mean([c.stored[n] for c in fit.chosen])) for n in ("step_up", "step_down")}
-    fields = device_fields(mean)
-    return {n: e.model_copy(update={"value": fields[n]}) if n in fields else e for n, e in estimates.items()}
-
-
-def _dtod(fit: Fit, model_fields: tuple[str, ...]) -> dict[str, ps.Estimate]:
+def _dtod(fit: Fit) -> dict[str, ps.Estimate]:
     out = {}
-    for name in model_fields:
-        spread: Spread | None = fit.spreads.get(name)
+    for name in spread_fields(fit.chosen[0].model):
+        spread: Spread | None = fit.population.spreads.get(name)
         if spread is None:
             why = "one device" if len(fit.chosen) == 1 else f"{name.removesuffix('_dtod')} has no error in at least two devices"
             out[name] = ps.Estimate(reason=f"{ps.NOT_MEASURED}: {why}")
@@ -99,28 +90,43 @@ def _dtod(fit: Fit, model_fields: tuple[str, ...]) -> dict[str, ps.Estimate]:
     return out
 
 
+def _stuck(fit: Fit) -> ps.Estimate:
+    """Share of devices that do not respond: `corrupt_devices_prob`."""
+    total = len(fit.dead) + len(fit.chosen)
+    if total == 1:
+        return ps.Estimate(reason=f"{ps.NOT_MEASURED}: one device")
+    found = share(len(fit.dead), total)
+    if not fit.dead:
+        return ps.Estimate(value=0.0, reason="none found; 95 % upper limit in `high`", low=0.0, high=found.high)
+    error = float(np.sqrt(found.value * (1 - found.value) / total))
+    return ps.Estimate(value=found.value, error=error, low=found.low, high=found.high)
+
+
 def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
     """The parameter set of the chosen model: of the device, or of the mean device with its spreads."""
     pairs = [_estimates(c, d.limits) for c, d in zip(fit.chosen, fit.diagnoses, strict=True)]
-    estimates = _steps(fit, _population_estimates(fit, [p[0] for p in pairs]))
+    estimates = _population_estimates(fit, [p[0] for p in pairs])
     model, first = fit.chosen[0].model, fit.chosen[0]
-    has_gamma = "gamma_up" in model.parameters
-    dtod = _dtod(fit, _DTOD + (_GAMMA_DTOD if has_gamma else ()))
-    fields: dict[str, bool | float] = {
+    dtod, stuck = _dtod(fit), _stuck(fit)
+    fields: dict[str, bool | float | list[float]] = {
         n: e.value for n, e in estimates.items() if e.value is not None and n not in ("read_noise", "write_noise_std")
     }
-    if model.name != "ConstantStep":
+    fields |= nodes_of(model, mean_values(fit.chosen))
+    if model.writes:
         fields["write_noise_std"] = estimates["write_noise_std"].value or 0.0
+    if model.forms:
         fields["mult_noise"] = first.mult_noise
-    if has_gamma:
+    if "gamma_up" in model.parameters:
         fields["allow_increasing"] = bool(min(c.stored[g] for c in fit.chosen for g in ("gamma_up", "gamma_down")) < 0)
     fields |= {n: e.value for n, e in dtod.items() if e.value is not None}
     warnings = list(fit.warnings)
     read_noise = estimates["read_noise"]
-    if model.name == "ConstantStep" and read_noise.value:
-        warnings.append("ConstantStepDevice has no write noise: the read noise found is not in the device")
+    if not model.writes and read_noise.value:
+        warnings.append(f"{model.device} has no write noise: the read noise found is not in the device")
     if fit.dead:
         fields["corrupt_devices_prob"] = len(fit.dead) / (len(fit.dead) + len(fit.chosen))
+    if fit.population.log_normal:
+        fields["dw_min_dtod_log_normal"] = True
     diagnosis, attrs = fit.diagnoses[0], fit.attrs
     moments = [d.moments for d in fit.diagnoses]
     symmetry = diagnosis.symmetry
@@ -175,13 +181,26 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
             for r in fit.comparison
         ],
         correlation=pairs[0][1] if len(pairs) == 1 else None,
+        corrupt_devices=stuck,
+        dtod_correlation=[
+            ps.DtodCorrelation(first=p.first, second=p.second, value=p.value, error=p.error, low=p.low, high=p.high)
+            for p in fit.population.pairs
+        ],
+        outliers=[ps.OutlyingDevice(device=o.device, field=o.field, deviation=o.deviation) for o in fit.population.outliers],
+        trends={
+            n: ps.CycleTrend(
+                cycles=t.cycles, spread=t.spread, spread_error=t.spread_error, slope=t.slope, low=t.slope_low, high=t.slope_high
+            )
+            for n, t in fit.trends.items()
+        },
         protocol=ps.Protocol(
-            devices=len(fit.chosen) + len(fit.dead),
+            devices=len(fit.chosen) + len(fit.dead) + len(fit.failures),
             cycles=int(attrs["cycles"]),
             reads_up=int(attrs["reads_up"]),
             reads_down=int(attrs["reads_down"]),
             flagged=int(attrs["flagged"]),
             left_out=list(fit.dead),
+            failed={f.name: f.reason for f in fit.failures},
         ),
         source=ps.Source(
             files=str(attrs["source"]),

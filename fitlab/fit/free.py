@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .models import Model
+from .models import BENDS, NODES, Model, node_name
 from .response import Floats
 
 if TYPE_CHECKING:
@@ -32,9 +32,19 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "w_min": (-FAR, -0.02),
     "gamma_up": (-np.inf, np.inf),
     "gamma_down": (-np.inf, np.inf),
+    "slope_up": (-50.0, 50.0),
+    "slope_down": (-50.0, 50.0),
+    "exponent_up": (0.02, 20.0),
+    "exponent_down": (0.02, 20.0),
+    "alpha": (1e-7, 3.0),
+    **{node_name(side, k): (0.0, 4.0) for side in ("up", "down") for k in range(NODES)},
     "dw_min_std": (1e-3, 1e3),
     "read_noise": (1e-6, 2.0),
 }
+
+
+_BENT = ((0.002, 0.98), (1.02, 500.0))
+"""Limits of a bend below and above 1."""
 
 
 @dataclass
@@ -67,8 +77,9 @@ def make_parameters(
     adjust : what the user changes
     """
     parameters: Any = {}
+    fixed = fixed | model.held
     for name in (*model.parameters, *(n for n in NOISE if n in values)):
-        low, high = _LIMITS[name]
+        low, high = _LIMITS[name] if name not in BENDS else _BENT[values[name] > 1]
         parameters[name] = Parameter(float(np.clip(values[name], low, high)), low, high, name not in fixed)
     for i, value in enumerate(starts):
         parameters[start_name(i)] = Parameter(float(value))

@@ -84,12 +84,16 @@ def residual_increments(trace: Trace, mean_steps: Floats, cycle: np.ndarray) -> 
 
 
 def _variogram(residual: Floats, segment: np.ndarray) -> Floats:
-    out = []
-    for m in LAGS:
-        d = residual[m:] - residual[:-m]
-        d = d[(segment[m:] == segment[:-m]) & np.isfinite(d)]
-        out.append(float(np.mean(d**2)) if len(d) else np.nan)
-    return np.array(out)
+    """D(m) (..., LAGS) of residuals (..., n), NaN where no pair of reads lies that far apart."""
+    out = np.full((*residual.shape[:-1], len(LAGS)), np.nan)
+    for i, m in enumerate(LAGS):
+        same = np.flatnonzero(segment[m:] == segment[:-m])
+        d = residual[..., same + m] - residual[..., same]
+        known = np.isfinite(d)
+        number = known.sum(axis=-1)
+        total = np.sum(np.where(known, d, 0.0) ** 2, axis=-1)
+        out[..., i] = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    return out
 
 
 def _concavity(d: Floats, white: Floats) -> float:
@@ -181,7 +185,7 @@ def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndar
             else:
                 state = np.clip(law.offset[k] + law.keep[k] * state + step[k], law.low, law.high)
             rows[:, k] += state - mean[k]
-        white = np.array([_variogram(np.where(np.isfinite(residual), row, np.nan), segment) for row in rows])
+        white = _variogram(np.where(np.isfinite(residual), rows, np.nan), segment)
         curvature = _concavity(d, white)
         if curvature > COLOURED:
             listed = ", ".join(f"{v:.3g}" for v in d)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .free import FAR, Adjust, Space, make_parameters, start_name
 from .guess import lines, starts
-from .models import BOUNDS, STEPS, Model
+from .models import BOUNDS, EXPONENTS, STEPS, Model
 from .newton import minimise
 from .response import Floats, Trace, trajectory, trajectory_jacobian
 
@@ -177,9 +177,9 @@ def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None
     free_starts = len(begin) <= FREE_STARTS
     problems = []
     for values in starts(model, lines(trace)):
-        fixed = frozenset(n for n in ("w_max", "w_min") if not model.soft and abs(values[n]) >= FAR)
+        fixed = frozenset(n for n in BOUNDS if not model.inner and abs(values[n]) >= FAR)
         free = make_parameters(model, values, fixed=fixed, starts=begin.tolist() if free_starts else (), adjust=adjust)
-        problems.append(_SumOfSquares(model, trace, Space(free, log=(*STEPS, *BOUNDS)), begin, free_starts))
+        problems.append(_SumOfSquares(model, trace, Space(free, log=(*STEPS, *EXPONENTS, "alpha", *BOUNDS)), begin, free_starts))
     evaluations = len(problems)
     # the sum of squares has several minima where bounds are reached: a few steps from many starts tell which to follow
     order = np.argsort([1 / p.scale for p in problems])[: 4 * tries]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .free import NOISE, Adjust, Space, make_parameters
-from .models import Model
+from .models import EXPONENTS, STEPS, Model
 from .newton import Minimum, hessian, minimise
 from .response import Floats, Trace, likelihood_gradient, likelihood_values
 
-_LOG = ("step_up", "step_down", *NOISE)
+_LOG = (*STEPS, *EXPONENTS, "alpha", *NOISE)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: 
     step = np.diff(trace.reads[trace.used])
     scale = max(float(np.median(np.abs(step - np.median(step)))) * 1.4826, 1e-5)
     kernel, _ = model.kernel_values(mean, mult_noise)
-    size = max(mean["step_up"], mean["step_down"])
+    size = max(model.drawn(mean))
     grid = [
         (s, k)
         for k in scale * np.array([0.02, 0.2, 0.4, 0.7, 1.0])

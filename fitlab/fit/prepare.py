@@ -11,6 +11,7 @@ from fitlab.io.record import OUTLIER, PADDING, UNREADABLE, PulseResponse
 
 from .guess import ramps
 from .response import Floats, Trace
+from .workers import Failure
 
 FEWEST_READS = 10
 JUMP = 5.0
@@ -148,14 +149,14 @@ def outliers(trace: Trace, threshold: float = 5.0) -> np.ndarray:
     return found
 
 
-def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace]]:
-    """Window map and one trace a device.
+def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace], list[Failure]]:
+    """Window map, one trace a device, and the devices that have none.
 
     Raises
     ------
     FitError
-        Pulses that are not alike, constant response, fewer than 10 usable reads of a device, or directions that contradict the
-        response.
+        Pulses that are not alike, constant response, directions that contradict the response, or no device with 10 usable
+        reads.
     """
     if response.attrs.get("pulses_differ"):
         raise FitError(
@@ -164,17 +165,17 @@ def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace]]:
         )
     values, _ = measured(response)
     mapping = window(response)
-    traces = []
+    traces: list[DeviceTrace] = []
+    failures: list[Failure] = []
     for d, name in enumerate(response.devices):
         raw, cycle = _raw_trace(response, values, d)
         warnings: list[str] = []
         if raw.used.sum() < FEWEST_READS:
-            raise FitError(
-                f"{response.attrs['source']}: device {name} has {int(raw.used.sum())} "
-                f"usable reads; at least {FEWEST_READS} are needed"
-            )
+            failures.append(Failure(str(name), f"{int(raw.used.sum())} usable reads; at least {FEWEST_READS} are needed"))
+            continue
         if not np.any(raw.pulses != 0):
-            raise FitError(f"{response.attrs['source']}: device {name} has no pulse; give a column with the directions")
+            failures.append(Failure(str(name), "no pulse; give a column with the directions"))
+            continue
         trace = Trace(mapping.to_w(raw.reads), raw.pulses, raw.segment)
         flagged = (response.flag[d] & OUTLIER)[(response.flag[d] & PADDING) == 0] != 0
         out = outliers(trace) | flagged
@@ -183,7 +184,11 @@ def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace]]:
         reads = np.where(out, np.nan, trace.reads)
         trace = Trace(reads, trace.pulses, _split_at_jumps(trace, reads, str(name), warnings))
         traces.append(DeviceTrace(str(name), trace, cycle, out, tuple(warnings)))
-    return mapping, traces
+    if not traces:
+        first = failures[0]
+        more = f" (and {len(failures) - 1} more devices)" if len(failures) > 1 else ""
+        raise FitError(f"{response.attrs['source']}: device {first.name} has {first.reason}{more}")
+    return mapping, traces, failures
 
 
 def _split_at_jumps(trace: Trace, reads: Floats, name: str, warnings: list[str]) -> np.ndarray:

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial as partial_of
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fitlab.errors import FitError
 from fitlab.io.record import PulseResponse
 
-from .candidate import Candidate
+from .between import Population, population
+from .candidate import Candidate, fit_candidate
 from .coloured import from_least_squares
+from .cycles import Trend, together, trends
 from .device import Diagnosis, candidates, diagnose
 from .free import Adjust
-from .models import MODELS, Model, device_fields
-from .population import Spread, paule_mandel
+from .models import MODELS, Model
+from .partial import Partial
 from .prepare import DeviceTrace, Window, prepare
 from .profile import with_profiles
 from .symmetry import symmetry_point
+from .workers import BATCH, Crew, Failure, Work, attempt
 
 if TYPE_CHECKING:
     import xarray as xr
 
+Progress = Callable[[int, int], None]
+
+SAMPLE = 32
+"""Devices on which models are compared."""
 OPEN_BOUNDS = 4.0
 """AICc within which a model with bounds near the data is preferred to one without."""
 
@@ -55,8 +62,10 @@ class Fit:
     chosen : one candidate a live device, all of the chosen model
     devices, diagnoses : their traces and diagnoses
     dead : names of devices that do not respond
-    spreads : `*_dtod` field to its random-effects estimate; empty for one device
+    failures : devices that could not be fitted, and why
     comparison : all models, best first
+    population : spreads, correlations and outliers between devices
+    trends : free parameter to its spread and trend over cycles
     """
 
     window: Window
@@ -65,8 +74,10 @@ class Fit:
     chosen: list[Candidate]
     diagnoses: list[Diagnosis]
     dead: list[str]
+    failures: list[Failure]
     comparison: list[ModelRow]
-    spreads: dict[str, Spread]
+    population: Population
+    trends: dict[str, Trend]
     warnings: list[str]
     attrs: dict[str, Any]
 
@@ -81,7 +92,7 @@ def models_named(names: Sequence[str] | str) -> list[Model]:
     """
     names = [names] if isinstance(names, str) else list(names)
     if names == ["auto"]:
-        return list(MODELS.values())
+        return [m for m in MODELS.values() if m.alike is None]
     known = {key.lower(): model for key, model in MODELS.items()}
     out = []
     for name in names:
@@ -98,8 +109,14 @@ def fit(
     *,
     adjust: Adjust | None = None,
     threads: int | None = None,
+    dask: str | None = None,
+    keep: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Fit:
     """Fit device models to every device of a PulseResponse and choose among them.
+
+    Of more than 32 devices the models are compared on 32, evenly chosen; the rest are fitted by the model that is chosen. A
+    device that cannot be fitted is listed with the reason, and the others are fitted.
 
     Parameters
     ----------
@@ -110,53 +127,81 @@ def fit(
         within 2.
     adjust : callable
         Is given the lmfit Parameters of each fit, to fix, bound or tie them (names: step_up, step_down, w_max, w_min,
-        gamma_up, gamma_down, dw_min_std, read_noise, start_0, ...).
+        gamma_up, gamma_down, dw_min_std, read_noise, start_0, ...). Devices are then fitted in threads.
     threads : int
-        Devices fitted at a time; default: the processors.
+        Devices fitted at a time, many of them in processes; default: the processors. The result does not depend on it.
+    dask : str
+        Address of a dask scheduler whose workers fit the devices.
+    keep : path
+        Folder for results while the fit runs; the same call takes up from there what was done before.
+    progress : callable
+        Is given the number of devices done and of all.
 
     Raises
     ------
     FitError
-        Unknown model, constant or too short response, no device that responds.
+        Unknown model, constant or too short response, no device that responds, no device that could be fitted.
     """
     if adjust is not None:
         import lmfit  # noqa: F401  # here, because the limit on threads below reaches only libraries that are loaded
 
     chosen_models = models_named(models)
     response = PulseResponse.of(response)
-    window, devices = prepare(response)
-    workers = max(1, min(threads or os.cpu_count() or 1, len(devices)))
-    # the matrices are small: threads inside the linear algebra cost more than they give
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        fitted = list(pool.map(lambda d: candidates(chosen_models, d.trace, adjust), devices))
-    alive = [i for i, row in enumerate(fitted) if not _dead(row)]
-    dead = [devices[i].name for i in range(len(devices)) if i not in alive]
+    source = str(response.attrs["source"])
+    window, devices, failures = prepare(response)
+    crew = Crew(max(1, threads or os.cpu_count() or 1), adjust is None, dask)
+    partial = None
+    if keep is not None:
+        told = {"sha256": response.attrs["sha256"], "models": [m.name for m in chosen_models], "devices": len(devices)}
+        partial = Partial(Path(keep), told)
+    job = _Job(crew, partial, progress, len(devices))
+    still = [float(np.ptp(d.trace.reads[d.trace.used])) == 0 for d in devices]
+    moving = [i for i, s in enumerate(still) if not s]
+    sample = moving
+    if len(moving) > SAMPLE:
+        sample = [moving[k] for k in np.unique(np.round(np.linspace(0, len(moving) - 1, SAMPLE)).astype(int))]
+    rows = job.run("models", partial_of(_all_models, chosen_models, adjust), devices, sample)
+    failed = {i: r for i, r in rows.items() if isinstance(r, Failure)}
+    alive = [i for i in sample if i not in failed and not _dead(rows[i])]
     if not alive:
-        raise FitError(
-            f"{response.attrs['source']}: no device responds to pulses by more than 5 read noises; nothing can be fitted"
-        )
-    live, live_fitted = [devices[i] for i in alive], [fitted[i] for i in alive]
-    comparison, which = compare(live_fitted)
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        chosen = [row[which] for row in live_fitted]
-        diagnoses = list(pool.map(diagnose, chosen, live))
-        coloured = sum(d.moments.coloured for d in diagnoses) * 2 > len(diagnoses)
-        if coloured:
-            # the state-space model is wrong then; the best mean trajectory does not depend on the colour of the noise
-            live_fitted = list(pool.map(from_least_squares, live_fitted, live))
-            comparison, which = compare(live_fitted)
-            chosen = [row[which] for row in live_fitted]
-            diagnoses = [
-                replace(new, moments=old.moments) for old, new in zip(diagnoses, pool.map(diagnose, chosen, live), strict=True)
-            ]
-        else:
-            chosen = list(pool.map(lambda c, d: with_profiles(c, d.trace), chosen, live))
-            diagnoses = [
-                replace(old, symmetry=symmetry_point(c.likelihood, d.trace))
-                for old, c, d in zip(diagnoses, chosen, live, strict=True)
-            ]
-    spreads, notes = population(chosen)
-    warnings = [*map(str, response.attrs["warnings"]), *_merge(live, diagnoses), *notes]
+        if failed:
+            first = next(iter(failed.values()))
+            raise FitError(f"{source}: no device could be fitted; device {first.name}: {first.reason}")
+        raise FitError(f"{source}: no device responds to pulses by more than 5 read noises; nothing can be fitted")
+    comparison, which = compare([rows[i] for i in alive])
+    looks_of = list(alive)
+    looks = job.run(
+        "look", _look, [(rows[i][which], devices[i]) for i in alive], range(len(alive)), named=[devices[i] for i in alive]
+    )
+    moments = [d.moments for d in looks.values() if not isinstance(d, Failure)]
+    coloured = sum(m.coloured for m in moments) * 2 > len(moments)
+    if coloured:
+        # the state-space model is wrong then; the best mean trajectory does not depend on the colour of the noise
+        for i in alive:
+            rows[i] = attempt(partial_of(_least_squares, rows[i]), devices[i], devices[i].name)
+        failed |= {i: rows[i] for i in alive if isinstance(rows[i], Failure)}
+        alive = [i for i in alive if i not in failed]
+        comparison, which = compare([rows[i] for i in alive])
+    first = rows[alive[0]][which]
+    form = (first.model, first.mult_noise, coloured, adjust)
+    rest = [i for i in moving if i not in set(sample)]
+    known = {i: rows[i][which] for i in alive}
+    seen = {i: look for i, look in zip(looks_of, looks.values(), strict=True) if isinstance(look, Diagnosis)}
+    items = [(form, known.get(i), seen.get(i), devices[i]) for i in range(len(devices))]
+    found = job.run("devices", _conclude, items, sorted([*alive, *rest]), named=devices)
+    failed |= {i: r for i, r in found.items() if isinstance(r, Failure)}
+    good = [i for i in sorted(found) if i not in failed and found[i] is not None]
+    lost = {*good, *failed}
+    dead = [devices[i].name for i in range(len(devices)) if i not in lost]
+    failures += [failed[i] for i in sorted(failed)]
+    if not good:
+        raise FitError(f"{source}: no device could be fitted; device {failures[0].name}: {failures[0].reason}")
+    live = [devices[i] for i in good]
+    concluded: list[Concluded] = [found[i] for i in good]
+    chosen, diagnoses = [c.chosen for c in concluded], [c.diagnosis for c in concluded]
+    people = population([d.name for d in live], chosen)
+    changes = together([c.trends for c in concluded])
+    warnings = [*map(str, response.attrs["warnings"]), *_merge(live, diagnoses), *people.warnings, *_wear(changes, chosen[0])]
     if coloured:
         warnings.append(
             "because the read noise is coloured, the mean response and the choice of the model are those of least squares, "
@@ -164,7 +209,110 @@ def fit(
         )
     if dead:
         warnings.append(f"{len(dead)} of {len(devices)} devices do not respond and were left out: {', '.join(dead[:8])}")
-    return Fit(window, live, live_fitted, chosen, diagnoses, dead, comparison, spreads, warnings, dict(response.attrs))
+    if failures:
+        listed = "; ".join(f"{f.name}: {f.reason}" for f in failures[:4])
+        more = f"; and {len(failures) - 4} more" if len(failures) > 4 else ""
+        warnings.append(
+            f"{len(failures)} of {len(failures) + len(good) + len(dead)} devices could not be fitted ({listed}{more})"
+        )
+    if len(alive) < len(good):
+        warnings.append(f"the models were compared on {len(alive)} of {len(good)} devices, evenly chosen")
+    every = [rows[i] if i in known else [c.chosen] for i, c in zip(good, concluded, strict=True)]
+    return Fit(
+        window, live, every, chosen, diagnoses, dead, failures, comparison, people, changes, warnings, dict(response.attrs)
+    )
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """All that is told about one device."""
+
+    chosen: Candidate
+    diagnosis: Diagnosis
+    trends: dict[str, Trend]
+
+
+def _all_models(models: list[Model], adjust: Adjust | None, device: DeviceTrace) -> list[Candidate]:
+    return candidates(models, device.trace, adjust)
+
+
+def _look(item: tuple[Candidate, DeviceTrace]) -> Diagnosis:
+    return diagnose(*item)
+
+
+def _least_squares(row: list[Candidate], device: DeviceTrace) -> list[Candidate]:
+    return from_least_squares(row, device)
+
+
+def _conclude(
+    item: tuple[tuple[Model, bool, bool, Adjust | None], Candidate | None, Diagnosis | None, DeviceTrace],
+) -> Concluded | None:
+    """The chosen model on one device, which may have been fitted and looked at; None for a device that does not respond."""
+    (model, mult_noise, coloured, adjust), chosen, before, device = item
+    if chosen is None:
+        row = fit_candidate(model, device.trace, adjust, (mult_noise,))
+        if _dead(row):
+            return None
+        if coloured:
+            row = from_least_squares(row, device)
+        chosen = row[0]
+    diagnosis = before if before is not None and not coloured else diagnose(chosen, device)
+    if coloured and before is not None:
+        diagnosis = replace(diagnosis, moments=before.moments)  # of the likelihood's mean, which the noise was told from
+    if not coloured:
+        chosen = with_profiles(chosen, device.trace)
+        diagnosis = replace(diagnosis, symmetry=symmetry_point(chosen.likelihood, device.trace))
+    return Concluded(chosen, diagnosis, trends(chosen, device))
+
+
+class _Job:
+    """Runs the stages of a fit over devices, in batches that are kept and counted."""
+
+    def __init__(self, crew: Crew, kept: Partial | None, progress: Progress | None, devices: int) -> None:
+        self.crew, self.kept, self.progress, self.devices = crew, kept, progress, devices
+
+    def run(
+        self, stage: str, work: Work, items: Sequence[Any], chosen: Iterable[int], named: Sequence[DeviceTrace] | None = None
+    ) -> dict[int, Any]:
+        """Result or failure of each chosen item."""
+        order = list(chosen)
+        batches = [order[k : k + BATCH] for k in range(0, len(order), BATCH)]
+        names = named or items
+        out: dict[int, Any] = {}
+        missing = []
+        for b, batch in enumerate(batches):
+            before = self.kept.get(stage, b) if self.kept else None
+            if before is not None and len(before) == len(batch):
+                out |= dict(zip(batch, before, strict=True))
+            else:
+                missing.append(b)
+        tasks = [[(names[i].name, items[i]) for i in batches[b]] for b in missing]
+        for k, results in self.crew.batches(work, tasks):
+            batch = batches[missing[k]]
+            out |= dict(zip(batch, results, strict=True))
+            if self.kept:
+                self.kept.put(stage, missing[k], results)
+            if self.progress and stage == "devices":
+                self.progress(len(out), len(order))
+        return {i: out[i] for i in order}
+
+
+def _wear(changes: dict[str, Trend], first: Candidate) -> list[str]:
+    """Warnings of parameters that change from cycle to cycle: the device models have no such term."""
+    out = []
+    for name, t in changes.items():
+        if t.significant and abs(t.slope) * t.cycles > 0.02 * max(abs(t.mean), 0.1):
+            percent = 100 * t.slope / abs(t.mean) if t.mean else float("nan")
+            out.append(
+                f"{name} changes by {t.slope:.2g} ({percent:+.2g} %) a cycle over {t.cycles} cycles [{t.slope_low:.2g}, "
+                f"{t.slope_high:.2g}]: wear or break-in, which {first.model.device} does not have"
+            )
+        elif t.spread_error is not None and t.spread > 3 * t.spread_error and t.spread > 0.02 * max(abs(t.mean), 0.1):
+            out.append(
+                f"{name} varies by {t.spread:.2g} from cycle to cycle beyond the errors of the fits; {first.model.device} has no "
+                "such term (--columns devices takes every cycle as a device)"
+            )
+    return out
 
 
 def _dead(row: list[Candidate]) -> bool:
@@ -200,8 +348,9 @@ def _bounds_open(fitted: list[list[Candidate]], i: int) -> bool:
 def compare(fitted: list[list[Candidate]]) -> tuple[list[ModelRow], int]:
     """Model comparison over devices and the index of the chosen candidate.
 
-    Akaike weights are exp(-delta/2), normalised. The simplest model within an AICc of 2 of the best is chosen; a soft-bounds
-    model whose bounds lie far outside the data gives way to the best model with bounds inside an AICc of 4.
+    Akaike weights are exp(-delta/2), normalised. The simplest model within an AICc of 2 of the best is chosen, or within two
+    standard errors of the difference between devices; a soft-bounds model whose bounds lie far outside the data gives way to
+    the best model with bounds inside an AICc of 4.
     """
     count = len(fitted[0])
     aicc = np.array([sum(row[i].aicc for row in fitted) for i in range(count)])
@@ -222,62 +371,13 @@ def compare(fitted: list[list[Candidate]]) -> tuple[list[ModelRow], int]:
         )
         for i in range(count)
     ]
-    near = [i for i in range(count) if delta[i] < 2]
+    best = int(np.argmin(aicc))
+    each = np.array([[c.aicc for c in row] for row in fitted])
+    # over many devices the sum of the differences scatters by more than 2 (Q. H. Vuong, Econometrica 57, 307 (1989))
+    scatter = np.std(each - each[:, [best]], axis=0, ddof=1) * np.sqrt(len(fitted)) if len(fitted) >= 4 else np.zeros(count)
+    near = [i for i in range(count) if delta[i] < max(2.0, 2 * scatter[i])]
     which = min(near, key=lambda i: (rows[i].parameters, rows[i].aicc))
     if _bounds_open(fitted, which):
         closed = [i for i in range(count) if delta[i] < OPEN_BOUNDS and not _bounds_open(fitted, i)]
         which = min(closed, key=lambda i: rows[i].aicc, default=which)
     return sorted(rows, key=lambda r: r.aicc), which
-
-
-def population(chosen: list[Candidate]) -> tuple[dict[str, Spread], list[str]]:
-    """Random-effects spreads of the device fields over devices (devices.md 3).
-
-    `gain = (su + sd) / (2 dw_min) - bias` and `r = (su - sd) / (2 dw_min) - bias` are what the simulator draws; bounds
-    are relative, gammas absolute.
-    """
-    if len(chosen) < 2:
-        return {}, []
-    names = ("step_up", "step_down")
-    steps = np.array([[c.stored[n] for n in names] for c in chosen])
-    mean = steps.mean(axis=0)
-    fields = device_fields(dict(zip(names, mean, strict=True)))
-    dw, up_down = fields["dw_min"], fields["up_down"]
-    bias_up, bias_down = min(up_down, 0.0), -max(up_down, 0.0)
-    out: dict[str, Spread] = {}
-    warnings: list[str] = []
-
-    def combined(c: Candidate, weights: tuple[float, float]) -> float:
-        index = [c.likelihood.varied.index(n) for n in names if n in c.likelihood.varied]
-        v = np.array(weights[: len(index)])
-        return float(np.sqrt(v @ c.likelihood.covariance[np.ix_(index, index)] @ v))
-
-    for field, sign in (("dw_min_dtod", 1.0), ("up_down_dtod", -1.0)):
-        x = (steps[:, 0] + sign * steps[:, 1]) / (2 * dw) - (bias_up + sign * bias_down) / 2
-        error = np.array([combined(c, (0.5 / dw, sign * 0.5 / dw)) for c in chosen])
-        _add(out, field, x, error)
-    for name in chosen[0].model.parameters:
-        if name in names:
-            continue
-        x = np.array([c.stored[name] for c in chosen])
-        scale = 1.0 if name.startswith("gamma_") else abs(float(np.mean(x)))
-        error = np.array([_field_error(c, name) for c in chosen]) / scale
-        _add(out, f"{name}_dtod", x / scale, error)
-    if len(chosen) < 8:
-        warnings.append(
-            f"spreads between devices rest on {len(chosen)} devices: about {100 / np.sqrt(2 * (len(chosen) - 1)):.0f} % uncertain"
-        )
-    return out, warnings
-
-
-def _field_error(c: Candidate, name: str) -> float:
-    if name in c.reasons or name not in c.likelihood.varied:
-        return float("nan")
-    ratio = c.stored[name] / c.likelihood.values[name] if name.startswith("gamma_") and c.likelihood.values[name] else 1.0
-    return c.likelihood.errors.get(name, float("nan")) * abs(ratio)
-
-
-def _add(out: dict[str, Spread], field: str, x: np.ndarray, error: np.ndarray) -> None:
-    known = np.isfinite(error) & (error > 0)
-    if known.sum() >= 2:
-        out[field] = paule_mandel(x[known], error[known])

@@ -8,7 +8,7 @@ import numpy as np
 
 from .models import Model
 from .prediction_error import PredictionError
-from .response import Trace
+from .response import Floats, Trace
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,32 @@ class SymmetryPoint:
     warnings: tuple[str, ...] = ()
 
 
-def _root(model: Model, values: dict[str, float]) -> float | None:
-    """Root of s_up(w) = s_down(w) for steps that are linear in w between the bounds."""
-    if model.soft:
-        a_up, a_down = values["step_up"], values["step_down"]
-        slope = a_up / values["w_max"] - a_down / values["w_min"]
-        return (a_up - a_down) / slope if slope else None
-    if "gamma_up" in values:
-        b_up = values["gamma_up"] * values["step_up"] / values["w_max"]
-        b_down = -values["gamma_down"] * values["step_down"] / values["w_min"]
-        return (values["step_up"] - values["step_down"]) / (b_up + b_down) if b_up + b_down else None
-    return None
+GRID = 65
+"""States between which a root of the difference of the steps is looked for."""
+
+
+def _difference(model: Model, values: dict[str, float], w: Floats) -> Floats:
+    up, down = model.mean_steps(values, w)
+    return up - down
+
+
+def _roots(model: Model, values: dict[str, float], low: float, high: float) -> list[float]:
+    """States in [low, high] where the mean up and down steps are equal."""
+    out = []
+    for left, right in _signs(model, values, np.linspace(max(low, values["w_min"]), min(high, values["w_max"]), GRID)):
+        for _ in range(4):
+            found = _signs(model, values, np.linspace(left, right, 33))
+            if not found:
+                break
+            left, right = found[0]
+        out.append((left + right) / 2)
+    return out
+
+
+def _signs(model: Model, values: dict[str, float], w: Floats) -> list[tuple[float, float]]:
+    """Neighbouring states between which the difference of the steps changes its sign."""
+    gap = _difference(model, values, w)
+    return [(float(w[k]), float(w[k + 1])) for k in np.flatnonzero((gap[:-1] > 0) != (gap[1:] > 0))]
 
 
 def symmetry_point(fit: PredictionError, trace: Trace) -> SymmetryPoint:
@@ -44,23 +59,30 @@ def symmetry_point(fit: PredictionError, trace: Trace) -> SymmetryPoint:
     alternating, alternating_error, warnings = _from_alternation(fit, trace)
     if not (np.any(trace.pulses > 0) and np.any(trace.pulses < 0)):
         return SymmetryPoint(None, None, "only one direction was measured")
-    w = _root(fit.model, fit.values)
-    if w is None:
+    used, model, values = trace.reads[trace.used], fit.model, fit.values
+    if not np.ptp(_difference(model, values, np.linspace(-0.5, 0.5, 9))) > 1e-12:
         return SymmetryPoint(
             None, None, "steps do not depend on the state in this model", alternating, alternating_error, warnings
         )
-    used = trace.reads[trace.used]
-    if not float(np.min(used)) <= w <= float(np.max(used)):
+    found = _roots(model, values, float(np.min(used)), float(np.max(used)))
+    if not found:
         return SymmetryPoint(
             None, None, "steps are nowhere equal inside the measured window", alternating, alternating_error, warnings
         )
+    if len(found) > 1:
+        listed = ", ".join(f"{v:.3f}" for v in found)
+        several = f"steps are equal at several states ({listed})"
+        return SymmetryPoint(None, None, several, alternating, alternating_error, warnings)
+    w = found[0]
+    # the root moves by -(change of the difference) / (its slope with the state)
+    h = 1e-4
+    steepness = float(np.diff(_difference(model, values, np.array([w - h, w + h])))[0]) / (2 * h)
     slope = np.zeros(len(fit.varied))
     for i, name in enumerate(fit.varied):
-        if name in fit.model.parameters:
-            h = 1e-5 * max(abs(fit.values[name]), 1e-3)
-            ahead, behind = ({**fit.values, name: fit.values[name] + s * h} for s in (1, -1))
-            up, down = _root(fit.model, ahead), _root(fit.model, behind)
-            slope[i] = (up - down) / (2 * h) if up is not None and down is not None else np.nan
+        if name in model.parameters and steepness:
+            h = 1e-5 * max(abs(values[name]), 1e-3)
+            up, down = (_difference(model, {**values, name: values[name] + s * h}, np.array([w]))[0] for s in (1, -1))
+            slope[i] = -(up - down) / (2 * h) / steepness
     finite = np.isfinite(np.diag(fit.covariance))
     if not np.isfinite(slope).all() or np.any(slope[~finite] != 0):
         error, reason = None, "a parameter that it depends on has no standard error"

@@ -104,6 +104,8 @@ template <class T, int N> struct number<Dual<T, N>> {
     static SIM_HD u32 truncated(const Dual<T, N>& x) { return static_cast<u32>(value_of(x)); }
     static SIM_HD Dual<T, N> from(u32 k) { return Dual<T, N>(static_cast<int>(k)); }
     static SIM_HD Dual<T, N> picked(const float* p, int, u32 k) { return Dual<T, N>(p[k]); }
+    static SIM_HD Dual<T, N> picked(const Dual<T, N>* p, int, u32 k) { return p[k]; }
 };
+template <class T, int N> struct shared_of<Dual<T, N>> { using type = Dual<T, N>; };
 
 }  // namespace sim

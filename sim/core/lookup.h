@@ -20,7 +20,7 @@ template <class F> SIM_HD index_t<F> of_direction(index_t<F> k, u32 n, mask_t<F>
     return k + select(up, index_t<F>{}, index_t<F>{} + n);
 }
 // Between entry k and the next of `size` numbers.
-template <class F> SIM_HD F between(const float* data, int size, index_t<F> k, F fraction) {
+template <class F, class D> SIM_HD F between(const D* data, int size, index_t<F> k, F fraction) {
     const F low = number<F>::picked(data, size, k), high = number<F>::picked(data, size, k + 1u);
     return low + (high - low) * fraction;
 }

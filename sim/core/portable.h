@@ -28,10 +28,14 @@ template <class F> struct number {
     using index = u32;
     static SIM_HD index truncated(F x) { return static_cast<u32>(x); }  // x >= 0
     static SIM_HD F from(index k) { return F(static_cast<int>(k)); }
-    static SIM_HD F picked(const float* p, int, index k) { return F(p[k]); }  // of `size` numbers
+    template <class D> static SIM_HD F picked(const D* p, int, index k) { return F(p[k]); }  // of `size` numbers
 };
 template <class F> using mask_t = typename number<F>::mask;
 template <class F> using index_t = typename number<F>::index;
+// Numbers that all crosspoints share: floats, but of the type itself where it is finer (double, dual numbers).
+template <class F> struct shared_of { using type = float; };
+template <> struct shared_of<double> { using type = double; };
+template <class F> using shared_t = typename shared_of<F>::type;
 
 SIM_HD float select(bool m, float a, float b) { return m ? a : b; }
 SIM_HD double select(bool m, double a, double b) { return m ? a : b; }

@@ -16,19 +16,22 @@
 namespace sim {
 
 // What a model loads a cell from.
-template <class Lookup> struct Parameters {
+template <class Lookup, class D = float> struct Parameters {
     Lookup lookup;
-    const float* data;  // shared by all crosspoints of a replica; null where the model needs none
+    const D* data;  // shared by all crosspoints of a replica; null where the model needs none
     int n_data;
     SIM_HD auto operator()(int k) const { return lookup(k); }
 };
-template <class Lookup> SIM_HD Parameters<Lookup> parameters(Lookup lookup, const float* data = nullptr, int n_data = 0) {
+template <class Lookup, class D = float> SIM_HD Parameters<Lookup, D> parameters(Lookup lookup, const D* data = nullptr, int n_data = 0) {
     return {lookup, data, n_data};
 }
 
 // Floats that a model needs to be shared, at least (`minimum_data`), and whether it draws a step by itself (`drawn`).
 template <class Device> SIM_HD constexpr auto minimum_data(int) -> decltype(Device::minimum_data) { return Device::minimum_data; }
 template <class Device> SIM_HD constexpr int minimum_data(long) { return 0; }
+// Whether the step is smooth in what is shared, so that fits take derivatives by it (`smooth_data`).
+template <class Device> SIM_HD constexpr auto smooth_data(int) -> decltype(Device::smooth_data) { return Device::smooth_data; }
+template <class Device> SIM_HD constexpr bool smooth_data(long) { return false; }
 template <class Device> SIM_HD constexpr auto draws_itself(int) -> decltype(&Device::template drawn<float>, true) { return true; }
 template <class Device> SIM_HD constexpr bool draws_itself(long) { return false; }
 

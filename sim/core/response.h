@@ -15,6 +15,9 @@ struct Trace {
     long reads;
 };
 
+// Nodes by which derivatives are taken, at most.
+constexpr int MOST_DATA = 24;
+
 template <class Device> constexpr int parameter_count() { return static_cast<int>(sizeof(Device::names) / sizeof(Device::names[0])); }
 
 // Mean state w = g - reference after each read's pulses. start(k) is the state at read k where a segment starts,
@@ -77,7 +80,16 @@ SIM_HD void pulse_moments(const typename Device::template Cell<Dual<F, 1>>& cell
 template <class Device, class F, class Load, class Observe>
 F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace& trace, const double* reads, Observe observe) {
     using H = Dual<F, 1>;
-    const auto cell = Device::template load<H>(parameters([&](int k) { return H(load(k)); }, load.data, load.n_data));
+    [[maybe_unused]] H nodes[MOST_DATA];
+    const auto cell = [&] {
+        const auto lookup = [&](int k) { return H(load(k)); };
+        if constexpr (smooth_data<Device>(0)) {
+            for (int k = 0; k < load.n_data; ++k) nodes[k] = H(load.data[k]);
+            return Device::template load<H>(parameters(lookup, nodes, load.n_data));
+        } else {
+            return Device::template load<H>(parameters(lookup, load.data, load.n_data));
+        }
+    }();
     const F reference = Device::reference(cell).v, read_variance = kappa * kappa;
     F mean{}, variance{}, total{};
     bool known = false;

@@ -23,15 +23,6 @@ template <class T> using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::
 
 // What the kernel shares over an array, the same for all devices here; absent where it needs none.
 using Shared = std::optional<Vector<const float>>;
-struct Data {
-    const float* values;
-    int size;
-    explicit Data(const Shared& shared) : values(shared ? shared->data() : nullptr), size(shared ? static_cast<int>(shared->shape(0)) : 0) {}
-    template <class Device> void check() const {
-        if (size < sim::minimum_data<Device>(0)) throw std::invalid_argument("the kernel needs shared data");
-    }
-    template <class Lookup> auto parameters(Lookup lookup) const { return sim::parameters(lookup, values, size); }
-};
 
 // The reads of all devices one after the other: device d has reads [offsets[d], offsets[d + 1]).
 struct Batch {
@@ -55,8 +46,36 @@ struct Batch {
     sim::Trace trace(long d) const {
         return {pulses + offsets[d], segment + offsets[d], static_cast<long>(offsets[d + 1] - offsets[d])};
     }
-    template <class Device> void check() const {
-        if (width != sim::parameter_count<Device>()) throw std::invalid_argument("parameters do not have one column for each name of the kernel");
+};
+
+// Numbers that the kernel of a device loads beside its parameters: shared floats; where the step is smooth in them, further
+// columns of the parameters, so that each device has its own and derivatives by them exist.
+template <class Device> struct Data {
+    static constexpr int count = sim::parameter_count<Device>();
+    static constexpr bool smooth = sim::smooth_data<Device>(0);
+    static constexpr int most = smooth ? count + sim::MOST_DATA : count;  // parameters and data with derivatives
+    const float* values;
+    int size;    // of the data
+    long width;  // columns of the parameters
+    bool own;    // the data are columns
+
+    Data(const Batch& batch, const Shared& shared)
+        : values(shared ? shared->data() : nullptr), size(shared ? static_cast<int>(shared->shape(0)) : 0), width(batch.width),
+          own(smooth && !shared && batch.width > count) {
+        if (own) size = static_cast<int>(width) - count;
+        if (!own && width != count) throw std::invalid_argument("parameters do not have one column for each name of the kernel");
+        if (size < sim::minimum_data<Device>(0)) throw std::invalid_argument("the kernel needs shared data");
+        if (smooth && size > sim::MOST_DATA) throw std::invalid_argument("the kernel's shared data are too many to fit");
+    }
+    // Calls run(parameters) with those of one device; number(k) makes column k a number of type F.
+    template <class F, class Number, class Run> auto with(Number number, Run run) const {
+        if constexpr (smooth) {
+            sim::shared_t<F> nodes[sim::MOST_DATA];
+            for (int k = 0; k < size; ++k) nodes[k] = own ? number(count + k) : F(values[k]);
+            return run(sim::parameters(number, nodes, size));
+        } else {
+            return run(sim::parameters(number, values, size));
+        }
     }
 };
 
@@ -82,23 +101,23 @@ void trajectory(const std::string& kernel, Matrix<const double> parameters, Vect
                 Vector<const int> segment, Vector<const long long> offsets, Vector<const double> starts,
                 Vector<double> out, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
-    const Data data(shared);
     if (static_cast<long>(starts.shape(0)) != batch.reads() || static_cast<long>(out.shape(0)) != batch.reads())
         throw std::invalid_argument("starts and out must have one entry a read");
     const double* w0 = starts.data();
     double* w = out.data();
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
-        batch.check<Device>();
-        data.check<Device>();
+        const Data<Device> data(batch, shared);
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
             const double* p = batch.parameters + d * batch.width;
             const long first = static_cast<long>(batch.offsets[d]);
-            const auto cell = Device::template load<double>(data.parameters([&](int k) { return p[k]; }));
-            sim::mean_trajectory<Device, double>(
-                cell, batch.trace(d), [&](long k) { return w0[first + k]; }, [&](long k, double x) { w[first + k] = x; });
+            data.template with<double>([&](int k) { return p[k]; }, [&](auto load) {
+                sim::mean_trajectory<Device, double>(
+                    Device::template load<double>(load), batch.trace(d), [&](long k) { return w0[first + k]; },
+                    [&](long k, double x) { w[first + k] = x; });
+            });
         }
     });
 }
@@ -107,7 +126,6 @@ void trajectory_jacobian(const std::string& kernel, Matrix<const double> paramet
                          Vector<const int> segment, Vector<const long long> offsets, Vector<const double> starts,
                          Vector<double> out, Matrix<double> jacobian, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
-    const Data data(shared);
     if (static_cast<long>(starts.shape(0)) != batch.reads() || static_cast<long>(out.shape(0)) != batch.reads())
         throw std::invalid_argument("starts and out must have one entry a read");
     if (static_cast<long>(jacobian.shape(0)) != batch.reads() || static_cast<long>(jacobian.shape(1)) != batch.width + 1)
@@ -116,22 +134,22 @@ void trajectory_jacobian(const std::string& kernel, Matrix<const double> paramet
     double *w = out.data(), *jac = jacobian.data();
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
-        constexpr int count = sim::parameter_count<Device>();
-        using F = sim::Dual<double, count + 1>;
-        batch.check<Device>();
-        data.check<Device>();
+        const Data<Device> data(batch, shared);
+        using F = sim::Dual<double, Data<Device>::most + 1>;
+        const int count = static_cast<int>(batch.width);
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
             const double* p = batch.parameters + d * batch.width;
             const long first = static_cast<long>(batch.offsets[d]);
-            const auto cell = Device::template load<F>(data.parameters([&](int k) { return variable<F>(p[k], k); }));
-            sim::mean_trajectory<Device, F>(
-                cell, batch.trace(d), [&](long k) { return variable<F>(w0[first + k], count); },
-                [&](long k, const F& x) {
-                    w[first + k] = x.v;
-                    for (int i = 0; i <= count; ++i) jac[(first + k) * (count + 1) + i] = x.d[i];
-                });
+            data.template with<F>([&](int k) { return variable<F>(p[k], k); }, [&](auto load) {
+                sim::mean_trajectory<Device, F>(
+                    Device::template load<F>(load), batch.trace(d), [&](long k) { return variable<F>(w0[first + k], count); },
+                    [&](long k, const F& x) {
+                        w[first + k] = x.v;
+                        for (int i = 0; i <= count; ++i) jac[(first + k) * (count + 1) + i] = x.d[i];
+                    });
+            });
         }
     });
 }
@@ -141,7 +159,6 @@ void likelihood(const std::string& kernel, Matrix<const double> parameters, Vect
                 Vector<const long long> offsets, Vector<const double> reads, Vector<double> nll,
                 Vector<double> innovation, Vector<double> innovation_variance, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
-    const Data data(shared);
     const long n = batch.reads();
     for (const long length : {static_cast<long>(reads.shape(0)), static_cast<long>(innovation.shape(0)), static_cast<long>(innovation_variance.shape(0))})
         if (length != n) throw std::invalid_argument("reads, innovation and innovation_variance must have one entry a read");
@@ -151,8 +168,7 @@ void likelihood(const std::string& kernel, Matrix<const double> parameters, Vect
     double *out = nll.data(), *v = innovation.data(), *variance = innovation_variance.data();
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
-        batch.check<Device>();
-        data.check<Device>();
+        const Data<Device> data(batch, shared);
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
@@ -160,11 +176,12 @@ void likelihood(const std::string& kernel, Matrix<const double> parameters, Vect
             const long first = static_cast<long>(batch.offsets[d]);
             const sim::Trace trace = batch.trace(d);
             for (long k = first; k < first + trace.reads; ++k) v[k] = variance[k] = std::nan("");
-            out[d] = sim::negative_log_likelihood<Device, double>(
-                data.parameters([&](int k) { return p[k]; }), s[d], c[d], trace, y + first, [&](long k, double error, double its_variance) {
+            out[d] = data.template with<double>([&](int k) { return p[k]; }, [&](auto load) {
+                return sim::negative_log_likelihood<Device, double>(load, s[d], c[d], trace, y + first, [&](long k, double error, double its_variance) {
                     v[first + k] = error;
                     variance[first + k] = its_variance;
                 });
+            });
         }
     });
 }
@@ -178,25 +195,26 @@ struct Derivatives {
 };
 
 // Derivatives by the active kernel parameters, sigma and kappa (N at most, so that no time goes into the others).
-template <class Device, int N> void gradient_of_device(const Batch& batch, const Data& data, const Derivatives& a, long d) {
+template <class Device, int N> void gradient_of_device(const Batch& batch, const Data<Device>& data, const Derivatives& a, long d) {
     using F = sim::Dual<double, N>;
     const double* p = a.parameters + d * batch.width;
-    int slot[sim::parameter_count<Device>()];
+    int slot[Data<Device>::most];
     for (int& s : slot) s = -1;
     for (long i = 0; i < a.count; ++i) slot[a.active[i]] = static_cast<int>(i);
     const int size = static_cast<int>(a.count) + 2;
     double sum[N][N] = {};
-    const F total = sim::negative_log_likelihood<Device, F>(
-        data.parameters([&](int k) { return slot[k] < 0 ? F(p[k]) : variable<F>(p[k], slot[k]); }),
-        variable<F>(a.sigma[d], size - 2), variable<F>(a.kappa[d], size - 1), batch.trace(d), a.reads + batch.offsets[d],
-        [&](long, const F& error, const F& its_variance) {
-            if (!a.wants_information) return;
-            // Fisher information: sum of v'v'^T / S + S'S'^T / (2 S^2), v' and S' the derivatives
-            const double one = 1.0 / its_variance.v, two = 0.5 * one * one;
-            for (int i = 0; i < N; ++i)
-                for (int j = 0; j < N; ++j)
-                    sum[i][j] += one * error.d[i] * error.d[j] + two * its_variance.d[i] * its_variance.d[j];
-        });
+    const auto observe = [&](long, const F& error, const F& its_variance) {
+        if (!a.wants_information) return;
+        // Fisher information: sum of v'v'^T / S + S'S'^T / (2 S^2), v' and S' the derivatives
+        const double one = 1.0 / its_variance.v, two = 0.5 * one * one;
+        for (int i = 0; i < N; ++i)
+            for (int j = 0; j < N; ++j)
+                sum[i][j] += one * error.d[i] * error.d[j] + two * its_variance.d[i] * its_variance.d[j];
+    };
+    const F total = data.template with<F>([&](int k) { return slot[k] < 0 ? F(p[k]) : variable<F>(p[k], slot[k]); }, [&](auto load) {
+        return sim::negative_log_likelihood<Device, F>(
+            load, variable<F>(a.sigma[d], size - 2), variable<F>(a.kappa[d], size - 1), batch.trace(d), a.reads + batch.offsets[d], observe);
+    });
     a.nll[d] = total.v;
     for (int i = 0; i < size; ++i) {
         a.gradient[d * size + i] = total.d[i];
@@ -209,7 +227,6 @@ void likelihood_gradient(const std::string& kernel, Matrix<const double> paramet
                          Vector<const int> segment, Vector<const long long> offsets, Vector<const double> reads,
                          Vector<double> nll, Matrix<double> gradient, Cube<double> information, int threads, const Shared& shared) {
     const Batch batch(parameters, pulses, segment, offsets);
-    const Data data(shared);
     const long count = static_cast<long>(active.shape(0)), size = count + 2;
     if (static_cast<long>(reads.shape(0)) != batch.reads()) throw std::invalid_argument("reads must have one entry a read");
     for (const long length : {static_cast<long>(sigma.shape(0)), static_cast<long>(kappa.shape(0)), static_cast<long>(nll.shape(0)), static_cast<long>(gradient.shape(0))})
@@ -224,14 +241,15 @@ void likelihood_gradient(const std::string& kernel, Matrix<const double> paramet
                         nll.data(), gradient.data(), information.data(), wants};
     dispatch(kernel, [&](auto* tag) {
         using Device = std::remove_pointer_t<decltype(tag)>;
-        constexpr int most = sim::parameter_count<Device>() + 2;
-        batch.check<Device>();
-        data.check<Device>();
+        constexpr int most = Data<Device>::most + 2, middle = most > 14 ? 14 : (most > 6 ? most : 6);
+        const Data<Device> data(batch, shared);
         nb::gil_scoped_release release;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long d = 0; d < batch.devices; ++d) {
             if (size <= 6)
                 gradient_of_device<Device, 6>(batch, data, a, d);
+            else if (size <= middle)
+                gradient_of_device<Device, middle>(batch, data, a, d);
             else
                 gradient_of_device<Device, (most > 6 ? most : 6)>(batch, data, a, d);
         }

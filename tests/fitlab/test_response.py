@@ -20,7 +20,21 @@ TRUTH = {
     "LinearStep": {"step_up": 0.03, "step_down": 0.024, "gamma_up": 0.6, "gamma_down": -0.3, "w_max": 0.8, "w_min": -0.9},
     "SoftBounds": {"step_up": 0.05, "step_down": 0.04, "w_max": 0.8, "w_min": -0.9},
     "SoftBoundsReference": {"step_up": 0.05, "step_down": 0.04, "w_max": 0.8, "w_min": -0.9},
-}
+    "SoftBoundsPmax": {"alpha": 0.05, "w_max": 0.8, "w_min": -0.9},
+    "ExpStep": {
+        "step_up": 0.04, "step_down": 0.03, "slope_up": 0.8, "slope_down": -0.6, "bend_up": 0.4, "bend_down": 0.3,
+        "w_max": 0.8, "w_min": -0.9,
+    },
+    "PowStep": {"step_up": 0.05, "step_down": 0.04, "exponent_up": 1.4, "exponent_down": 0.6, "w_max": 0.8, "w_min": -0.9},
+    "PowStepReference": {
+        "step_up": 0.05, "step_down": 0.04, "exponent_up": 1.4, "exponent_down": 0.6, "w_max": 0.8, "w_min": -0.9,
+    },
+    "PiecewiseStep": {
+        **{f"up_{k}": v for k, v in enumerate((0.05, 0.06, 0.05, 0.03, 0.02, 0.01))},
+        **{f"down_{k}": v for k, v in enumerate((0.01, 0.02, 0.03, 0.05, 0.04, 0.06))},
+        "w_max": 0.8, "w_min": -0.9,
+    },
+}  # fmt: skip
 FORMS = [(name, mult) for name, model in MODELS.items() for mult in sorted({*model.noise, True})]
 
 
@@ -113,15 +127,15 @@ def test_gradient_and_information_are_the_limits_of_differences(name, mult):
 
 
 def numpy_kalman(name, truth, sigma, kappa, additive, trace):
-    """The filter once more: linear steps, moments of the clipped normal from SciPy's integrals."""
+    """The filter once more: steps linearised at the mean, moments of the clipped normal from SciPy's integrals."""
     from scipy.integrate import quad
     from scipy.stats import norm
 
     low, high = truth["w_min"], truth["w_max"]
-    slope = {}
-    for sign in (1, -1):
-        at = [steps(name, truth, np.array([w]))[0 if sign > 0 else 1][0] for w in (0.0, 1.0)]
-        slope[sign] = (at[0], at[1] - at[0])
+
+    def step_at(w, sign):
+        return steps(name, truth, np.array([w]))[0 if sign > 0 else 1][0]
+
     total, m, p = 0.0, None, None
     for k, (read, pulse) in enumerate(zip(trace.reads, trace.pulses, strict=True)):
         if k == 0 or trace.segment[k] != trace.segment[k - 1]:
@@ -129,8 +143,8 @@ def numpy_kalman(name, truth, sigma, kappa, additive, trace):
             continue
         sign = 1 if pulse > 0 else -1
         for _ in range(abs(pulse)):
-            a, b = slope[sign]
-            step = a + b * m
+            h = 1e-5
+            a, step, b = step_at(0.0, sign), step_at(m, sign), (step_at(m + h, sign) - step_at(m - h, sign)) / (2 * h)
             noise = sigma**2 * (a**2 if additive else step**2 + b**2 * p)
             m, p = m + sign * step, (1 + sign * b) ** 2 * p + noise
             s = np.sqrt(p)

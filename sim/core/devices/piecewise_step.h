@@ -13,9 +13,10 @@ namespace sim::device {
 struct piecewise_step {
     static constexpr const char* names[] = {"max_bound", "min_bound", "dwmin_up", "dwmin_down"};
     static constexpr int minimum_data = 4;
+    static constexpr bool smooth_data = true;
     template <class F> struct Cell {
         F max_bound, min_bound, step_up, step_down, per_weight;
-        const float* nodes;
+        const shared_t<F>* nodes;
         int n;
     };
     template <class F, class P> static SIM_HD Cell<F> load(P p) {
