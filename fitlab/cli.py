@@ -7,14 +7,16 @@ inside the commands, so that help answers at once.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from fitlab.options import reading_options, with_reading_options
 from sim.errors import FitlabError
 from studies.cli import app as study
 from studies.cli import device_spec, tune
@@ -22,6 +24,8 @@ from studies.cli import device_spec, tune
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MANY = 64
+"""Devices from which the fit is long enough to keep what is done."""
 _Figure = Annotated[Path | None, typer.Option("-o", "--figure", help="Figure to write: .svg, .png or .pdf.", show_default=False)]
 
 _Files = Annotated[
@@ -29,33 +33,23 @@ _Files = Annotated[
 ]
 _Models = Annotated[
     list[str] | None,
-    typer.Option("--model", help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference; repeatable."),
-]
-_Columns = Annotated[str | None, typer.Option(help="What the columns of a wide file are: devices or cycles.", show_default=False)]
-_ReadVoltage = Annotated[
-    str | None, typer.Option(help="Read voltage, such as 0.1V or 100mV, to turn current into conductance.", show_default=False)
-]
-_Map = Annotated[
-    list[str] | None,
     typer.Option(
-        "--map",
-        help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, amplitude, width, time, "
-        "ignore.",
-        show_default=False,
+        "--model",
+        help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference, SoftBoundsPmax, ExpStep, PowStep, "
+        "PowStepReference, PiecewiseStep; repeatable.",
     ),
 ]
-_Format = Annotated[
-    str | None,
-    typer.Option("--format", help="Reader to use instead of detection (fitlab formats lists them).", show_default=False),
-]
-_Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number.", show_default=False)]
-_Unit = Annotated[str | None, typer.Option(help="Unit of the reads where the file names none: uS, nA, kohm.", show_default=False)]
-_Recipe = Annotated[Path | None, typer.Option(help="Description of a headerless file (TOML).", show_default=False)]
-_Amplitude = Annotated[
-    str | None, typer.Option(help="Pulses to take where they have several voltages, such as 1.5V.", show_default=False)
-]
 _Style = Annotated[str, typer.Option(help="Style of the figure: paper or screen.")]
-_Force = Annotated[bool, typer.Option(help="Read a file even if more than a fifth of its reads are missing.")]
+_Intervals = Annotated[
+    str | None,
+    typer.Option(help="95 % intervals by profile, bootstrap or emcee (default: the curvature).", show_default=False),
+]
+_CrossValidate = Annotated[bool, typer.Option("--cross-validate", help="Judge models by cycles that they were not fitted to.")]
+_Scale = Annotated[str, typer.Option(help="Weight as linear or log of the measured quantity.")]
+_Threads = Annotated[
+    int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)
+]
+_Dask = Annotated[str | None, typer.Option(help="Address of a dask scheduler that fits the devices.", show_default=False)]
 
 app = typer.Typer(
     name="fitlab",
@@ -81,6 +75,7 @@ app.command(
     "fitlab fit set.csv reset.csv --columns cycles --read-voltage 0.1V  |  "
     "fitlab fit log.csv --map value='I (A)' --map direction=pulse",
 )
+@with_reading_options
 def fit_command(
     files: _Files,
     model: _Models = None,
@@ -93,26 +88,21 @@ def fit_command(
     figure: Annotated[
         Path | None, typer.Option(help="Figure of data, fit and residuals to write: .svg, .png or .pdf.", show_default=False)
     ] = None,
-    columns: _Columns = None,
-    read_voltage: _ReadVoltage = None,
-    map_: _Map = None,
-    format_: _Format = None,
-    sheet: _Sheet = None,
-    unit: _Unit = None,
-    recipe: _Recipe = None,
-    amplitude: _Amplitude = None,
     name: Annotated[str | None, typer.Option(help="Name of the device in the parameter set.", show_default=False)] = None,
     style: _Style = "paper",
-    force: _Force = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Devices fitted at a time (default: the processors).", show_default=False)
-    ] = None,
+    threads: _Threads = None,
+    dask: _Dask = None,
+    intervals: _Intervals = None,
+    cross_validate: _CrossValidate = False,
+    scale: _Scale = "linear",
     kind: Annotated[
         str, typer.Option(help="pulses: a response to pulses; retention: reads over time, for a noise model of inference.")
     ] = "pulses",
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Fit device models to measured pulse responses and write a parameter set; or a noise model to retention."""
-    from fitlab.terminal import print_fit, say
+    from fitlab.terminal import print_fit, progress_line, say
 
     if kind not in ("pulses", "retention"):
         raise FitlabError(f"--kind {kind}: give pulses or retention")
@@ -120,16 +110,30 @@ def fit_command(
         from fitlab.retention.command import run
 
         _check_targets(files, None, None)
-        say(run(files, output, map_ or [], unit, read_voltage))
+        say(run(files, output, reading["map_"] or [], reading["unit"], reading["read_voltage"]))
         return
     output = output or Path(files[0].stem + ".toml")
     _check_targets(files, output, figure)
-    options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
     from fitlab.fit import fit, parameter_set
     from fitlab.io import read_record
 
-    response = read_record(list(files), options)
-    result = fit(response, model or "auto", threads=threads)
+    response = read_record(list(files), reading_options(reading))
+    # results of many devices are kept beside the set until it is written, so that an interrupted fit goes on
+    parts = output.with_name(output.name + ".parts") if len(response.devices) > MANY else None
+    again = parts is not None and parts.exists()
+    if again:
+        say(f"going on with what is in {parts}")
+    result = fit(
+        response,
+        model or "auto",
+        threads=threads,
+        dask=dask,
+        keep=parts,
+        progress=progress_line if parts else None,
+        intervals=intervals,
+        cross_validate=cross_validate,
+        log_scale=_log_scale(scale),
+    )
     document = parameter_set(result, name)
     if figure is not None:
         from fitlab import plot
@@ -137,6 +141,8 @@ def fit_command(
         with plot.style(style):
             plot.save(plot.figure_of_fit(result), figure)
     document.save(output)
+    if parts is not None:
+        shutil.rmtree(parts)
     print_fit(document)
     say(f"written: {output}" + (f", {figure}" if figure else ""))
 
@@ -145,38 +151,46 @@ def fit_command(
     name="report",
     epilog="Examples: fitlab report cell.csv -o cell.html  |  fitlab report array.csv --columns devices -o array.html",
 )
+@with_reading_options
 def report_command(
     files: _Files,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="HTML file to write (default: name of the first file).", show_default=False),
+        typer.Option("-o", "--output", help="File to write, .html or .pdf (default: NAME.html).", show_default=False),
     ] = None,
     model: _Models = None,
-    columns: _Columns = None,
-    read_voltage: _ReadVoltage = None,
-    map_: _Map = None,
-    format_: _Format = None,
-    sheet: _Sheet = None,
-    unit: _Unit = None,
-    recipe: _Recipe = None,
-    amplitude: _Amplitude = None,
-    force: _Force = False,
+    threads: _Threads = None,
+    dask: _Dask = None,
+    intervals: _Intervals = None,
+    cross_validate: _CrossValidate = False,
+    scale: _Scale = "linear",
+    *,
+    reading: dict[str, Any],
 ) -> None:
-    """Fit, and write one HTML file with data, fit, noise, population, simulated device, and the next measurement to make."""
+    """Fit, and write one HTML or PDF file: data, fit, noise, population, simulated device, the next measurement to make."""
     from fitlab.terminal import say
 
     output = output or Path(files[0].stem + ".html")
-    if output.suffix.lower() != ".html":
-        raise FitlabError(f"-o {output}: a report is written as .html")
-    if output.exists() and not output.read_bytes()[:15].lower().startswith(b"<!doctype html"):
+    if output.suffix.lower() not in (".html", ".pdf"):
+        raise FitlabError(f"-o {output}: a report is written as .html or .pdf")
+    start = b"<!doctype html" if output.suffix.lower() == ".html" else b"%pdf"
+    if output.exists() and not output.read_bytes()[:15].lower().startswith(start):
         raise FitlabError(f"{output}: exists and is no report; choose another name with -o")
     _check_targets(files, None, None)
-    options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
     from fitlab.fit import fit, parameter_set
     from fitlab.io import read_record
     from fitlab.report import save_report
 
-    result = fit(read_record(list(files), options), model or "auto")
+    response = read_record(list(files), reading_options(reading))
+    result = fit(
+        response,
+        model or "auto",
+        threads=threads,
+        dask=dask,
+        intervals=intervals,
+        cross_validate=cross_validate,
+        log_scale=_log_scale(scale),
+    )
     save_report(result, parameter_set(result), output)
     say(f"written: {output}")
 
@@ -185,6 +199,7 @@ def report_command(
     epilog="Examples: fitlab show cell.toml -o cell.svg  |  fitlab show ReRamSBPresetDevice --set dw_min=0.001 -o device.svg  |  "
     "fitlab show SoftBoundsDevice --set w_max=1 --set w_min=-1  |  fitlab show data.csv -o data.png"
 )
+@with_reading_options
 def show(
     what: Annotated[
         str,
@@ -197,16 +212,9 @@ def show(
         list[str] | None,
         typer.Option("--set", help="FIELD=VALUE: a field of the device to change; repeatable.", show_default=False),
     ] = None,
-    columns: _Columns = None,
-    read_voltage: _ReadVoltage = None,
-    map_: _Map = None,
-    format_: _Format = None,
-    sheet: _Sheet = None,
-    unit: _Unit = None,
-    recipe: _Recipe = None,
-    amplitude: _Amplitude = None,
     style: _Style = "paper",
-    force: _Force = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Print, and draw, how a device answers to pulses, or a measurement."""
     from fitlab import terminal
@@ -218,8 +226,7 @@ def show(
             raise FitlabError(f"--set: {what} is a measurement, which has no fields; name a device or a parameter set")
         from fitlab.io import read_record
 
-        options = _options(columns, read_voltage, map_, format_, force, sheet, unit, recipe, amplitude)
-        response = read_record(path, options)
+        response = read_record(path, reading_options(reading))
         terminal.print_response(response)
         _draw(figure, style, lambda: _plot().figure_of_response(response))
         return
@@ -320,49 +327,10 @@ def doctor() -> None:
     raise typer.Exit(1 if missing else 0)
 
 
-def _options(
-    columns: str | None,
-    read_voltage: str | None,
-    pairs: list[str] | None,
-    format_: str | None,
-    force: bool,
-    sheet: str | None,
-    unit: str | None,
-    recipe: Path | None,
-    amplitude: str | None,
-):  # type: ignore[no-untyped-def]  # the class costs an import
-    from fitlab.io import Options
-
-    if columns not in (None, "devices", "cycles"):
-        raise FitlabError(f"--columns {columns}: use devices or cycles")
-    mapping = {}
-    for pair in pairs or []:
-        role, sign, column = pair.partition("=")
-        if not sign or not column.strip():
-            raise FitlabError(f"--map {pair}: write ROLE=COLUMN, for example --map value='I (A)'")
-        mapping[role.strip()] = column.strip()
-    return Options(
-        columns=columns,
-        read_voltage_V=_volts("--read-voltage", read_voltage),
-        mapping=mapping,
-        format=format_,
-        force=force,
-        sheet=sheet,
-        unit=unit,
-        recipe=recipe,
-        amplitude_V=_volts("--amplitude", amplitude),
-    )
-
-
-def _volts(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    from fitlab.io.units import quantity
-
-    voltage = quantity(text, "V", option)
-    if not 0 < abs(voltage) < 100:
-        raise FitlabError(f"{option} {text}: use a voltage that is not zero and below 100 V")
-    return voltage
+def _log_scale(scale: str) -> bool:
+    if scale not in ("linear", "log"):
+        raise FitlabError(f"--scale {scale}: give linear or log")
+    return scale == "log"
 
 
 def _check_targets(files: list[Path], output: Path | None, figure: Path | None) -> None:

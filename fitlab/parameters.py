@@ -5,6 +5,7 @@ TOML, schema versioned. `load(path)`, `ParameterSet.save(path)`, `.to_device()`,
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import tomllib
@@ -54,18 +55,23 @@ class Device(_Document):
 
 
 class Conductance(_Document):
-    """Map between weight and measured quantity: value = low + (w + 1) / 2 (high - low)."""
+    """Map between weight and measured quantity: value = low + (w + 1) / 2 (high - low); with `scale` "log" of the logarithms."""
 
     low: float
     high: float
     unit: str
+    scale: Literal["linear", "log"] = "linear"
 
     def to_value(self, w: float) -> float:
         """Measured quantity at a weight."""
+        if self.scale == "log":
+            return float(self.low * (self.high / self.low) ** ((w + 1) / 2))
         return self.low + (w + 1) / 2 * (self.high - self.low)
 
     def to_weight(self, value: float) -> float:
         """Weight at a measured quantity."""
+        if self.scale == "log":
+            return 2 * math.log(value / self.low) / math.log(self.high / self.low) - 1
         return 2 * (value - self.low) / (self.high - self.low) - 1
 
 
@@ -92,6 +98,8 @@ class ModelRow(_Document):
     weight: float
     r2: float
     nrmse: float
+    held_out: float | None = None
+    held_out_error: float | None = None
 
 
 class Correlation(_Document):
@@ -193,6 +201,7 @@ class ParameterSet(_Document):
     trends: dict[str, CycleTrend] = {}
     protocol: Protocol
     source: Source
+    intervals: str = "curvature"
     warnings: list[str] = []
     versions: dict[str, str] = {}
     devices: list[Single] = []

@@ -74,7 +74,7 @@ def save(figure: Figure, path: str | Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _unit(window: Window) -> tuple[str, float]:
+def unit_of(window: Window) -> tuple[str, float]:
     """Label of the measured quantity and the factor to what is shown."""
     if window.unit == "norm":
         return "response (arbitrary units)", 1.0
@@ -88,7 +88,7 @@ def _unit(window: Window) -> tuple[str, float]:
 
 def draw_trace(ax: Axes, fit: Fit, *, most: int = 4) -> Axes:
     """Reads of the devices, the first with its fitted mean, against the number of the read."""
-    label, factor = _unit(fit.window)
+    label, factor = unit_of(fit.window)
     for device in fit.devices[1 : most + 8]:
         ax.plot(fit.window.to_value(device.trace.reads) * factor, ".", color="0.85", ms=1, zorder=1, rasterized=True)
     device, chosen = fit.devices[0], fit.chosen[0]
@@ -106,7 +106,7 @@ def draw_trace(ax: Axes, fit: Fit, *, most: int = 4) -> Axes:
 
 def draw_residuals(ax: Axes, fit: Fit) -> Axes:
     """Reads minus mean response of the first device, with the standard deviation of one read."""
-    label, factor = _unit(fit.window)
+    label, factor = unit_of(fit.window)
     device, chosen = fit.devices[0], fit.chosen[0]
     scale = fit.window.per_w * factor
     ax.plot((device.trace.reads - chosen.mean) * scale, ".", color="C0")
@@ -146,7 +146,7 @@ def binned_steps(device: DeviceTrace, sign: int, bins: int = 14) -> tuple[np.nda
 
 def draw_steps(ax: Axes, fit: Fit) -> Axes:
     """Mean step against state for both directions: data in bins with errors, the model as lines."""
-    label, factor = _unit(fit.window)
+    label, factor = unit_of(fit.window)
     scale = fit.window.per_w * factor
     chosen: Candidate = fit.chosen[0]
     for sign, name, colour in ((1, "up (potentiation)", "C0"), (-1, "down (depression)", "C1")):
@@ -210,7 +210,7 @@ def figure_of_response(response: xr.Dataset | PulseResponse) -> Figure:
     response = PulseResponse.of(response)
     values, unit = measured(response)
     window = Window(float(np.nanmin(values)), float(np.nanmax(values)), unit)
-    label, factor = _unit(window)
+    label, factor = unit_of(window)
     figure = new_figure()
     ax = figure.subplots()
     for d, name in enumerate(response.devices):

@@ -1,10 +1,12 @@
-"""A report of a fit: one HTML file that needs nothing else, with data, fit, noise, population, simulated device and advice."""
+"""A report of a fit: one HTML or PDF file that needs nothing else, with data, fit, noise, population, simulation and advice."""
 
 from __future__ import annotations
 
 import html
 import io
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fitlab.fit.run import Fit
+    from fitlab.predictive import Check
 
-__all__ = ["advice", "report", "save_report"]
+__all__ = ["advice", "report", "report_pdf", "save_report"]
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -56,42 +59,118 @@ def advice(document: ParameterSet) -> tuple[str, str]:
     return name, _ADVICE[name]
 
 
-def report(fit: Fit, document: ParameterSet) -> str:
-    """The HTML text; numbers in weight units unless a unit stands beside them."""
+@dataclass(frozen=True)
+class Figures:
+    """Figures of a report; population is None for one device."""
+
+    fitted: Figure
+    checked: Figure
+    simulated: Figure
+    population: Figure | None
+
+
+def _figures(fit: Fit, document: ParameterSet, checks: list[Check]) -> Figures:
     from fitlab import plot
     from fitlab.overview.figure import figure_of_overview
     from fitlab.overview.simulate import overview
 
-    unit = document.weight.unit
+    return Figures(
+        plot.figure_of_fit(fit),
+        _figure_of_check(fit, checks[0]),
+        figure_of_overview(overview(document.to_device(), document.name), document.name, document),
+        _figure_of_population(document) if len(document.devices) > 1 else None,
+    )
+
+
+def _lead(document: ParameterSet) -> tuple[str, str]:
+    """What was measured and fitted, and what to measure next, in words."""
+    protocol, unit = document.protocol, document.weight.unit
     worst, measure = advice(document)
-    with plot.style("screen"):
-        fitted = _svg(plot.figure_of_fit(fit))
-        simulated = _svg(figure_of_overview(overview(document.to_device(), document.name), document.name, document))
-        population = _svg(_figure_of_population(document)) if len(document.devices) > 1 else ""
-    protocol, noise = document.protocol, document.noise
-    parts = [
-        f"<h1>{_text(document.name)}: {_text(document.device.model)}</h1>",
-        f"<p>{_text(document.source.files)}: {protocol.devices} device(s), {protocol.cycles} cycle(s), {protocol.reads_up} reads "
-        f"after up and {protocol.reads_down} after down pulses, {protocol.flagged} flagged. Mean trajectory: R² "
-        f"{document.goodness.r2:.4f}. Weight −1 is {document.weight.low:.5g} {_text(unit)}, weight +1 "
-        f"{document.weight.high:.5g} {_text(unit)}.</p>",
-        f"<p><b>Next measurement.</b> Known worst: {_text(worst)}. {_text(measure[:1].upper() + measure[1:])}.</p>",
-        _list("Warnings", document.warnings, "warn"),
-        "<h2>Parameters</h2>" + _estimates({**document.parameters, "symmetry_point": document.symmetry_point}),
-        "<h2>Spreads between devices</h2>" + _estimates(document.dtod),
-        "<h2>Data, fit, residuals, noise</h2>" + fitted,
-        f"<p>Read noise {noise.read_noise_value:.3g} {_text(unit)}. Moments of the increments: read noise "
+    log = " on a logarithmic scale" if document.weight.scale == "log" else ""
+    return (
+        f"{document.source.files}: {protocol.devices} device(s), {protocol.cycles} cycle(s), {protocol.reads_up} reads after up "
+        f"and {protocol.reads_down} after down pulses, {protocol.flagged} flagged. Mean trajectory: R² "
+        f"{document.goodness.r2:.4f}. Weight −1 is {document.weight.low:.5g} {unit}, weight +1 {document.weight.high:.5g} "
+        f"{unit}{log}.",
+        f"Known worst: {worst}. {measure[:1].upper() + measure[1:]}.",
+    )
+
+
+def _noise(document: ParameterSet) -> str:
+    noise = document.noise
+    return (
+        f"Read noise {noise.read_noise_value:.3g} {document.weight.unit}. Moments of the increments: read noise "
         f"{_number(noise.moments_read_noise)}, step noise {_number(noise.moments_step_noise)}, correlation of neighbours "
         f"{_number(noise.increment_correlation)} (white read noise alone: −0.5). Innovations white: p = "
-        f"{_number(noise.innovation_p)}.</p>",
+        f"{_number(noise.innovation_p)}."
+    )
+
+
+def _people(document: ParameterSet) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Tables of the population and of the cycles: title, header, rows; those without rows are left out."""
+    tables = [
+        (
+            "Correlations between devices",
+            ("fields", "correlation", "±", "95 % interval"),
+            [
+                (f"{p.first}, {p.second}", f"{p.value:.2f}", f"{p.error:.2f}", f"{p.low:.2f} to {p.high:.2f}")
+                for p in document.dtod_correlation
+            ],
+        ),
+        (
+            "Outlying devices",
+            ("device", "field", "deviations"),
+            [(o.device, o.field, f"{o.deviation:+.1f}") for o in document.outliers],
+        ),
+        (
+            "Devices that could not be fitted",
+            ("device", "reason"),
+            list(document.protocol.failed.items()),
+        ),
+        (
+            "From cycle to cycle",
+            ("parameter of the fit", "spread", "change a cycle", "95 % interval", "cycles"),
+            [
+                (n, f"{t.spread:.3g}", f"{t.slope:.3g}", f"{t.low:.3g} to {t.high:.3g}", str(t.cycles))
+                for n, t in document.trends.items()
+            ],
+        ),
+    ]
+    return [t for t in tables if t[2]]  # type: ignore[misc]
+
+
+def report(fit: Fit, document: ParameterSet) -> str:
+    """The HTML text; numbers in weight units unless a unit stands beside them."""
+    from fitlab import plot
+    from fitlab.predictive import check_fit
+
+    checks = check_fit(fit)
+    with plot.style("screen"):
+        figures = _figures(fit, document, checks)
+        fitted, checked, simulated = (_svg(f) for f in (figures.fitted, figures.checked, figures.simulated))
+        population = _svg(figures.population) if figures.population else ""
+    lead, measure = _lead(document)
+    parts = [
+        f"<h1>{_text(document.name)}: {_text(document.device.model)}</h1>",
+        f"<p>{_text(lead)}</p>",
+        f"<p><b>Next measurement.</b> {_text(measure)}</p>",
+        _list("Warnings", document.warnings, "warn"),
+        "<h2>Parameters</h2>" + _estimates({**document.parameters, "symmetry_point": document.symmetry_point}),
+        f'<p class="small">95 % intervals by: {_text(document.intervals)}.</p>',
+        "<h2>Spreads between devices</h2>" + _estimates({**document.dtod, "corrupt_devices_prob": document.corrupt_devices}),
+        "<h2>Data, fit, residuals, noise</h2>" + fitted,
+        f"<p>{_text(_noise(document))}</p>",
+        "<h2>The simulated device over its measurement</h2>" + checked + _list("", [c.sentence() for c in checks], "small"),
         f"<h2>Population</h2>{population}" if population else "",
+        *(
+            f"<h2>{title}</h2>" + _table(header, [[_text(c) for c in row] for row in rows])
+            for title, header, rows in _people(document)
+        ),
         "<h2>The simulated device</h2>" + simulated,
         "<h2>Models</h2>" + _models(document),
         _list("What was assumed", document.source.assumptions, "small"),
-        _list("Left out", protocol.left_out, "small"),
-        f'<p class="small">SHA-256 of the data {document.source.sha256}; reader {_text(document.source.reader)}; '
-        + ", ".join(f"{_text(n)} {_text(v)}" for n, v in document.versions.items())
-        + "</p>",
+        _list("Left out", document.protocol.left_out, "small"),
+        f'<p class="small">{_text(_provenance(document))}</p>',
     ]
     title = _text(document.name)
     return (
@@ -100,9 +179,76 @@ def report(fit: Fit, document: ParameterSet) -> str:
     )
 
 
+def _provenance(document: ParameterSet) -> str:
+    return (
+        f"SHA-256 of the data {document.source.sha256}; reader {document.source.reader}; "
+        + ", ".join(f"{n} {v}" for n, v in document.versions.items())
+    )  # fmt: skip
+
+
+def report_pdf(fit: Fit, document: ParameterSet) -> bytes:
+    """The same as a PDF: pages of text and tables, then the figures."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    from fitlab import plot
+    from fitlab.predictive import check_fit
+    from fitlab.terminal import value_text
+
+    checks = check_fit(fit)
+    lead, measure = _lead(document)
+    lines = [f"{document.name}: {document.device.model}", "", *_wrapped(lead), "", *_wrapped(f"Next measurement. {measure}")]
+    if document.warnings:
+        lines += ["", "Warnings", *(part for w in document.warnings for part in _wrapped(w, "- "))]
+    estimates = {**document.parameters, "symmetry_point": document.symmetry_point}
+    spreads = {**document.dtod, "corrupt_devices_prob": document.corrupt_devices}
+    for title, found in (("Parameters", estimates), ("Spreads between devices", spreads)):
+        lines += ["", title, *_columns(("name", "value", "±", "remark"), [(n, *value_text(e)) for n, e in found.items()])]
+    lines += ["", f"95 % intervals by: {document.intervals}.", "", *_wrapped(_noise(document))]
+    lines += ["", "The simulated device over its measurement", *(p for c in checks for p in _wrapped(c.sentence(), "- "))]
+    for title, header, rows in _people(document):
+        lines += ["", title, *_columns(header, rows)]
+    lines += ["", "Models", *_columns(_MODEL_HEADER, _model_rows(document))]
+    if document.source.assumptions:
+        lines += ["", "What was assumed", *(part for a in document.source.assumptions for part in _wrapped(a, "- "))]
+    lines += ["", *_wrapped(_provenance(document))]
+    out = io.BytesIO()
+    with plot.style("paper"), PdfPages(out, metadata={"CreationDate": None, "Title": document.name}) as pages:
+        for k in range(0, len(lines), _LINES):
+            figure = plot.new_figure()
+            figure.set_size_inches(8.27, 11.69)
+            figure.set_layout_engine("none")
+            figure.text(0.07, 0.95, "\n".join(lines[k : k + _LINES]), va="top", family="monospace", size=7.5, parse_math=False)
+            pages.savefig(figure)
+        figures = _figures(fit, document, checks)
+        for one in (figures.fitted, figures.checked, figures.population, figures.simulated):
+            if one is not None:
+                pages.savefig(one)
+    return out.getvalue()
+
+
+_LINES, _WIDTH = 78, 110
+
+
+def _wrapped(text: str, mark: str = "") -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark)) or [""]
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of a table in columns; the last one is wrapped."""
+    widths = [max(len(str(r[i])) for r in [header, *rows]) for i in range(len(header) - 1)]
+    out = []
+    for row in [header, *rows]:
+        first = "  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=False)) + "  "
+        last = textwrap.wrap(str(row[-1]), max(_WIDTH - len(first), 30)) or [""]
+        out += [first + last[0], *(" " * len(first) + part for part in last[1:])]
+    return out
+
+
 def save_report(fit: Fit, document: ParameterSet, path: str | Path) -> None:
-    """Write the report, whole or not at all."""
-    write_atomically(Path(path), report(fit, document).encode())
+    """Write the report as HTML, or as PDF where the name ends so, whole or not at all."""
+    path = Path(path)
+    data = report_pdf(fit, document) if path.suffix.lower() == ".pdf" else report(fit, document).encode()
+    write_atomically(path, data)
 
 
 def _text(value: object) -> str:
@@ -122,7 +268,8 @@ def _svg(figure: Figure) -> str:
 def _list(title: str, lines: Sequence[str], kind: str) -> str:
     if not lines:
         return ""
-    return f'<h2>{title}</h2><ul class="{kind}">' + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
+    head = f"<h2>{title}</h2>" if title else ""
+    return f'{head}<ul class="{kind}">' + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -138,12 +285,44 @@ def _estimates(found: dict[str, Estimate]) -> str:
     return _table(("name", "value", "±", "remark"), [(_text(n), *map(_text, value_text(e))) for n, e in found.items()])
 
 
-def _models(document: ParameterSet) -> str:
-    rows = [
-        (_text(m.model), str(m.parameters), f"{m.delta_aicc:.1f}", f"{m.delta_bic:.1f}", f"{m.weight:.3f}", f"{m.r2:.4f}")
+_MODEL_HEADER = ("model", "parameters", "ΔAICc", "ΔBIC", "weight", "held-out cycles", "R² (least squares)")
+
+
+def _model_rows(document: ParameterSet) -> list[tuple[str, ...]]:
+    return [
+        (
+            m.model,
+            str(m.parameters),
+            f"{m.delta_aicc:.1f}",
+            f"{m.delta_bic:.1f}",
+            f"{m.weight:.3f}",
+            "–" if m.held_out is None else f"{m.held_out:.1f} ± {m.held_out_error:.1f}",
+            f"{m.r2:.4f}",
+        )
         for m in document.comparison
     ]
-    return _table(("model", "parameters", "ΔAICc", "ΔBIC", "weight", "R² (least squares)"), rows)
+
+
+def _models(document: ParameterSet) -> str:
+    return _table(_MODEL_HEADER, [[_text(c) for c in row] for row in _model_rows(document)])
+
+
+def _figure_of_check(fit: Fit, check: Check) -> Figure:
+    """Reads of the first device over the band of its simulation."""
+    from fitlab import plot
+
+    figure = plot.new_figure()
+    ax = figure.subplots()
+    device = fit.devices[0]
+    label, factor = plot.unit_of(fit.window)
+    n = np.arange(len(check.low))
+    low, high, middle = (fit.window.to_value(v) * factor for v in (check.low, check.high, check.middle))
+    ax.fill_between(n, low, high, color="C1", alpha=0.3, lw=0, label="simulated, 5 to 95 %")
+    ax.plot(n, middle, color="C1", label="simulated, mean")
+    ax.plot(n, fit.window.to_value(device.trace.reads) * factor, ".", ms=2, color="0.3", label=f"measured, {device.name}")
+    ax.set(xlabel="read (pulse number)", ylabel=label)
+    ax.legend(loc="best")
+    return figure
 
 
 def _figure_of_population(document: ParameterSet) -> Figure:

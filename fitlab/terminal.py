@@ -25,6 +25,15 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def progress_line(done: int, total: int) -> None:
+    """How many devices are done: one line that renews itself for a person, every tenth part of the work elsewhere."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {total} devices" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+    elif done == total or done * 10 // total > max(done - 16, 0) * 10 // total:
+        sys.stderr.write(f"{done} of {total} devices\n")
+
+
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if is_terminal():
         from rich.console import Console

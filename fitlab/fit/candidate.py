@@ -78,8 +78,8 @@ class Candidate:
         Fields are those of the device class (`dw_min`, `up_down`, bounds, shape, `dw_min_std`, `write_noise_std`) and
         `read_noise` in w. Errors by the delta method.
         """
-        values = self._fields_at(self.stored)
-        covariance, slopes = self.likelihood.covariance, self.slopes(self._fields_at)
+        values = self.fields_at(self.stored)
+        covariance, slopes = self.likelihood.covariance, self.slopes(self.fields_at)
         known = np.isfinite(np.diag(covariance))
         names = list(values)
         has = [
@@ -94,7 +94,7 @@ class Candidate:
         """Why a field has no standard error: its own reason, or that of a parameter that it depends on."""
         if name in self.reasons:
             return self.reasons[name]
-        row = self.slopes(self._fields_at)[list(self._fields_at(self.stored)).index(name)]
+        row = self.slopes(self.fields_at)[list(self.fields_at(self.stored)).index(name)]
         return next((self.reasons[n] for n, s in zip(self.likelihood.varied, row, strict=True) if s and n in self.reasons), None)
 
     def slopes(self, derived: Callable[[dict[str, float]], Mapping[str, float]]) -> Floats:
@@ -114,7 +114,8 @@ class Candidate:
         size = np.abs(np.array(list(derived(stored).values())))[:, None] + 1e-300
         return np.where(np.abs(out) * np.abs([stored.get(n, 0.0) for n in varied]) < 1e-9 * size, 0.0, out)
 
-    def _fields_at(self, stored: dict[str, float]) -> dict[str, float]:
+    def fields_at(self, stored: dict[str, float]) -> dict[str, float]:
+        """Device fields, noises among them, of given parameters."""
         fields = self.model.fields(stored)
         step = fields["dw_min"] if "dw_min" in fields else max(self.model.drawn(stored))
         noise = {n: stored[n] for n in NOISE}

@@ -11,6 +11,7 @@ from fitlab import parameters as ps
 
 from .between import mean_values, spread_fields
 from .candidate import Candidate
+from .intervals import Requested
 from .models import nodes_of
 from .population import Spread, share
 from .run import Fit
@@ -51,6 +52,26 @@ def _estimates(c: Candidate, limits: dict[str, float]) -> tuple[dict[str, ps.Est
         deviation = np.sqrt(np.diag(covariance)[index])
         matrix = covariance[np.ix_(index, index)] / np.outer(deviation, deviation)
         correlation = ps.Correlation(names=kept, matrix=[[round(float(v), 4) for v in row] for row in matrix])
+    return out, correlation
+
+
+def _weight(fit: Fit) -> ps.Conductance:
+    window = fit.window
+    return ps.Conductance(low=window.low, high=window.high, unit=window.unit, scale="log" if window.log else "linear")
+
+
+def _requested(
+    found: tuple[dict[str, ps.Estimate], ps.Correlation | None], asked: Requested
+) -> tuple[dict[str, ps.Estimate], ps.Correlation | None]:
+    """Estimates with the intervals of the method that was asked for."""
+    estimates, correlation = found
+    out = dict(estimates)
+    for name, i in asked.fields.items():
+        if name in out and out[name].value:
+            error = i.error if i.error is not None else out[name].error
+            sides = [word for word, end in (("below", i.low), ("above", i.high)) if end is None]
+            reason = f"open {' and '.join(sides)}" if sides else out[name].reason
+            out[name] = ps.Estimate(value=out[name].value, error=error, reason=reason, low=i.low, high=i.high)
     return out, correlation
 
 
@@ -104,7 +125,10 @@ def _stuck(fit: Fit) -> ps.Estimate:
 
 def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
     """The parameter set of the chosen model: of the device, or of the mean device with its spreads."""
-    pairs = [_estimates(c, d.limits) for c, d in zip(fit.chosen, fit.diagnoses, strict=True)]
+    pairs = [
+        (_requested(_estimates(c, d.limits), r) if r else _estimates(c, d.limits))
+        for c, d, r in zip(fit.chosen, fit.diagnoses, fit.requested, strict=True)
+    ]
     estimates = _population_estimates(fit, [p[0] for p in pairs])
     model, first = fit.chosen[0].model, fit.chosen[0]
     dtod, stuck = _dtod(fit), _stuck(fit)
@@ -148,7 +172,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
     document = ps.ParameterSet(
         name=name or Path(str(attrs["source"]).split(" + ")[0]).stem,
         device=ps.Device(model=model.device, fields=fields),
-        weight=ps.Conductance(low=fit.window.low, high=fit.window.high, unit=fit.window.unit),
+        weight=_weight(fit),
         parameters=estimates,
         dtod=dtod,
         noise=ps.Noise(
@@ -177,6 +201,8 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
                 weight=r.weight,
                 r2=r.r2,
                 nrmse=r.nrmse,
+                held_out=r.held_out,
+                held_out_error=r.held_out_error,
             )
             for r in fit.comparison
         ],
@@ -210,6 +236,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
             read_voltage_V=attrs.get("read_voltage_V"),
             assumptions=[str(a) for a in attrs["assumptions"]],
         ),
+        intervals=next((r.method for r in fit.requested if r), "curvature"),
         warnings=warnings,
         versions=ps.versions(),
         devices=[

@@ -47,6 +47,11 @@ _BENT = ((0.002, 0.98), (1.02, 500.0))
 """Limits of a bend below and above 1."""
 
 
+def limits(name: str, value: float) -> tuple[float, float]:
+    """Limits of the search for a parameter that is at `value`."""
+    return _LIMITS[name] if name not in BENDS else _BENT[value > 1]
+
+
 @dataclass
 class Parameter:
     """One parameter, in the words of lmfit."""
@@ -79,7 +84,7 @@ def make_parameters(
     parameters: Any = {}
     fixed = fixed | model.held
     for name in (*model.parameters, *(n for n in NOISE if n in values)):
-        low, high = _LIMITS[name] if name not in BENDS else _BENT[values[name] > 1]
+        low, high = limits(name, values[name])
         parameters[name] = Parameter(float(np.clip(values[name], low, high)), low, high, name not in fixed)
     for i, value in enumerate(starts):
         parameters[start_name(i)] = Parameter(float(value))

@@ -17,7 +17,7 @@ from .models import EXPONENTS, STEPS, Model
 from .newton import Minimum, hessian, minimise
 from .response import Floats, Trace, likelihood_gradient, likelihood_values
 
-_LOG = (*STEPS, *EXPONENTS, "alpha", *NOISE)
+LOG = (*STEPS, *EXPONENTS, "alpha", *NOISE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PredictionError:
         if error is None:
             return None
         value = self.values[name]
-        if name in _LOG:
+        if name in LOG:
             factor = float(np.exp(1.96 * error / value))
             return value / factor, value * factor
         return value - 1.96 * error, value + 1.96 * error
@@ -71,7 +71,7 @@ def predicted_reads(trace: Trace) -> int:
     return int(trace.used.sum()) - firsts
 
 
-class _Likelihood:
+class Likelihood:
     """-ln L of one trace as a function of the varied parameters, with the chain rule down to the kernel."""
 
     def __init__(self, model: Model, mult_noise: bool, trace: Trace, space: Space) -> None:
@@ -149,14 +149,14 @@ def fit_prediction_error(
     evaluations = 0
     for begin in [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries):
         parameters = make_parameters(model, {**mean, **begin}, fixed=fixed, held=held, adjust=adjust)
-        space = Space(parameters, log=_LOG)
-        found = minimise(_Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high, refine=refine)
+        space = Space(parameters, log=LOG)
+        found = minimise(Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high, refine=refine)
         evaluations += found.evaluations
         if best is None or found.value < best[0].value:
             best = (found, space)
     assert best is not None
     found, space = best
-    at = _restricted(_Likelihood(model, mult_noise, trace, space), found, space) if refine else found
+    at = _restricted(Likelihood(model, mult_noise, trace, space), found, space) if refine else found
     values = space.values(at.x)
     covariance, reasons = _covariance(at, space)
     return PredictionError(
@@ -173,7 +173,7 @@ def fit_prediction_error(
     )
 
 
-def _restricted(likelihood: _Likelihood, found: Minimum, space: Space) -> Minimum:
+def _restricted(likelihood: Likelihood, found: Minimum, space: Space) -> Minimum:
     """The maximum of the likelihood of the noises that allows for the mean parameters having been fitted.
 
     Maximum likelihood finds noises too small, as a variance over n instead of n - 1 is, and errors with them. One Newton

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,23 +20,35 @@ JUMP = 5.0
 
 @dataclass(frozen=True)
 class Window:
-    """The map between a measured quantity v and w: w = 2 (v - low) / (high - low) - 1; low, high in `unit`."""
+    """The map between a measured quantity v and w: w = 2 (v - low) / (high - low) - 1; low, high in `unit`.
+
+    With `log` the same of the logarithms.
+    """
 
     low: float
     high: float
     unit: str
+    log: bool = False
 
     def to_w(self, v: Floats) -> Floats:
         """Window coordinate of measured values."""
+        if self.log:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                w = 2 * np.log(v / self.low) / np.log(self.high / self.low) - 1
+            return np.where(np.isfinite(w), w, np.nan)
         return 2 * (v - self.low) / (self.high - self.low) - 1
 
     def to_value(self, w: Floats) -> Floats:
         """Measured value of window coordinates."""
+        if self.log:
+            return self.low * (self.high / self.low) ** ((w + 1) / 2)
         return self.low + (w + 1) / 2 * (self.high - self.low)
 
     @property
     def per_w(self) -> float:
-        """Measured units in one unit of w."""
+        """Measured units in one unit of w; of a logarithmic map, in the middle."""
+        if self.log:
+            return float(np.sqrt(self.low * self.high) * np.log(self.high / self.low) / 2)
         return (self.high - self.low) / 2
 
 
@@ -149,7 +161,7 @@ def outliers(trace: Trace, threshold: float = 5.0) -> np.ndarray:
     return found
 
 
-def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace], list[Failure]]:
+def prepare(response: PulseResponse, log_scale: bool = False) -> tuple[Window, list[DeviceTrace], list[Failure]]:
     """Window map, one trace a device, and the devices that have none.
 
     Raises
@@ -165,6 +177,13 @@ def prepare(response: PulseResponse) -> tuple[Window, list[DeviceTrace], list[Fa
         )
     values, _ = measured(response)
     mapping = window(response)
+    if log_scale:
+        if not 0 < mapping.low < mapping.high:
+            raise FitError(
+                f"{response.attrs['source']}: the response goes from {mapping.low:.4g} to {mapping.high:.4g} {mapping.unit}; a "
+                "logarithmic scale needs values above 0"
+            )
+        mapping = replace(mapping, log=True)
     traces: list[DeviceTrace] = []
     failures: list[Failure] = []
     for d, name in enumerate(response.devices):

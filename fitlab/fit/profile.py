@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .candidate import Candidate
-from .free import NOISE
+from .free import NOISE, limits
 from .prediction_error import fit_prediction_error
 from .response import Floats, Trace, likelihood_values
 
@@ -25,8 +25,9 @@ def _along(c: Candidate, name: str, shift: float) -> dict[str, float]:
     moves = part[:, j] / part[j, j] * shift
     values = dict(fit.values)
     for n, move in zip(names, moves, strict=True):
-        low = values[n] / 4 if n in NOISE or n.startswith("step_") else -np.inf
-        values[n] = max(values[n] + float(move), low)
+        low, high = limits(n, values[n])
+        low = max(low, values[n] / 4) if n in NOISE or n.startswith("step_") else low
+        values[n] = float(np.clip(values[n] + move, low, high))
     return values
 
 

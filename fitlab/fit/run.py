@@ -17,9 +17,11 @@ from fitlab.io.record import PulseResponse
 from .between import Population, population
 from .candidate import Candidate, fit_candidate
 from .coloured import from_least_squares
+from .crossval import held_out
 from .cycles import Trend, together, trends
 from .device import Diagnosis, candidates, diagnose
 from .free import Adjust
+from .intervals import METHODS, Requested
 from .models import MODELS, Model
 from .partial import Partial
 from .prepare import DeviceTrace, Window, prepare
@@ -51,6 +53,8 @@ class ModelRow:
     weight: float
     r2: float
     nrmse: float
+    held_out: float | None = None
+    held_out_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Fit:
     comparison : all models, best first
     population : spreads, correlations and outliers between devices
     trends : free parameter to its spread and trend over cycles
+    requested : intervals by the method that was asked for, of each device
     """
 
     window: Window
@@ -78,6 +83,7 @@ class Fit:
     comparison: list[ModelRow]
     population: Population
     trends: dict[str, Trend]
+    requested: list[Requested | None]
     warnings: list[str]
     attrs: dict[str, Any]
 
@@ -112,6 +118,9 @@ def fit(
     dask: str | None = None,
     keep: str | Path | None = None,
     progress: Progress | None = None,
+    intervals: str | None = None,
+    cross_validate: bool = False,
+    log_scale: bool = False,
 ) -> Fit:
     """Fit device models to every device of a PulseResponse and choose among them.
 
@@ -136,6 +145,12 @@ def fit(
         Folder for results while the fit runs; the same call takes up from there what was done before.
     progress : callable
         Is given the number of devices done and of all.
+    intervals : str
+        "profile", "bootstrap" or "emcee": 95 % intervals by that method instead of by the curvature at the optimum.
+    cross_validate : bool
+        Judge the models by cycles that they were not fitted to, beside AICc.
+    log_scale : bool
+        The logarithm of the measured quantity is the weight: another physical claim, for responses over decades.
 
     Raises
     ------
@@ -148,11 +163,16 @@ def fit(
     chosen_models = models_named(models)
     response = PulseResponse.of(response)
     source = str(response.attrs["source"])
-    window, devices, failures = prepare(response)
+    if intervals is not None and intervals not in METHODS:
+        raise FitError(f"--intervals {intervals}: choose from {', '.join(METHODS)}")
+    window, devices, failures = prepare(response, log_scale)
     crew = Crew(max(1, threads or os.cpu_count() or 1), adjust is None, dask)
     partial = None
     if keep is not None:
-        told = {"sha256": response.attrs["sha256"], "models": [m.name for m in chosen_models], "devices": len(devices)}
+        told = {
+            "sha256": response.attrs["sha256"], "models": [m.name for m in chosen_models], "devices": len(devices),
+            "intervals": intervals, "log_scale": log_scale, "cross_validate": cross_validate,
+        }  # fmt: skip
         partial = Partial(Path(keep), told)
     job = _Job(crew, partial, progress, len(devices))
     still = [float(np.ptp(d.trace.reads[d.trace.used])) == 0 for d in devices]
@@ -182,8 +202,13 @@ def fit(
         failed |= {i: rows[i] for i in alive if isinstance(rows[i], Failure)}
         alive = [i for i in alive if i not in failed]
         comparison, which = compare([rows[i] for i in alive])
+    if cross_validate and len(comparison) > 1:
+        tests = job.run(
+            "held", _held, [(rows[i], devices[i]) for i in alive], range(len(alive)), named=[devices[i] for i in alive]
+        )
+        comparison = with_held_out(comparison, [rows[i] for i in alive], list(tests.values()))
     first = rows[alive[0]][which]
-    form = (first.model, first.mult_noise, coloured, adjust)
+    form = (first.model, first.mult_noise, coloured, adjust, intervals)
     rest = [i for i in moving if i not in set(sample)]
     known = {i: rows[i][which] for i in alive}
     seen = {i: look for i, look in zip(looks_of, looks.values(), strict=True) if isinstance(look, Diagnosis)}
@@ -218,9 +243,12 @@ def fit(
     if len(alive) < len(good):
         warnings.append(f"the models were compared on {len(alive)} of {len(good)} devices, evenly chosen")
     every = [rows[i] if i in known else [c.chosen] for i, c in zip(good, concluded, strict=True)]
+    requested = [c.requested for c in concluded]
+    warnings += list(dict.fromkeys(note for r in requested if r is not None for note in r.notes))[:20]
     return Fit(
-        window, live, every, chosen, diagnoses, dead, failures, comparison, people, changes, warnings, dict(response.attrs)
-    )
+        window, live, every, chosen, diagnoses, dead, failures, comparison, people, changes, requested, warnings,
+        dict(response.attrs),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -230,6 +258,7 @@ class Concluded:
     chosen: Candidate
     diagnosis: Diagnosis
     trends: dict[str, Trend]
+    requested: Requested | None
 
 
 def _all_models(models: list[Model], adjust: Adjust | None, device: DeviceTrace) -> list[Candidate]:
@@ -245,10 +274,10 @@ def _least_squares(row: list[Candidate], device: DeviceTrace) -> list[Candidate]
 
 
 def _conclude(
-    item: tuple[tuple[Model, bool, bool, Adjust | None], Candidate | None, Diagnosis | None, DeviceTrace],
+    item: tuple[tuple[Model, bool, bool, Adjust | None, str | None], Candidate | None, Diagnosis | None, DeviceTrace],
 ) -> Concluded | None:
     """The chosen model on one device, which may have been fitted and looked at; None for a device that does not respond."""
-    (model, mult_noise, coloured, adjust), chosen, before, device = item
+    (model, mult_noise, coloured, adjust, intervals), chosen, before, device = item
     if chosen is None:
         row = fit_candidate(model, device.trace, adjust, (mult_noise,))
         if _dead(row):
@@ -262,7 +291,25 @@ def _conclude(
     if not coloured:
         chosen = with_profiles(chosen, device.trace)
         diagnosis = replace(diagnosis, symmetry=symmetry_point(chosen.likelihood, device.trace))
-    return Concluded(chosen, diagnosis, trends(chosen, device))
+    requested = METHODS[intervals](chosen, device) if intervals else None
+    return Concluded(chosen, diagnosis, trends(chosen, device), requested)
+
+
+def _held(item: tuple[list[Candidate], DeviceTrace]) -> list[np.ndarray]:
+    row, device = item
+    return [held_out(c, device) for c in row]
+
+
+def with_held_out(rows: list[ModelRow], fitted: list[list[Candidate]], tests: list[Any]) -> list[ModelRow]:
+    """The comparison with ln p of the cycles held out, summed over folds and devices, below the best's."""
+    known = [t for t in tests if not isinstance(t, Failure) and len(t[0])]
+    if not known:
+        return rows
+    each = np.array([np.concatenate([t[i] for t in known]) for i in range(len(fitted[0]))])
+    best = int(np.argmax(each.sum(axis=1)))
+    gap = each - each[best]
+    found = {c.name: (float(gap[i].sum()), float(gap[i].std(ddof=1) * np.sqrt(gap.shape[1]))) for i, c in enumerate(fitted[0])}
+    return [replace(r, held_out=found[r.model][0], held_out_error=found[r.model][1]) for r in rows]
 
 
 class _Job:

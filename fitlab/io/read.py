@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +16,9 @@ from .block import Block
 from .formats import formats
 from .instruments import instruments
 from .reading import Match, Options, Reading, read_voltage
-from .record import EXTRAS, PADDING, Origin, PulseResponse, Run, joined, record
-from .roles import DOWN_NAME, UP_NAME, assign
+from .record import EXTRAS, PADDING, Origin, PulseResponse, Run, record
+from .roles import assign
+from .several import add_cycles, distinct, join, pair, together, without_joined
 from .table import read_table
 from .text import AbortedError, Document, load
 
@@ -59,14 +59,14 @@ def read_record(paths: str | Path | Sequence[str | Path], options: Options | Non
         raise ReadError("no file was given; name one", file="fitlab")
     skipped: list[str] = []
     documents = _loaded(files, skipped)
-    documents, copies = _distinct(documents)
-    pair = _pair(documents)
-    if pair:
-        up, down = (_read_one(s, replace(options, direction=d)) for s, d in zip(pair, (1, -1), strict=True))
-        runs, origin = _join(up, down)
+    documents, copies = distinct(documents)
+    both = pair(documents)
+    if both:
+        up, down = (_read_one(s, replace(options, direction=d)) for s, d in zip(both, (1, -1), strict=True))
+        runs, origin = join(up, down)
     else:
         parts = []
-        for document in _without_joined(documents, skipped):
+        for document in without_joined(documents, skipped):
             try:
                 parts.append(_read_one(document, options))
             except AbortedError as error:
@@ -75,7 +75,7 @@ def read_record(paths: str | Path | Sequence[str | Path], options: Options | Non
                 skipped.append(f"skipped {error}")
         if not parts:
             raise ReadError(f"no file holds a read: {'; '.join(skipped[:3])}", file=documents[0].name)
-        runs, origin = _together(parts)
+        runs, origin = together(parts)
     for name in copies:
         origin.warnings.append(f"{name} has the same content as another file and was dropped")
     origin.warnings += skipped
@@ -103,54 +103,6 @@ def _loaded(files: Sequence[str | Path], skipped: list[str]) -> list[Document]:
     return documents
 
 
-def _distinct(documents: list[Document]) -> tuple[list[Document], list[str]]:
-    kept: dict[str, Document] = {}
-    copies = []
-    for document in documents:
-        if document.sha256 in kept:
-            copies.append(document.name)
-        else:
-            kept[document.sha256] = document
-    return list(kept.values()), copies
-
-
-def _without_joined(documents: list[Document], skipped: list[str]) -> list[Document]:
-    """Without files that only join the lines of others, as bench programs write them beside the single runs."""
-    joined = {d.path: d for d in documents if re.search(r"\(ALL\)|_all\b", d.path.stem, re.IGNORECASE)}
-    if not joined or len(documents) == len(joined):
-        return documents
-    single = {_unnumbered(line) for d in documents if d.path not in joined for part in d.parts for line in part.lines}
-    out, dropped = [], []
-    for document in documents:
-        if document.path in joined:
-            lines = [line for part in document.parts for line in part.lines if re.match(r"\s*\d", line)]
-            if lines and all(_unnumbered(line) in single for line in lines):
-                dropped.append(document.name)
-                continue
-        out.append(document)
-    if dropped:
-        skipped.append(f"{len(dropped)} files join runs that are given one by one and were left out: {', '.join(dropped)}")
-    return out
-
-
-def _unnumbered(line: str) -> str:
-    """A line without its first field, which a joined file numbers on."""
-    return line.partition(",")[2].strip()
-
-
-def _pair(documents: list[Document]) -> tuple[Document, Document] | None:
-    if len(documents) != 2:
-        return None
-    names = [s.path.stem.lower() for s in documents]
-    is_up = [bool(UP_NAME.search(n)) and not DOWN_NAME.search(n) for n in names]
-    is_down = [bool(DOWN_NAME.search(n)) and not UP_NAME.search(n) for n in names]
-    if is_up[0] and is_down[1]:
-        return documents[0], documents[1]
-    if is_up[1] and is_down[0]:
-        return documents[1], documents[0]
-    return None
-
-
 def _read_one(document: Document, options: Options) -> tuple[list[Run], Origin]:
     """Runs of a file: the instrument, its blocks, the layout of each."""
     instrument, sure = _instrument(document, options)
@@ -175,21 +127,9 @@ def _read_one(document: Document, options: Options) -> tuple[list[Run], Origin]:
                     "give them as files",
                     file=document.name,
                 )
-        _add_cycles(runs, own)
+        add_cycles(runs, own)
     assert first is not None
     return runs, first
-
-
-def _add_cycles(runs: list[Run], own: list[Run]) -> None:
-    """Add runs of devices that may be there already: their cycles follow."""
-    taken = {(r.device, r.cycle) for r in runs}
-    if any((r.device, r.cycle) in taken for r in own):
-        last = {r.device: 0 for r in runs}
-        for r in runs:
-            last[r.device] = max(last[r.device], r.cycle)
-        for r in own:
-            r.cycle += last.get(r.device, -1) + 1
-    runs += own
 
 
 def _instrument(document: Document, options: Options) -> tuple[str, float]:
@@ -314,89 +254,6 @@ def _of_amplitude(runs: list[Run], amplitude: float, origin: Origin) -> list[Run
         raise ReadError(f"--amplitude {amplitude:g}: no pulse has this voltage", file=origin.source)
     origin.assumptions.append(f"only reads after pulses of {abs(amplitude):g} V were taken")
     return out
-
-
-def _join(up: tuple[list[Run], Origin], down: tuple[list[Run], Origin]) -> tuple[list[Run], Origin]:
-    """Cycle k of the down file follows cycle k of the up file."""
-    (ups, origin), (downs, other) = up, down
-    if origin.unit != other.unit:
-        raise ReadError(
-            f"the unit is {other.unit} here but {origin.unit} in {origin.source}; both files must agree", file=other.source
-        )
-    by_device: dict[tuple[str, int], dict[int, Run]] = {}
-    several = len({r.device for r in ups}) > 1
-    for sign, runs in ((1, ups), (-1, downs)):
-        for run in runs:
-            by_device.setdefault((run.device if several else "", run.cycle), {})[sign] = run
-    name = "device"
-    out = []
-    for (device, cycle), parts in sorted(by_device.items(), key=lambda item: item[0]):
-        both = [parts[s] for s in (1, -1) if s in parts]
-        out.append(joined(both, device or name, cycle))
-    merged = Origin(
-        f"{origin.source} + {other.source}",
-        hashlib.sha256((origin.sha256 + other.sha256).encode()).hexdigest(),
-        origin.reader,
-        origin.unit,
-        origin.read_voltage_V or other.read_voltage_V,
-        origin.instrument,
-        origin.digitised or other.digitised,
-        False,
-        list(
-            dict.fromkeys(
-                [
-                    *origin.assumptions,
-                    *other.assumptions,
-                    f"{origin.source} holds up pulses, {other.source} down pulses; ramps do not join",
-                ]
-            )
-        ),
-        list(dict.fromkeys([*origin.warnings, *other.warnings])),
-    )
-    return out, merged
-
-
-def _together(parts: list[tuple[list[Run], Origin]]) -> tuple[list[Run], Origin]:
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0][1]
-    runs: list[Run] = []
-    for own, origin in parts:
-        if origin.unit != first.unit:
-            raise ReadError(
-                f"the unit is {origin.unit} here but {first.unit} in {first.source}; fit them apart", file=origin.source
-            )
-        if origin.read_voltage_V != first.read_voltage_V:
-            raise ReadError(
-                f"the read voltage is {origin.read_voltage_V} V here but {first.read_voltage_V} V in {first.source}; give one "
-                "for all with --read-voltage, or fit them apart",
-                file=origin.source,
-            )
-        if origin.instrument != "table":
-            _add_cycles(runs, own)  # the instrument names its devices
-            continue
-        stem = Path(origin.source).stem
-        several = len({r.device for r in own}) > 1
-        taken = {r.device for r in runs}
-        for run in own:
-            if several and run.device in taken:
-                run.device = f"{stem}:{run.device}"
-            elif run.device in taken:
-                run.device = f"{run.device} (2)"
-            runs.append(run)
-    merged = Origin(
-        " + ".join(o.source for _, o in parts),
-        hashlib.sha256("".join(o.sha256 for _, o in parts).encode()).hexdigest(),
-        first.reader,
-        first.unit,
-        first.read_voltage_V,
-        first.instrument,
-        any(o.digitised for _, o in parts),
-        False,
-        list(dict.fromkeys(a for _, o in parts for a in o.assumptions)),
-        list(dict.fromkeys(w for _, o in parts for w in o.warnings)),
-    )
-    return runs, merged
 
 
 def _check_flags(runs: list[Run], origin: Origin, force: bool) -> None:

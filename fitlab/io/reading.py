@@ -130,6 +130,11 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
             f"'{columns[0].label}' may be milliohm or megaohm (m is milli, M is mega); write Mohm, or the values in ohm",
             columns[0],
         )
+    if unit == "A" and _negative(columns):
+        # a current read at a negative voltage: directions are about its size, as the conductance is
+        origin.reversed = True
+        origin.assumptions.append("the read currents are negative; their sizes were taken")
+        return unit, -factor
     if unit is not None and unit != "V":
         return unit, factor
     if unit == "V":
@@ -162,6 +167,18 @@ def unit_of(table: Table, columns: list[Column], origin: Origin, options: Option
             f"the reads have no unit and are not normalised (up to {largest:.3g}); they are kept as they are, without conductance"
         )
     return "norm", 1.0
+
+
+def _negative(columns: list[Column]) -> bool:
+    """Whether nearly all numbers are below 0."""
+    values = np.concatenate([c.values[c.present] for c in columns])
+    values = values[values != 0]
+    return len(values) > 0 and float(np.mean(values < 0)) > 0.95
+
+
+def rising(origin: Origin) -> int:
+    """Sign of the change of the numbers in the file where the conductance rises."""
+    return -1 if origin.unit == "ohm" or origin.reversed else 1
 
 
 def make_run(
@@ -225,7 +242,7 @@ def directions(reading: Reading, groups: Sequence[tuple[Column, NDArray[np.intp]
     the name of the file, or from the response. Reads of a retention file have none.
     """
     table, roles, options, origin = reading.table, reading.roles, reading.options, reading.origin
-    sign = -1 if origin.unit == "ohm" else 1
+    sign = rising(origin)
     if options.kind == "retention":
         origin.assumptions.append("reads over time without pulses (retention)")
         return [np.zeros(len(rows), np.int64) for _, rows in groups]

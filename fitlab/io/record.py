@@ -82,6 +82,7 @@ class Origin:
     instrument: str = "unknown"
     digitised: bool = False
     pulses_differ: bool = False
+    reversed: bool = False
     assumptions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

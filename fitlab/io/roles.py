@@ -111,7 +111,10 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
                 taken.add(found[0].number)
     free = [c for c in rest if c.number not in taken]
     for column in free:
-        if roles.direction is None and (not column.numeric or column.header.unit is None) and _is_direction(column):
+        if roles.read_voltage is None and column.numeric and column.header.unit == "V" and _is_setting(column):
+            roles.read_voltage = column
+            taken.add(column.number)
+        elif roles.direction is None and (not column.numeric or column.header.unit is None) and _is_direction(column):
             roles.direction = column
             taken.add(column.number)
         elif (
@@ -129,10 +132,7 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
             and (column.header.unit == "V" or (column.header.text and _is("pulse_voltage", column) and not _is_index(column)))
         ):
             v = column.values[column.present]
-            if len(np.unique(v)) == 1:
-                roles.read_voltage = roles.read_voltage or column
-                taken.add(column.number)
-            elif len(v) and v.min() < 0 < v.max():
+            if len(v) and v.min() < 0 < v.max():
                 roles.pulse_voltage = column
                 taken.add(column.number)
         elif (
@@ -153,6 +153,12 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
     for column in [*roles.values, *(c for c in (roles.up, roles.down) if c)]:
         _check_value(table, column)
     return roles
+
+
+def _is_setting(column: Column) -> bool:
+    """Whether a column holds the same number in every row, not 0."""
+    v = column.values[column.present]
+    return len(np.unique(v)) == 1 and v[0] != 0
 
 
 def _assign_values(table: Table, roles: Roles, free: list[Column]) -> None:

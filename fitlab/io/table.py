@@ -149,6 +149,12 @@ def read_table(source: Source) -> Table:
             line=rows[0][0],
         )
     first = _with_missing(cells, first)
+    last_row = _without_footer(rows, cells, comma, first)
+    if last_row < len(rows):
+        footer = [r for _, r in rows[last_row:]]
+        assumptions.append(f"{len(footer)} lines after the table are notes, not reads: '{footer[0][:60]}' ...")
+        notes += footer
+        rows, cells = rows[:last_row], cells[:last_row]
     width = len(cells[first])
     body = range(first, len(rows))
     trailing = all(len(cells[i]) <= width and (len(cells[i]) < width or cells[i][-1] == "") for i in body) and width > 1
@@ -165,6 +171,13 @@ def read_table(source: Source) -> Table:
         ):
             unit_row, above = cells[last], above[:-1]
             last = above[-1]
+        if separator == "," and 1 < len(cells[last]) < width and all(re.fullmatch(r"[+-]?\d+", c) for c in cells[first]):
+            raise ReadError(
+                f"{width} fields, but the header names {len(cells[last])} columns: the comma may be the separator and the "
+                "decimal sign; save the file with ';' between columns or with decimal points",
+                file=source.name,
+                line=rows[first][0],
+            )
         if len(cells[last]) >= width - (1 if trailing else 0) or width == 1:
             header_row, header_line, above = cells[last], rows[last][0], above[:-1]
         notes += [rows[i][1] for i in above]
@@ -183,8 +196,26 @@ def read_table(source: Source) -> Table:
             if unit:
                 header = Header(header.text, header.name, *unit)
         headers.append(header)
+    if header_row and any(h.strip() and parse(h) is None for h in header_row):
+        again = next((i for i in body if cells[i] == header_row), None)
+        if again is not None:
+            raise ReadError(
+                "a second table begins here; save each as a file of its own (two named up and down, set and reset or LTP and LTD "
+                "are read as one measurement)",
+                file=source.name,
+                line=rows[again][0],
+            )
     columns = [_column(source, [r[0] for r in rows], cells, body, j, headers[j], comma, width) for j in range(width)]
     return Table(source, columns, [rows[i][0] for i in body], notes, header_line, assumptions)
+
+
+def _without_footer(rows: list[tuple[int, str]], cells: list[list[str]], comma: bool, first: int) -> int:
+    """Number of rows without the text that follows the table after a blank line."""
+    end = len(rows)
+    while end > first + 1 and _numeric(cells[end - 1], comma) == 0 and not _only_missing(cells[end - 1]):
+        end -= 1
+    blank_before = end < len(rows) and rows[end][0] > rows[end - 1][0] + 1
+    return end if blank_before else len(rows)
 
 
 def _with_missing(cells: list[list[str]], first: int) -> int:

@@ -356,7 +356,7 @@ def test_reads_of_few_digits_are_no_outliers(tmp_path):
     values = np.round(np.concatenate([np.linspace(10, 20, 30), np.linspace(20, 10, 30)]), 3)
     values[17] += 3.5
     text = HEAD + "".join(f"{k},{1 if k < 30 else -1},{v}\n" for k, v in enumerate(values))
-    _, (device,) = prepare(read_record(write(tmp_path, text)))
+    _, (device,), _ = prepare(read_record(write(tmp_path, text)))
     assert np.flatnonzero(device.outlier).tolist() == [17]
 
 

@@ -10,7 +10,7 @@ from fitlab.errors import FitlabError
 from fitlab.fit import fit, parameter_set
 from fitlab.io import Options, read_record
 from fitlab.parameters import Estimate
-from fitlab.report import advice, report
+from fitlab.report import advice, report, save_report
 
 EXAMPLE = "data/reram_8cells.csv"
 
@@ -39,7 +39,7 @@ def test_one_file_holds_everything(made):
     text = report(result, document)
     names = Names()
     names.feed(text)
-    assert names.tags.count("svg") == 3
+    assert names.tags.count("svg") == 4
     assert all(address.startswith(("#", "data:")) for address in names.addresses), "nothing is fetched"
     for word in (document.name, document.source.sha256, "Next measurement", "Population", "dw_min_dtod", "ΔAICc"):
         assert word in text
@@ -71,11 +71,28 @@ def test_text_from_files_is_escaped(made):
 
 
 def test_a_report_replaces_only_reports(tmp_path):
-    from fitlab.cli import report_command
+    from typer.testing import CliRunner
+
+    from fitlab.cli import app
+
+    def run(target):
+        result = CliRunner().invoke(app, ["report", str(tmp_path / "cell.csv"), "-o", str(target)])
+        raise result.exception
 
     other = tmp_path / "notes.html"
     other.write_text("mine")
     with pytest.raises(FitlabError, match="exists and is no report"):
-        report_command([tmp_path / "cell.csv"], other)
-    with pytest.raises(FitlabError, match=r"written as \.html"):
-        report_command([tmp_path / "cell.csv"], tmp_path / "a.txt")
+        run(other)
+    with pytest.raises(FitlabError, match=r"written as \.html or \.pdf"):
+        run(tmp_path / "a.txt")
+
+
+def test_the_pdf_says_the_same_and_repeats(made, tmp_path):
+    result, document = made
+    save_report(result, document, tmp_path / "a.pdf")
+    data = (tmp_path / "a.pdf").read_bytes()
+    assert data.startswith(b"%PDF")
+    # pages of text, then the fit, the check, the population and the simulated device
+    assert data.count(b"/Type /Page\n") + data.count(b"/Type /Page ") >= 5
+    save_report(result, document, tmp_path / "b.pdf")
+    assert (tmp_path / "b.pdf").read_bytes() == data

@@ -14,6 +14,7 @@ from fitlab.io.reading import (
     make_run,
     only_value,
     require_reads,
+    rising,
     trim,
 )
 from fitlab.io.record import Run
@@ -41,7 +42,7 @@ def read(reading: Reading) -> list[Run]:
     column, factor = only_value(reading, "a trace")
     rows = in_order(reading, trim(column))
     require_reads(reading, column, rows, "the trace")
-    sign = -1 if reading.origin.unit == "ohm" else 1
+    sign = rising(reading.origin)
     (direction,) = directions(reading, [(column, rows)])
     of_name = options.direction is not None and roles.direction is None and roles.pulse_voltage is None
     if of_name and sign * trend(column.values[rows]) == -(options.direction or 0):

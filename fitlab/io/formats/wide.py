@@ -10,7 +10,9 @@ import numpy as np
 from fitlab.errors import ReadError
 from fitlab.io.direction import trend
 from fitlab.io.reading import Match, Reading, counts_from_pulse, directions, make_run, require_reads, trim, unit_of
-from fitlab.io.record import EXTRAS, Run
+from fitlab.io.record import EXTRAS, Run, joined
+from fitlab.io.roles import DOWN_WORDS, UP_WORDS
+from fitlab.io.table import Column
 
 NAME = "wide"
 
@@ -45,6 +47,9 @@ def read(reading: Reading) -> list[Run]:
             "recipe (--recipe FILE, or NAME.recipe.toml beside the file) or with --map ROLE=NUMBER",
             file=reading.table.source.name,
         )
+    branches = _branches(values)
+    if branches:
+        return _of_branches(reading, branches, factor)
     if options.columns not in ("devices", "cycles"):
         raise ReadError(
             f"{len(values)} columns of reads may be {len(values)} devices or "
@@ -73,6 +78,40 @@ def read(reading: Reading) -> list[Run]:
         runs.append(make_run(reading, device, cycle, c, rows, pulses, restart, factor))
     _note_reversed(reading, runs)
     return runs
+
+
+def _branches(values: list[Column]) -> dict[str, tuple[Column, Column]]:
+    """Stem to its up and its down column, where every column is one of such a pair (`dev1_up`, `dev1_down`); else empty."""
+    found: dict[str, dict[int, Column]] = {}
+    for column in values:
+        words = re.split(r"[_\- .]+", column.header.name.strip().lower())
+        sides = [1 if w in UP_WORDS else -1 for w in words if len(w) > 1 and (w in UP_WORDS or w in DOWN_WORDS)]
+        if len(sides) != 1 or len(words) < 2:
+            return {}
+        stem = "_".join(w for w in words if not (len(w) > 1 and (w in UP_WORDS or w in DOWN_WORDS)))
+        found.setdefault(stem, {})[sides[0]] = column
+    if any(set(sides) != {1, -1} for sides in found.values()) or 2 * len(found) != len(values):
+        return {}
+    return {stem: (sides[1], sides[-1]) for stem, sides in found.items()}
+
+
+def _of_branches(reading: Reading, branches: dict[str, tuple[Column, Column]], factor: float) -> list[Run]:
+    """Up ramp, then down ramp of each device, or of each cycle."""
+    cycles = reading.options.columns == "cycles"
+    what = "cycles of one device" if cycles else "devices"
+    reading.origin.assumptions.append(
+        f"pairs of columns are the up and the down ramp of {len(branches)} {what}; ramps do not join"
+    )
+    out = []
+    for i, (stem, pair) in enumerate(branches.items()):
+        parts = []
+        for column, sign in zip(pair, (1, -1), strict=True):
+            rows = trim(column)
+            require_reads(reading, column, rows, f"column '{column.label}'")
+            restart = np.arange(len(rows)) == 0
+            parts.append(make_run(reading, stem, 0, column, rows, np.full(len(rows), sign), restart, factor))
+        out.append(joined(parts, reading.stem if cycles else stem, i if cycles else 0))
+    return out
 
 
 def _note_reversed(reading: Reading, runs: list[Run]) -> None:

@@ -110,8 +110,8 @@ def _buffer(document: Document, line: int, names: list[str], body: list[tuple[in
             column=unit + 1,
         )
     volts = None
-    if "value" in lower:
-        at = lower.index("value")
+    if "value" in lower or "source value" in lower:
+        at = lower.index("value" if "value" in lower else "source value")
         volts = _constant([cells[at] for _, cells in body if at < len(cells)])
     rows = [(n, cells[reading] if reading < len(cells) else "") for n, cells in body]
     header = f"reading ({said[next(iter(units))]})"
