@@ -16,6 +16,8 @@ _CHOPPED = (
     "device.fast_lr=0.01:2:log",
     "device.auto_granularity=10:10000:log",
     "device.transfer_every=1,2,5",
+    # How fast the slow array can change at all: the reach of a short training.
+    "device.transfer_update.desired_bl=1,3,10",
     "update.desired_bl=5,10,31",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from enum import Enum
@@ -24,6 +25,7 @@ from sim.configs import (
     OneSidedUnitCell,
     PrePostProcessingParameter,
     SingleRPUConfig,
+    SoftBoundsReferenceDevice,
     TorchInferenceRPUConfig,
     TransferCompound,
     UnitCellRPUConfig,
@@ -32,9 +34,11 @@ from sim.configs import (
     WeightClipParameter,
     WeightModifierParameter,
     WeightRemapParameter,
+    build_config,
     check_supported,
     from_toml,
     get_path,
+    set_path,
     to_toml,
 )
 from sim.errors import ConfigError
@@ -53,6 +57,8 @@ MODELS = {
     "pow_step_reference": "PowStepReferenceDevice",
     "piecewise_step": "PiecewiseStepDevice",
 }
+SMALL_DATA = {"TikiTaka": "tiki-taka", "TTv2": "ttv2", "ChoppedTTv2": "c-ttv2", "AGAD": "agad"}
+TUNING = Path(__file__).parents[3] / "docs" / "tuning"
 # Granularities of the peer that count the down step twice (devices.md, 12, item 3); here, by hand, the average.
 AVERAGED = {
     "ReRamESPresetDevice": (0.001481254528 + 0.001991435555) / 2,
@@ -106,7 +112,8 @@ def test_device_presets_are_all_of_these(spec):
 
 def test_every_preset_of_the_specification_is_here(spec):
     # InferenceRPUConfig is a class with its defaults
-    assert set(presets.names("config")) == {*spec["config"], *spec["inference"]} - {"InferenceRPUConfig"}
+    own = {f"{kind}SmallDataPreset" for kind in SMALL_DATA}
+    assert set(presets.names("config")) == {*spec["config"], *spec["inference"], *own} - {"InferenceRPUConfig"}
     assert set(presets.names("cell")) >= set(spec["unit_cell"])
 
 
@@ -198,6 +205,22 @@ def test_inference_configurations_are_composed(spec):
         converter = getattr(inference, noise["g_converter"])(g_max=noise["g_max"], g_min=noise["g_min"])
         assert cfg.noise_model == getattr(inference, noise["name"])(g_converter=converter), name
         assert type(cfg.drift_compensation).__name__ == parts["drift_compensation"]
+
+
+@pytest.mark.parametrize("name", SMALL_DATA)
+def test_presets_for_small_data_are_what_was_found(name):
+    """The records of `fitlab tune`, applied to what build_config gives."""
+    record = json.loads((TUNING / f"{SMALL_DATA[name]}.json").read_text())
+    cfg = build_config(SMALL_DATA[name], SoftBoundsReferenceDevice)
+    for path, value in record["settings"].items():
+        set_path(cfg, path, value)
+    preset = presets.get(f"{name}SmallDataPreset")
+    assert preset() == cfg
+    tuned, start = (100 * sum(record["test"][k]) / len(record["test"][k]) for k in ("tuned", "start"))
+    cell = presets.get(f"{name}SmallDataPresetUnitCell")
+    assert f"{tuned:.1f} % instead of {start:.1f} %" in cell.note
+    mine = cell(unit_cell_devices=[presets.EcRamPresetDevice(), presets.EcRamPresetDevice()])
+    assert preset(device=mine).device.fast_lr == cfg.device.fast_lr
 
 
 @pytest.mark.parametrize("name", ["StandardHWATrainingPreset", "FloatingPointPreset", "OldWebComposerInferenceRPUConfig"])
