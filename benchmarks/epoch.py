@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.images import images
-from benchmarks.table import Table
+from benchmarks.images import SHARED, images
+from benchmarks.table import Table, verdict
 from benchmarks.timing import Times, threads
 from sim.configs import RPUConfig, build_config
 from sim.nn import AnalogLinear, AnalogSequential
@@ -23,6 +25,25 @@ __all__ = ["run"]
 
 SIZES = (784, 256, 128, 10)
 IMAGES, BATCH, PARTS = 10_000, 10, 10
+SWEEP = """
+schema = "studies.study/1"
+name = "sweep"
+[base]
+device = "ConstantStepDevice"
+algorithm = "c-ttv2"
+task = "mnist-mlp3"
+data = "{data}"
+train = {{ epochs = 1, batch = {batch}, lr = 0.05, images = {images} }}
+[factors]
+noise = {{ fields = ["device.dw_min_std"], geomspace = [0.1, 3.0, {points}] }}
+[replicates]
+count = 1
+[target]
+baseline = {{ noise = 0.1 }}
+factor = "noise"
+"""
+SWEEP_BAR = 15.0
+"""Seconds of a sweep of 16 points on two processes; the peer needs 65."""
 ALGORITHMS = ("sgd", "tiki-taka", "ttv2", "c-ttv2", "agad", "mp")
 
 
@@ -52,6 +73,30 @@ def run(quick: bool = False) -> list[Table]:
             one = t.minimum / replicas
             table.add(name, count, t.minimum, t.median, one, f"{one / plain.minimum:.2f} x")
     threads(1)
+    return [table, *_sweep(quick)]
+
+
+def _sweep(quick: bool) -> list[Table]:
+    """A study of one epoch at 16 points, c-ttv2, two worker processes; nothing where MNIST does not lie beside the repository."""
+    from benchmarks.study import timed_study
+    from studies.cluster import connect
+
+    folder = SHARED / "data" / "mnist"
+    if not folder.is_dir():
+        return []
+    points, count = (4, 1000) if quick else (16, IMAGES)
+    table = Table(
+        f"a study: one epoch of {count} images at {points} points, c-ttv2, two processes [s]",
+        ["points", "seconds", "CPU seconds of the workers", "bar"],
+        notes=["Through the study engine, the store and the test on all 10,000 test images included; the workers are up."],
+    )
+    with connect(2) as client, tempfile.TemporaryDirectory() as made:
+        for name, size, trained in (("warm", 2, 100), ("sweep", points, count)):
+            before = sum(client.run(time.process_time).values())
+            text = SWEEP.format(data=folder, batch=BATCH, images=trained, points=size)
+            runs, seconds = timed_study(client, Path(made) / name, text, None)
+            used = sum(client.run(time.process_time).values()) - before
+        table.add(runs, seconds, used, "-" if quick else verdict(seconds, SWEEP_BAR))
     return [table]
 
 
@@ -59,13 +104,17 @@ Step = Callable[[Tensor, Tensor], object]
 
 
 def _epoch(step: Step, replicas: int, x: Tensor, y: Tensor, parts: int) -> Times:
-    step(x[:BATCH].repeat(replicas, 1), y[:BATCH].repeat(replicas))
+    def train(at: int) -> None:
+        images, labels = x[at : at + BATCH], y[at : at + BATCH]
+        step(images if replicas == 1 else images.repeat(replicas, 1), labels if replicas == 1 else labels.repeat(replicas))
+
+    train(0)
     taken = []
     size = IMAGES // PARTS
     for part in range(parts):
         start = time.perf_counter()
         for at in range(part * size, (part + 1) * size, BATCH):
-            step(x[at : at + BATCH].repeat(replicas, 1), y[at : at + BATCH].repeat(replicas))
+            train(at)
         taken.append(time.perf_counter() - start)
     return Times(min(taken) * PARTS, statistics.median(taken) * PARTS, parts)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from studies.records import Job
     from studies.task import Control
 
-__all__ = ["nothing", "run"]
+__all__ = ["nothing", "run", "timed_study"]
 
 NOTHING = """
 schema = "studies.study/1"
@@ -63,7 +63,7 @@ def run(quick: bool = False) -> list[Table]:
         notes=["Seconds of the whole run, store included; the workers are up and have imported what they need."],
     )
     with connect(workers) as client, tempfile.TemporaryDirectory() as folder:
-        _study(client, Path(folder) / "warm", DIGITS.format(epochs=1), None)
+        timed_study(client, Path(folder) / "warm", DIGITS.format(epochs=1), None)
         for name, text, group in (
             ("nothing", NOTHING.format(points=points), 1),
             ("nothing", NOTHING.format(points=points), 64),
@@ -71,13 +71,13 @@ def run(quick: bool = False) -> list[Table]:
             (f"digits, {epochs} epochs", DIGITS.format(epochs=epochs), None),
         ):
             path = Path(folder) / f"{name.partition(',')[0]}-{group}"
-            runs, seconds = _study(client, path, text, group)
+            runs, seconds = timed_study(client, path, text, group)
             table.add(name, runs, group or "chosen", seconds, runs / seconds, 1e3 * seconds / runs)
     return [table]
 
 
-def _study(client: Any, path: Path, text: str, group: int | None) -> tuple[int, float]:
-    """Number of runs and seconds."""
+def timed_study(client: Any, path: Path, text: str, group: int | None) -> tuple[int, float]:
+    """Run a study, given as text, in a new folder: number of runs and seconds."""
     from studies.prepare import prepare
     from studies.run import run_study
 

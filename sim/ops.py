@@ -416,7 +416,7 @@ def _sigmoid_context(ctx, inputs, output) -> None:  # noqa: ANN001
 
 def _sigmoid_gradient(ctx, grad: Tensor) -> Tensor:  # noqa: ANN001
     (y,) = ctx.saved_tensors
-    return torch.ops.aten.sigmoid_backward(grad, y)
+    return torch.ops.aten.sigmoid_backward.default(grad, y)
 
 
 torch.library.register_autograd("sim::mvm", _mvm_gradient, setup_context=_mvm_context, lib=_library)
@@ -448,12 +448,13 @@ def _check(
 def is_direct(*tensors: Tensor) -> bool:
     """Whether the kernel can be called without torch's dispatcher, which costs more than a small tile: nothing traces, wraps or
     differentiates the call."""
-    return (
-        not torch.compiler.is_compiling()
-        and _get_current_dispatch_mode() is None
-        and all(t.is_cpu for t in tensors)
-        and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
-    )
+    if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
+        return False
+    differentiated = torch.is_grad_enabled()
+    for tensor in tensors:  # noqa: SIM110 - a generator costs a microsecond
+        if not tensor.is_cpu or (differentiated and tensor.requires_grad):
+            return False
+    return True
 
 
 def _writable(name: str, tensor: Tensor) -> None:

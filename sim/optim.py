@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim import optimizer as hooks
 
 from sim.errors import ConfigError
 from sim.tiles.tile import Tile, tile_of
@@ -33,9 +34,16 @@ class AnalogOptimizerMixin:
     param_groups: list[dict[str, Any]]
     _found: tuple[tuple[int, ...], list[list[Tile]]] | None = None
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every digital parameter with its gradient and every tile with its recorded uses."""
+        if _watched(self):
+            return _hooked_step(self, closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # or torch puts its hooks around it, which cost as much as the digital step
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -97,6 +105,17 @@ class _Rates(Tensor):
     def fill_(self, value: Any) -> Tensor:
         """Torch fills with one number; here also with one for each replica."""
         return self.copy_(torch.as_tensor(value, dtype=self.dtype).expand_as(self))
+
+
+def _watched(optimizer: Any) -> bool:
+    """Whether hooks or a profiler wait for the steps of an optimizer."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or hooks._global_optimizer_pre_hooks
+        or hooks._global_optimizer_post_hooks or torch.autograd._profiler_enabled()
+    )  # fmt: skip
+
+
+_hooked_step = Optimizer.profile_hook_step(AnalogOptimizerMixin._step)
 
 
 class ReplicaOptimizer(Optimizer):

@@ -48,6 +48,9 @@ class Array(nn.Module):
     steps: Tensor
     keys: Tensor
 
+    ageing = True
+    """Whether `end_step` can do anything."""
+
     def __init__(self, shape: tuple[int, int], keys: Tensor) -> None:
         super().__init__()
         self.shape = shape

@@ -55,6 +55,7 @@ class CellArray(Array):
             PulsedArray(devices_of(cells, k), updates, shape, [derive_key(key, "device", k) for key in keys], hidden[k])
             for k in range(n)
         )
+        self.ageing = any(array.ageing for array in self.devices())
         self.register_buffer("gammas", gammas)
         self.register_buffer("granularity", torch.tensor([cell.granularity() for cell in cells]))
         self.trains = Trains(updates, [derive_key(key, "trains") for key in keys])
@@ -64,9 +65,10 @@ class CellArray(Array):
         return [array for array in self.arrays if isinstance(array, PulsedArray)]
 
     def end_step(self) -> None:
-        for array in self.devices():
-            array.end_step()
-        self.combine()
+        if self.ageing:
+            for array in self.devices():
+                array.end_step()
+            self.combine()
 
     def drift(self, elapsed: float) -> None:
         for array in self.devices():

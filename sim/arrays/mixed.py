@@ -58,6 +58,7 @@ class MixedPrecisionArray(Array):
         for update in managed:
             update.update_management = update.update_bl_management = True
         self.array = _device_array(cells, managed, shape, [derive_key(key, "device") for key in keys])
+        self.ageing = self.array.ageing
         self.trains = write_trains(managed, keys)
         replicas = len(cells)
         self.register_buffer("chi", torch.zeros(replicas, *shape))

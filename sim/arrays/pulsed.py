@@ -68,6 +68,7 @@ class PulsedArray(Array):
         self.devices = list(devices)
         self.diffusing = [device.diffusion > 0 for device in devices]
         self.decaying = [device.lifetime > 0 for device in devices]
+        self.ageing = any(self.diffusing + self.decaying)
         self.kernel = devices[0].kernel
         self._packed: Packed[DeviceArray] = Packed()
         self.trains = Trains(updates, [derive_key(key, "trains") for key in keys])

@@ -220,3 +220,29 @@ def test_momentum_and_weight_decay_are_digital(fields: dict[str, Any]) -> None:
     torch.testing.assert_close(trained, digital.weight.detach())
     for found in (bias, other):
         torch.testing.assert_close(found, digital.bias.detach())
+
+
+def test_hooks_and_a_profiler_see_each_step_once() -> None:
+    model = AnalogLinear(4, 3, rpu_config=ideal(), seeds=[1], stream="a")
+    optimizer = AnalogSGD(model.parameters(), lr=0.1)
+    seen: list[str] = []
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+
+    step()
+    handles = [
+        optimizer.register_step_pre_hook(lambda *_: seen.append("before")),
+        optimizer.register_step_post_hook(lambda *_: seen.append("after")),
+    ]
+    step()
+    assert seen == ["before", "after"]
+    for handle in handles:
+        handle.remove()
+    step()
+    assert seen == ["before", "after"]
+    with torch.autograd.profiler.profile() as profile:
+        step()
+    assert [event.name for event in profile.function_events].count("Optimizer.step#AnalogSGD.step") == 1
