@@ -132,14 +132,13 @@ class FromDigital(AnalogModule):
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
     ) -> None:
-        if any(name.startswith(prefix) for name in state_dict):
-            self._take_digital(state_dict, prefix, missing, errors)
+        self._take_digital(state_dict, prefix, missing, errors)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def _take_digital(self, state_dict: Any, prefix: str, missing: list[str], errors: list[str]) -> None:
         """Replace the entries of a torch module, if these are such, by those that the own tiles have with its weights."""
-        own = {prefix + name for name in self.state_dict()}
-        if own & set(state_dict):
+        heads = {name[len(prefix) :].partition(".")[0] for name in state_dict if name.startswith(prefix)}
+        if heads <= set(self._modules):  # all that this module has is in its parts
             return
         twin = self._twin()
         wanted = twin.state_dict()
