@@ -15,6 +15,7 @@ from sim.nn.conv import (
 from sim.nn.conversion import CONVERSION_MAP, CONVERSION_MAP_MAPPED, convert_to_analog, convert_to_digital
 from sim.nn.linear import AnalogLinear, AnalogLinearMapped
 from sim.nn.module import AnalogLayer, AnalogModule
+from sim.nn.quantized import LayerQuantization, QuantizationMap, convert_to_quantized
 from sim.nn.recurrent import (
     AnalogGRU,
     AnalogGRUCell,
@@ -52,9 +53,12 @@ __all__ = [
     "AnalogVanillaRNNCell",
     "AnalogWrapper",
     "InputRangeCalibrationType",
+    "LayerQuantization",
+    "QuantizationMap",
     "Sigmoid",
     "analog_tiles",
     "calibrate_input_ranges",
     "convert_to_analog",
     "convert_to_digital",
+    "convert_to_quantized",
 ]
