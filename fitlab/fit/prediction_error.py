@@ -147,15 +147,22 @@ def fit_prediction_error(
     """
     best: tuple[Minimum, Space] | None = None
     evaluations = 0
-    for begin in [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries):
+    begins = [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries)
+    for begin in begins:
         parameters = make_parameters(model, {**mean, **begin}, fixed=fixed, held=held, adjust=adjust)
         space = Space(parameters, log=LOG)
-        found = minimise(Likelihood(model, mult_noise, trace, space), space.x(), space.low, space.high, refine=refine)
+        likelihood = Likelihood(model, mult_noise, trace, space)
+        # of several starts only the best is followed by the steps with the exact Hessian, which cost most
+        last = refine and len(begins) == 1
+        found = minimise(likelihood, space.x(), space.low, space.high, refine=last)
         evaluations += found.evaluations
         if best is None or found.value < best[0].value:
             best = (found, space)
     assert best is not None
     found, space = best
+    if refine and len(begins) > 1:
+        found = minimise(Likelihood(model, mult_noise, trace, space), found.x, space.low, space.high)
+        evaluations += found.evaluations
     at = _restricted(Likelihood(model, mult_noise, trace, space), found, space) if refine else found
     values = space.values(at.x)
     covariance, reasons = _covariance(at, space)

@@ -14,6 +14,7 @@ from fitlab.errors import ReadError
 
 from .block import Block
 from .formats import formats
+from .hdf5 import HISTORY
 from .instruments import instruments
 from .reading import Match, Options, Reading, read_voltage
 from .record import EXTRAS, PADDING, Origin, PulseResponse, Run, record
@@ -178,7 +179,7 @@ def _read_block(document: Document, block: Block, options: Options) -> tuple[lis
     origin.read_voltage_V = read_voltage(table, roles, options, origin.assumptions)
     if options.read_voltage_V is None and block.read_voltage_V is not None:
         origin.read_voltage_V = block.read_voltage_V
-    if source.encoding not in ("utf-8", "utf-8-sig", "utf-16", "workbook"):
+    if source.encoding not in ("utf-8", "utf-8-sig", "utf-16", "workbook", HISTORY):
         origin.assumptions.append(f"the file is not UTF-8 and was read as {_ENCODINGS.get(source.encoding, source.encoding)}")
     reading = Reading(table, roles, options, origin)
     known = formats()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fitlab.errors import ReadError
 
+from .hdf5 import HISTORY, SIGNATURE, histories
+
 LARGEST = 512 * 2**20
 
 
@@ -101,6 +103,8 @@ def load(path: str | Path) -> Document:
         from .workbook import sheets
 
         return Document(path, digest, sheets(data, path, digest))
+    if data.startswith(SIGNATURE):
+        return Document(path, digest, (Source(path, digest, histories(data, path), HISTORY, separator=","),))
     if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         data = data.rstrip(b"\x00")
     if not data.strip():

@@ -296,7 +296,8 @@ def test_ambiguous_columns_are_refused_with_both_names(tmp_path):
 
 def test_every_instrument_and_layout_is_listed_and_documented():
     assert set(instruments()) == {
-        "table", "recipe", "b1500", "hp4155", "wgfmu", "keithley4200", "sourcemeter", "arc_one", "oscilloscope", "ramps",
+        "table", "recipe", "b1500", "hp4155", "wgfmu", "keithley4200", "sourcemeter", "arc_one", "arc_two",
+        "oscilloscope", "ramps",
     }  # fmt: skip
     assert set(formats()) == {"long", "pair", "trace", "wide", "digitised", "rows"}
     for module in [*instruments().values(), *formats().values()]:
