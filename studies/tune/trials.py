@@ -139,12 +139,13 @@ def search(plan: Plan, folder: Path, trials: int, *, client: Client | None = Non
         done = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         while done < total:
             first = done // plan.batch * plan.batch
-            batch = [_ask(study, plan, number) for number in range(first, first + plan.batch)]
+            stored = study.get_trials(deepcopy=False)
+            ended = {t.number for t in stored if t.state.is_finished()}
+            batch = [_ask(study, plan, n) for n in range(first, first + plan.batch) if n not in ended]
             scores = scores_of(plan, [plan.point(t.params) for t in batch], range(plan.seeds), client, held_out=True)
             for trial, found in zip(batch, scores, strict=True):
-                if not study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-                    trial.set_user_attr("scores", json.dumps(found))
-                    study.tell(trial.number, _value(found))
+                trial.set_user_attr("scores", json.dumps(found))
+                study.tell(trial.number, _value(found))
             done = first + plan.batch
             best = study.best_trial
             say(f"{done} of {total} trials: best accuracy {best.value:.4f} (trial {best.number})")
@@ -176,8 +177,11 @@ def _ask(study: Any, plan: Plan, number: int) -> Any:
     trial = study.ask() if number == len(stored) else optuna.trial.Trial(study, stored[number]._trial_id)
     for v in plan.space:
         if v.path in trial.params:
-            continue
-        if v.scale == "choice":
+            if v.path not in trial.relative_params:
+                # Drawn before the kill: drawn again, so that the next one is what it would have been.
+                frozen = study.get_trials(deepcopy=False)[number]
+                study.sampler.sample_independent(study, frozen, v.path, frozen.distributions[v.path])
+        elif v.scale == "choice":
             trial.suggest_categorical(v.path, v.levels)
         else:
             trial.suggest_float(v.path, *v.levels, log=v.scale == "log")

@@ -23,8 +23,6 @@ CASES = {"fp": FloatingPointRPUConfig()} | {
     f"{algorithm}/{device}": build_config(algorithm, DEVICES[device])
     for algorithm in ("sgd", "tiki-taka", "ttv2", "c-ttv2", "agad", "mp")
     for device in DEVICES
-    if (algorithm, device)
-    not in (("c-ttv2", "SoftBoundsReference"), ("agad", "SoftBoundsReference"))  # at chance, ours and theirs
 }
 
 

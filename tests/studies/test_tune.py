@@ -17,16 +17,16 @@ from sim.presets import ReRamArrayOMPresetDevice
 from studies.design import load_study
 from studies.errors import StudyError
 from studies.resolve import resolve
-from studies.tune import SPACES, make_plan, parse_varied, search
-from studies.tune import trials as searching
+from studies.tune import SPACES, Found, make_plan, parse_varied, search
 from studies.tune.trials import scores_of
 
 DEVICE = "ReRamArrayOMPresetDevice"
+VARIED = ["device.fast_lr=0.1:1:log", "device.auto_granularity=1:1000:log"]
 SMALL = ["train.epochs=1", "train.batch=50", "network.hidden=4"]
 
 
 def small(batch: int = 2, **more: Any) -> Any:
-    return make_plan(DEVICE, "ttv2", varied=["device.fast_lr=0.1:1:log"], changes=SMALL, batch=batch, seeds=2, **more)
+    return make_plan(DEVICE, "ttv2", varied=VARIED, changes=SMALL, batch=batch, seeds=2, **more)
 
 
 def quiet(_: str) -> None:
@@ -41,8 +41,13 @@ def test_every_default_space_belongs_to_its_algorithm(algorithm: str) -> None:
     assert {v.path for v in plan.space} == set(plan.resolved.fields)
 
 
-def test_a_killed_search_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = search(small(batch=4), tmp_path / "whole", 12, say=quiet)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """A search that nothing disturbs; its last trials follow from the others."""
+    return search(small(batch=4), tmp_path_factory.mktemp("whole") / "a", 12, say=quiet)
+
+
+def test_a_killed_search_ends_as_one_that_was_not(whole: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tell, calls = optuna.Study.tell, []
 
     def dies(*given: Any) -> Any:
@@ -63,21 +68,23 @@ def test_a_killed_search_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: p
     assert search(small(batch=4), tmp_path / "later", 12, say=quiet) == whole
 
 
-def test_a_search_killed_while_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = search(small(), tmp_path / "whole", 4, say=quiet)
-    ask, calls = searching._ask, []
+@pytest.mark.parametrize("at", [6, 36])
+def test_a_search_killed_while_it_asks(whole: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    plan = small(batch=4)
+    assert [v.scale for v in plan.space].count("log") == 3
+    suggest, calls = optuna.trial.Trial.suggest_float, []
 
-    def dies(*given: Any) -> Any:
+    def dies(*given: Any, **more: Any) -> Any:
         calls.append(given)
-        if len(calls) == 4:
+        if len(calls) == at:  # some of the trial's settings are stored, others are not
             raise KeyboardInterrupt
-        return ask(*given)
+        return suggest(*given, **more)
 
-    monkeypatch.setattr(searching, "_ask", dies)
+    monkeypatch.setattr(optuna.trial.Trial, "suggest_float", dies)
     with pytest.raises(KeyboardInterrupt):
-        search(small(), tmp_path / "killed", 4, say=quiet)
+        search(plan, tmp_path / "killed", 12, say=quiet)
     monkeypatch.undo()
-    assert search(small(), tmp_path / "killed", 4, say=quiet) == whole
+    assert search(plan, tmp_path / "killed", 12, say=quiet) == whole
 
 
 def test_seeds_and_trials_are_as_they_would_be_alone() -> None:
