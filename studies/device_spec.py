@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studies.errors import StudyError
 
@@ -77,7 +77,7 @@ def spec_text(parameters: ParameterSet, file: str, task: str, data: str | None =
     StudyError
         For a device of which nothing can be varied.
     """
-    fields = parameters.device.fields
+    fields: dict[str, Any] = dict(parameters.device.fields)
     found = []
     for item in _PROPERTIES:
         own = [n for n in item.fields if isinstance(fields.get(n), int | float) and fields[n]]
