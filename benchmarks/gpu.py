@@ -1,15 +1,18 @@
-"""The pulsed update on a GPU: time, bytes, and the share of what the card could do."""
+"""On a GPU: update and product in time, bytes and the share of what the card could do; then training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
+from benchmarks import gpu_training
 from benchmarks.table import Table
 from sim import ops
+from sim.arrays.product import Product
 from sim.arrays.pulsed import PulsedArray
-from sim.configs import SoftBoundsDevice, UpdateParameters
+from sim.configs import BoundManagementType, IOParameters, SoftBoundsDevice, UpdateParameters, WeightNoiseType
 
 __all__ = ["run"]
 
@@ -20,7 +23,7 @@ NORMALS = 2**26
 
 
 def run(quick: bool = False) -> list[Table]:
-    """The limits of the card, then the update of 1024 x 1024 crosspoints against them.
+    """The limits of the card; the update of 1024 x 1024 crosspoints and products against them; epochs and a study.
 
     Raises
     ------
@@ -36,7 +39,13 @@ def run(quick: bool = False) -> list[Table]:
     limits = Table(f"limits of {torch.cuda.get_device_name()}", ["what", "measured"])
     limits.add("copy [GB/s read and written]", bandwidth / 1e9)
     limits.add("standard normals [10^9 / s]", normals / 1e9)
-    return [limits, _updates(bandwidth, normals, repeats)]
+    return [
+        limits,
+        _updates(bandwidth, normals, repeats),
+        _products(bandwidth, repeats),
+        gpu_training.epochs(quick),
+        gpu_training.study(quick),
+    ]
 
 
 def _updates(bandwidth: float, normals: float, repeats: int) -> Table:
@@ -70,6 +79,35 @@ def _updates(bandwidth: float, normals: float, repeats: int) -> Table:
         table.add(
             replicas, batch, pulses, seconds * 1e3, seconds * 1e9 / (cells * batch), moved / seconds / 1e9, drawn / seconds / 1e9,
             share, reached,
+        )  # fmt: skip
+    return table
+
+
+def _products(bandwidth: float, repeats: int) -> Table:
+    table = Table(
+        "product 1024 x 1024, 8-bit converters, out_noise 0.04, w_noise 0.01, AbsMax",
+        ["replicas", "batch", "time [ms]", "plain product [ms]", "against plain", "GB/s", "share of the bandwidth"],
+        notes=["GB/s counts weights, inputs and outputs once each; what the stages between move besides is their cost."],
+    )
+    size = 1024
+    io = IOParameters(
+        inp_res=2**-8,
+        out_res=2**-8,
+        out_noise=0.04,
+        w_noise=0.01,
+        w_noise_type=WeightNoiseType.ADDITIVE_CONSTANT,
+        bound_management=BoundManagementType.NONE,
+    )
+    for replicas, batch in ((1, 10), (1, 128), (1, 1024), (16, 10), (16, 128)):
+        product = Product([io] * replicas, list(range(replicas)), False, (size, size)).cuda()
+        weight, x = (torch.rand(replicas, rows, size, device="cuda") * 2 - 1 for rows in (size, batch))
+        transposed = weight.transpose(1, 2)
+        seconds = _seconds(partial(product, weight, x), repeats)
+        plain = _seconds(partial(torch.bmm, x, transposed), repeats)
+        moved = 4 * replicas * (size * size + 2 * batch * size)
+        table.add(
+            replicas, batch, seconds * 1e3, plain * 1e3, f"{seconds / plain:.2f} x", moved / seconds / 1e9,
+            moved / seconds / bandwidth,
         )  # fmt: skip
     return table
 

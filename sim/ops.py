@@ -287,17 +287,21 @@ class DeviceArray:
 
     def __init__(self, tensors: Sequence[Tensor | None], field_of: list[int], device: int, flags: list[int]) -> None:
         _check_update(*tensors, len(field_of), None)  # type: ignore[arg-type, call-arg]
-        self.tensors, self.flags = tuple(tensors), flags
-        self._kept = [t for t in tensors if t is not None]
-        self._addresses = [t.data_ptr() for t in self._kept]
-        weight, _, _, fields, _, shared = self._kept[0], *tensors[1:6]
+        self._keep(tensors, flags)
+        fields, shared = tensors[3], tensors[5]
         assert fields is not None
         assert shared is not None
-        self.shape = (weight.shape[0], weight.shape[1], weight.shape[2])
         self.core: Any = _core.Devices(
             device, *(0 if t is None else t.data_ptr() for t in tensors), field_of, *self.shape, fields.shape[1], shared.shape[1],
             flags,
         )  # fmt: skip
+
+    def _keep(self, tensors: Sequence[Tensor | None], flags: list[int]) -> None:
+        self.tensors, self.flags = tuple(tensors), flags
+        self._kept = [t for t in tensors if t is not None]
+        self._addresses = [t.data_ptr() for t in self._kept]
+        weight = self._kept[0]
+        self.shape = (weight.shape[0], weight.shape[1], weight.shape[2])
 
     def still(self, tensors: Sequence[Tensor | None], flags: list[int]) -> bool:
         """Whether it is of these very tensors and flags, and none has moved: then what was checked still holds."""
@@ -318,6 +322,16 @@ class DeviceArray:
             x.data_ptr(), d.data_ptr(), rate.data_ptr(), 0 if rates is None else rates.data_ptr(), step.data_ptr(), count, batch,
             _threads(0.5 * batch * weight.numel()),
         )  # fmt: skip
+
+
+def device_array(tensors: Sequence[Tensor | None], field_of: list[int], device: int, flags: list[int]) -> DeviceArray:
+    """A `DeviceArray` on the CPU, or on the GPU that the tensors are on."""
+    weight = tensors[0]
+    assert weight is not None
+    if weight.is_cpu:
+        return DeviceArray(tensors, field_of, device, flags)
+    made: DeviceArray = import_module("sim.cuda.devices").GpuDeviceArray(tensors, field_of, device, flags)
+    return made
 
 
 def _pulsed_update_cpu(
@@ -363,7 +377,7 @@ def _on_gpu(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-for _name in ("pulsed_update_", "exact_update_", "random_field", "sigmoid"):
+for _name in ("pulsed_update_", "exact_update_", "random_field", "sigmoid", "logarithm"):
     _library.impl(_name, _on_gpu("backend", _name), "CUDA")
 _library.impl("mvm", _on_gpu("product", "mvm"), "CUDA")
 
@@ -645,7 +659,7 @@ class TransferPart:
 
 def transfer_update_(
     arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
-    with_signs: bool, part: int, vectors: int, step: int,
+    with_signs: bool, part: int, vectors: Tensor, step: Tensor,
 ) -> None:  # fmt: skip
     """An update of a mini-batch: gradients to the first array, transfers between arrays (compounds.md, sections 3 to 6).
 
@@ -658,37 +672,49 @@ def transfer_update_(
     io_perfect, io_out_sto_round : structure of the reads
     with_signs : whether output choppers may switch
     part : vectors that are worked together
-    vectors, step : numbers of the first vector, and of the first pulsed update
+    vectors, step : () int64, numbers of the first vector, and of the first pulsed update
 
     Raises
     ------
     ShapeError
         a tensor has another shape, type or device
     """
-    x, d, rate = state[16:19]
+    x, d = _checked_vectors(state)
+    if not x.is_cpu:
+        gpu = import_module("sim.cuda.transfer")
+        gpu.transfer_update_(arrays, state, flags, io_perfect, io_out_sto_round, with_signs, part, vectors, step)
+        return
     replicas, batch, n_in = x.shape
-    _check("x", x, None)
-    _check("d", d, (replicas, batch, d.shape[2]))
-    _check("rate", rate, (replicas,))
     cells = replicas * n_in * d.shape[2]
     _core.transfer_update(
         [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch,
-        part, vectors, step, _threads(0.5 * cells * batch), _threads(2000.0 * replicas * batch) if replicas > 1 else 1,
+        part, int(vectors), int(step), _threads(0.5 * cells * batch), _threads(2000.0 * replicas * batch) if replicas > 1 else 1,
     )  # fmt: skip
 
 
+def _checked_vectors(state: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Inputs (R, B, in) and errors (R, B, out) of a transfer's state, with the rates of the optimizer checked too."""
+    x, d, rate = state[16:19]
+    device = None if x.is_cpu else x.device
+    _check("x", x, None, device=device)
+    _check("d", d, (*x.shape[:2], d.shape[2]), device=device)
+    _check("rate", rate, (x.shape[0],), device=device)
+    return x, d
+
+
 def transfer_plan(
-    arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, with_signs: bool, whole_batch: int, vectors: int
-) -> TransferPart:
+    arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, with_signs: bool, whole_batch: int,
+    vectors: Tensor,
+) -> TransferPart:  # fmt: skip
     """When, in the vectors of a part of a mini-batch, what is transferred; none of it depends on a weight.
 
     Parameters as of `transfer_update_`; ``whole_batch`` is the size of the mini-batch that the vectors are a part of.
     """
-    x, d, rate = state[16:19]
+    x, d = _checked_vectors(state)
+    if not x.is_cpu:
+        planned: TransferPart = import_module("sim.cuda.transfer").plan(arrays, state, flags, with_signs, whole_batch, vectors)
+        return planned
     replicas, batch, n_in = x.shape
-    _check("x", x, None)
-    _check("d", d, (replicas, batch, d.shape[2]))
-    _check("rate", rate, (replicas,))
     out = d.shape[2]
     slices, lines = (n_in, out) if flags.columns else (out, n_in)
     most = batch * (len(arrays) - 1) * min(flags.reads, slices)
@@ -705,7 +731,7 @@ def transfer_plan(
         flags.ints,
         batch,
         whole_batch,
-        vectors,
+        int(vectors),
         *(t.data_ptr() for t in filled),
         most,
     )
@@ -714,38 +740,47 @@ def transfer_plan(
 
 def transfer_(
     arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
-    vectors: int, events: Tensor, n_events: Tensor, signs: Tensor, values: Tensor, done: bool,
+    vectors: Tensor, events: Tensor, n_events: Tensor, signs: Tensor, values: Tensor, done: bool,
 ) -> None:  # fmt: skip
     """The transfers that were planned, in order; arrays and buffers change in place.
 
     ``values`` (R, E, lines) is what the array holds where each reads it, or, if ``done``, what was read.
     """
-    _check("values", values, (*events.shape[:2], values.shape[2]))
-    _check("n_events", n_events, (events.shape[0],), torch.int32)
+    device = None if values.is_cpu else values.device
+    _check("values", values, (*events.shape[:2], values.shape[2]), device=device)
+    _check("n_events", n_events, (events.shape[0],), torch.int32, device)
+    if device is not None:
+        gpu = import_module("sim.cuda.transfer")
+        gpu.transfer_(arrays, state, flags, io_perfect, io_out_sto_round, vectors, events, n_events, signs, values, done)
+        return
     _core.transfer(
-        [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, vectors,
+        [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, int(vectors),
         events.data_ptr(), n_events.data_ptr(), signs.data_ptr(), events.shape[1], values.data_ptr(), done,
     )  # fmt: skip
 
 
-def digital_transfer_(written: DeviceArray, digital: Tensor, rows: Tensor, unit: Tensor, rate: Tensor, step: int) -> None:
+def digital_transfer_(written: DeviceArray, digital: Tensor, rows: Tensor, unit: Tensor, rate: Tensor, step: Tensor) -> None:
     """Whole steps of ``unit`` (R,) go from rows of a digital matrix (R, out, in) to an array, times rate / unit on average.
 
     rows (R, n) int32 (below 0: none); what a full pulse train cannot write stays in the matrix.
     """
     replicas, _, n_in = digital.shape
-    _check("digital", digital, None)
-    _check("rows", rows, (replicas, rows.shape[1]), torch.int32)
-    _check("unit", unit, (replicas,))
-    _check("rate", rate, (replicas,))
+    device = None if digital.is_cpu else digital.device
+    _check("digital", digital, None, device=device)
+    _check("rows", rows, (replicas, rows.shape[1]), torch.int32, device)
+    _check("unit", unit, (replicas,), device=device)
+    _check("rate", rate, (replicas,), device=device)
+    if device is not None:
+        import_module("sim.cuda.transfer").digital_transfer_(written, digital, rows, unit, rate, step)
+        return
     _core.digital_transfer(
-        written.core, digital.data_ptr(), rows.data_ptr(), rows.shape[1], unit.data_ptr(), rate.data_ptr(), step,
+        written.core, digital.data_ptr(), rows.data_ptr(), rows.shape[1], unit.data_ptr(), rate.data_ptr(), int(step),
         _threads(0.3 * rows.numel() * n_in),
     )  # fmt: skip
 
 
 def next_rows(
-    rate: Tensor, batches: Tensor, every: Tensor, written: Tensor, row: Tensor, keys: Tensor, stream: int, call: int,
+    rate: Tensor, batches: Tensor, every: Tensor, written: Tensor, row: Tensor, keys: Tensor, stream: int, call: Tensor,
     random: bool, out: int, n: int,
 ) -> tuple[Tensor, bool]:  # fmt: skip
     """Count a mini-batch, and tell which n rows of a digital matrix of ``out`` rows are written after it.
@@ -763,11 +798,15 @@ def next_rows(
     (R, n) int32, below 0 where a replica writes nothing; and whether any replica writes
     """
     replicas = rate.shape[0]
+    if not rate.is_cpu:
+        gpu = import_module("sim.cuda.transfer")
+        found: tuple[Tensor, bool] = gpu.next_rows(rate, batches, every, written, row, keys, stream, call, random, out, n)
+        return found
     _check("rate", rate, (replicas,))
     rows = torch.empty(replicas, n, dtype=torch.int32)
     some = _core.next_rows(
         rate.data_ptr(), batches.data_ptr(), every.data_ptr(), written.data_ptr(), row.data_ptr(), keys.data_ptr(),
-        FIELD_PURPOSE + stream, call, random, replicas, out, n, rows.data_ptr(),
+        FIELD_PURPOSE + stream, int(call), random, replicas, out, n, rows.data_ptr(),
     )  # fmt: skip
     return rows, some
 

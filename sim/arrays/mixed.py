@@ -87,14 +87,14 @@ class MixedPrecisionArray(Array):
         exact_update_(state["chi"], x, d, -rate)
         calls, out, n = state["calls"], self.shape[0], cell.n_rows_per_transfer
         rows, due = next_rows(
-            rate, state["batches"], state["every"], state["written_unit"], state["row"], state["keys"], ROW, int(calls),
+            rate, state["batches"], state["every"], state["written_unit"], state["row"], state["keys"], ROW, calls,
             cell.random_row, out, out if n < 0 else min(n, out),
         )  # fmt: skip
         array = self.array
         if isinstance(array, PulsedArray):
             if due:
                 written = array.packed(self.trains, array.granularity)
-                digital_transfer_(written, state["chi"], rows, state["unit"], state["written_unit"], int(calls))
+                digital_transfer_(written, state["chi"], rows, state["unit"], state["written_unit"], calls)
         elif n:
             # A cell counts what it is given, so it is given a mini-batch each time, if only for other replicas.
             self._write_rows(rows)

@@ -15,7 +15,16 @@ from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
-from sim.ops import DeviceArray, device_index, device_parameters, is_direct, key_tensor_of, normal_field, pulsed_update_
+from sim.ops import (
+    DeviceArray,
+    device_array,
+    device_index,
+    device_parameters,
+    is_direct,
+    key_tensor_of,
+    normal_field,
+    pulsed_update_,
+)
 from sim.random import Draws, derive_key
 
 __all__ = ["PulsedArray"]
@@ -102,7 +111,7 @@ class PulsedArray(Array):
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
         state: Any = self._buffers  # a module's attributes cost a microsecond each
         steps = state["steps"]
-        if is_direct(state["weight"]):
+        if is_direct(state["weight"]) or state["weight"].is_cuda:
             self.packed(self.trains, state["granularity"]).pulse(x, d, rate, steps, count=True)  # the first is Event.UPDATE
             return
         self.pulse(x, d, rate, self.trains, state["granularity"], steps[Event.UPDATE])
@@ -115,11 +124,11 @@ class PulsedArray(Array):
         """Pulses of given trains: x (R, B, in), d (R, B, out), rate and granularity (R,).
 
         ``side`` 1 takes the up pulses only, -1 the down pulses only and as up pulses (a side of a one-sided cell). ``rates``
-        (R, B) are learning rates of the samples, ``rate`` then the largest of them; only on a CPU.
+        (R, B) are learning rates of the samples, ``rate`` then the largest of them.
         """
         state: Any = self._buffers
         train: Any = trains._buffers
-        if rates is not None or is_direct(state["weight"]):
+        if rates is not None or is_direct(state["weight"]) or state["weight"].is_cuda:
             self.packed(trains, granularity, side).pulse(x, d, rate, step, rates)
             return
         pulsed_update_(
@@ -141,7 +150,7 @@ class PulsedArray(Array):
         if known is None or not known.still(tensors, flags):
             if len(self._packed) >= MOST_PACKED:
                 self._packed.clear()
-            known = self._packed[key] = DeviceArray(tensors, self.field_of, device_index(self.kernel), flags)
+            known = self._packed[key] = device_array(tensors, self.field_of, device_index(self.kernel), flags)
         return known
 
     def end_step(self) -> None:
@@ -170,7 +179,7 @@ class PulsedArray(Array):
         """Reset the crosspoints of a mask (R, out, in); ``having`` tells which replicas have any."""
         self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET, having)
 
-    def reset_at(self, chosen: Tensor, step: int) -> None:
+    def reset_at(self, chosen: Tensor, step: Tensor) -> None:
         """Reset the crosspoints of a mask (R, out, in), with the numbers of a step that the caller counts."""
         noise = normal_field(self.keys, self.shape, step, READ_RESET)
         self.weight.copy_(torch.where(chosen, self._clipped(self._slow("reset_bias") + self.reset_std * noise), self.weight))

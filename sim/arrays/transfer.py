@@ -165,7 +165,7 @@ class TransferArray(CellArray):
             vectors, step = self.vectors, self.steps[Event.UPDATE]
             transfer_update_(
                 self._written(), self._state(x, d, rate), self.flags, self.perfect_read, self.rounded_read,
-                self._has_out_choppers, SAMPLES, int(vectors), int(step),
+                self._has_out_choppers, SAMPLES, vectors, step,
             )  # fmt: skip
             vectors.add_(batch)
             step.add_(-(-batch // SAMPLES))
@@ -218,7 +218,7 @@ class TransferArray(CellArray):
 
     def _vector(self, x: Tensor, d: Tensor, rate: Tensor, whole_batch: int) -> None:
         """One vector, step by step."""
-        arrays, state, vectors = self._written(), self._state(x, d, rate), int(self.vectors)
+        arrays, state, vectors = self._written(), self._state(x, d, rate), self.vectors
         part = transfer_plan(arrays, state, self.flags, self._has_out_choppers, whole_batch, vectors)
         self._gradient(part.signed_x, part.signed_d, part.rates)
         self._transfer_stepwise(arrays, state, part, vectors)
@@ -234,7 +234,7 @@ class TransferArray(CellArray):
         if fast.apparent is not None:
             fast.apparent.copy_(fast.weight)
 
-    def _transfer_stepwise(self, arrays: list[DeviceArray], state: list[Tensor], part: TransferPart, vectors: int) -> None:
+    def _transfer_stepwise(self, arrays: list[DeviceArray], state: list[Tensor], part: TransferPart, vectors: Tensor) -> None:
         """The transfers after one vector, stage by stage: whole products, resets, and pulses that cannot be looked into."""
         listed = part.events.view(torch.int32)
         stage_of, slice_of = listed[:, :, EVENT_FIELDS.index("stage")], listed[:, :, EVENT_FIELDS.index("slice")]
@@ -258,7 +258,7 @@ class TransferArray(CellArray):
                 values, not self.plain_read,
             )  # fmt: skip
 
-    def _seen(self, stage: int, array: PulsedArray, lines: Tensor, step: int) -> Tensor:
+    def _seen(self, stage: int, array: PulsedArray, lines: Tensor, step: Tensor) -> Tensor:
         """What slices (R, n) of an array hold, or where a read is a whole product, what is read."""
         if self.plain_read:
             shown = array.read().transpose(1, 2) if self.flags.columns else array.read()
@@ -266,10 +266,10 @@ class TransferArray(CellArray):
         slices = self.shape[1] if self.flags.columns else self.shape[0]
         one_hot = torch.nn.functional.one_hot(lines, slices).to(torch.float32)
         reader = self.readers[stage]
-        cast(Tensor, reader.step).fill_(step)
+        cast(Tensor, reader.step).copy_(step)
         return reader(array.read().contiguous(), one_hot.contiguous())[0]
 
-    def _reset_read(self, stage: int, array: PulsedArray, lines: Tensor, valid: Tensor, step: int) -> None:
+    def _reset_read(self, stage: int, array: PulsedArray, lines: Tensor, valid: Tensor, step: Tensor) -> None:
         """Reset, with a probability, the columns (R, n) that were read."""
         u = uniform_field(self.plan_keys, lines.shape[1:], step, len(Event) * Draw.CHOICE + Event.RESET + 16 * stage)
         probability = u.new_tensor([cast(TransferCompound, cell).with_reset_prob for cell in self.cells]).unsqueeze(1)

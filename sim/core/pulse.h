@@ -32,6 +32,9 @@ template <class Device> SIM_HD constexpr int minimum_data(long) { return 0; }
 // Whether the step is smooth in what is shared, so that fits take derivatives by it (`smooth_data`).
 template <class Device> SIM_HD constexpr auto smooth_data(int) -> decltype(Device::smooth_data) { return Device::smooth_data; }
 template <class Device> SIM_HD constexpr bool smooth_data(long) { return false; }
+// Whether a model's state is the weight plus a reference (`has_reference`).
+template <class Device> SIM_HD constexpr auto refers(int) -> decltype(Device::has_reference) { return Device::has_reference; }
+template <class Device> SIM_HD constexpr bool refers(long) { return false; }
 template <class Device> SIM_HD constexpr auto draws_itself(int) -> decltype(&Device::template drawn<float>, true) { return true; }
 template <class Device> SIM_HD constexpr bool draws_itself(long) { return false; }
 
@@ -45,6 +48,14 @@ SIM_HD F pulse(const typename Device::template Cell<F>& cell, F g, mask_t<F> up,
         step = mean + Device::noise_scale(cell, g, up, mean) * sigma_xi;
     }
     return clamp(g + select(up, step, -step), Device::lower(cell), Device::upper(cell));
+}
+
+// A pulse on the weight. It is rounded after each pulse, so that it does not matter how many pulses are worked at once.
+template <class Device, class F>
+SIM_HD F weight_pulse(const typename Device::template Cell<F>& cell, F w, mask_t<F> up, F sigma_xi) {
+    if constexpr (!refers<Device>(0)) return pulse<Device, F>(cell, w, up, sigma_xi);
+    const F reference = Device::reference(cell);
+    return pulse<Device, F>(cell, w + reference, up, sigma_xi) - reference;
 }
 
 // The same without noise.

@@ -6,6 +6,7 @@
 #pragma once
 #include "analog.h"
 #include "converter.h"
+#include "normal.h"
 #include "pulse_train.h"
 #include "settings.h"
 #include "transfer_plan.h"
@@ -54,6 +55,42 @@ SIM_HD u32 pulses_of_steps(float steps, float size, float most, u64 key, u32 lin
     const float rest = wanted - static_cast<float>(whole);
     return rest > 0.0f ? whole + (uniform_at(key, PURPOSE_PART_STEP, line, read, step) < rest) : whole;
 }
+
+// The trains of a dense vector against one that holds a single 1, line by line.
+struct OneHotTrains {
+    Train train;
+    u64 key;
+    bool dense_is_row, rounding;
+    float row_resolution, column_resolution;
+    int pulse_type;
+    u32 sample, step;
+
+    SIM_HD float probability_of(float value, bool row, u32 line) const {
+        const float resolution = row ? row_resolution : column_resolution;
+        float shift = 0.0f;
+        if (rounding && resolution > 0.0f) shift = uniform_element(stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN), line, sample, 0, step) - 0.5f;
+        return line_probability(value, row ? train.row : train.column, resolution, shift);
+    }
+    // Pulses of a line.
+    SIM_HD u32 pulses(float value, u32 line) const {
+        if (train.length < 1) return 0;
+        const float p = probability_of(value, dense_is_row, line), single = probability_of(1.0f, !dense_is_row, 0);
+        if (pulse_type != PULSES_STOCHASTIC) {
+            const bool counts = pulse_type == PULSES_MEAN_COUNT;
+            return to_unsigned(to_int(round_even(line_number(p, train.length, dense_is_row, counts) * line_number(single, train.length, !dense_is_row, counts))));
+        }
+        const int threshold = pulse_threshold(p), other = pulse_threshold(single);
+        const Stream dense = stream_of(key, dense_is_row ? PURPOSE_ROW_TRAIN : PURPOSE_COLUMN_TRAIN);
+        const Stream one = stream_of(key, dense_is_row ? PURPOSE_COLUMN_TRAIN : PURPOSE_ROW_TRAIN);
+        u32 total = 0;
+        for (int slot = 0; threshold >= 0 && other >= 0 && slot < train.length; slot += 4) {
+            const u32 draw = static_cast<u32>(slot / 4);
+            total += population(pulse_bits(philox(Words4<u32>{line, sample, draw, step}, dense.key0, dense.key1), threshold, train.length - slot) &
+                                pulse_bits(philox(Words4<u32>{0u, sample, draw, step}, one.key0, one.key1), other, train.length - slot));
+        }
+        return total;
+    }
+};
 
 // How much larger a probability would have to be than it can be.
 template <class F> SIM_HD F saturation(F p) { return select(p > F{} + 1.00001f, p, F{} + 1.0f); }

@@ -63,12 +63,8 @@ struct Row {
 template <class Device, int U, class Lookup>
 SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 rounds) {
     typename Device::template Cell<vf> cell[U];
-    vf g[U];
     const float sigma = row.noise[DW_MIN_STD];
-    for (int u = 0; u < U; ++u) {
-        cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
-        g[u] = weight[u] + Device::reference(cell[u]);
-    }
+    for (int u = 0; u < U; ++u) cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
     for (u32 n = 0; n < rounds; n += 4) {
         Normals4<vf> xi[U] = {};
         if (sigma > 0.0f) {
@@ -91,13 +87,11 @@ SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* co
             for (int u = 0; u < U; ++u) {
                 const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
                 const vi up = to_signed((direction >> k) & 1u) != 0;
-                const vf next = pulse<Device, vf>(cell[u], g[u], up, xi[u].z[k] * sigma);
-                g[u] = select(to_signed(t[u].left) > static_cast<int>(n + k), next, g[u]);
+                const vf next = weight_pulse<Device, vf>(cell[u], weight[u], up, xi[u].z[k] * sigma);
+                weight[u] = select(to_signed(t[u].left) > static_cast<int>(n + k), next, weight[u]);
             }
         }
     }
-    for (int u = 0; u < U; ++u)  // what had no pulse keeps its bits
-        weight[u] = select(t[u].left != 0u, g[u] - Device::reference(cell[u]), weight[u]);
 }
 
 SIM_HD void count_pulses(const Row& row, const u32* column, int n, const Taken& t) {

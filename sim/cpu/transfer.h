@@ -106,7 +106,8 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
     }
 }
 
-// The exact change of n crosspoints, within the bounds of the devices if they are kept; no pulses.
+// The exact change of n crosspoints, within the bounds of the devices if they are kept; no pulses. Where it is 0 nothing is
+// written.
 template <class Device> void write_exactly(const UpdateArgs& a, int r, bool bounds, const u32* element, const float* change, int n) {
     const Row row(a, r, 0, Noise(a, r));
     const size_t cells = static_cast<size_t>(a.out) * a.in;
@@ -128,9 +129,11 @@ template <class Device> void write_exactly(const UpdateArgs& a, int r, bool boun
         const Words2<vu> words = philox(pair_words(row.write, column, vu{}), row.write.key);
         vf z, unused;
         box_muller<vf>(words.x, words.y, z, unused);
-        for (int k = 0; k < lanes; ++k) row.weight[element[first + k]] = weight[k];
-        if (row.apparent)
-            for (int k = 0; k < lanes; ++k) row.apparent[element[first + k]] = weight[k] + z[k] * row.noise[WRITE_NOISE];
+        for (int k = 0; k < lanes; ++k) {
+            if (change[first + k] == 0.0f) continue;
+            row.weight[element[first + k]] = weight[k];
+            if (row.apparent) row.apparent[element[first + k]] = weight[k] + z[k] * row.noise[WRITE_NOISE];
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 // Kernels of one thread an element: fields of random numbers, the exact update, the logistic function. Bits as on the CPU.
 #include "activation.h"
+#include "elementary.h"
 #include "normal.h"
 
 using namespace sim;
@@ -31,6 +32,11 @@ extern "C" __global__ void exact_update(float* weight, const float* x, const flo
         }
         weight[at] = w;
     }
+}
+
+// Numbers above 0; what is below the smallest normal one counts as that.
+extern "C" __global__ void natural_log(const float* x, float* y, long long n) {
+    for (long long at = thread_index(); at < n; at += stride()) y[at] = sim::logarithm(maximum(x[at], 1.17549435e-38f));
 }
 
 extern "C" __global__ void logistic(const float* x, float* y, long long n) {

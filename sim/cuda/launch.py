@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from sim.cuda.compile import CudaError, cached
 from sim.cuda.modules import Module
 
-__all__ = ["launch", "reason_why_not"]
+__all__ = ["launch", "reason_why_not", "start"]
 
 
 def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torch.device, *args: Any) -> None:
@@ -29,6 +31,16 @@ def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torc
     with torch.cuda.device(device):
         config = LaunchConfig(grid=grid, block=module.threads[kernel])
         start(torch.cuda.current_stream(device), config, _kernel(module, kernel, device.index or 0), *args)
+
+
+def start(module: Module, kernel: str, work: int | tuple[int, int, int], on: Tensor, *args: Tensor | np.generic | None) -> None:
+    """Start a kernel on a grid, or for a number of elements; tensors are handed on by address, 0 where empty or None."""
+    if isinstance(work, int):
+        if work == 0:
+            return
+        work = (-(-work // module.threads[kernel]), 1, 1)
+    given = [arg.data_ptr() if isinstance(arg, Tensor) else 0 if arg is None else arg for arg in args]
+    launch(module, kernel, work, on.device, *given)
 
 
 def reason_why_not() -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from sim import _core
 
-__all__ = ["ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "modules", "mvm", "pulsed_update"]
+__all__ = [
+    "ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "modules", "mvm", "pulsed_update", "transfer", "transfer_plan",
+]  # fmt: skip
 
 SOURCES = Path(__file__).parent
 CORE = SOURCES.parent / "core"
@@ -42,20 +44,48 @@ class Module:
 
 def pulsed_update(device: str) -> Module:
     """The pulsed update of a device model, by the stem of its header."""
-    # The expression device holds the values of its formula in an array.
-    wide = device == "expression"
-    return Module(
+    return _of_device(
         "pulsed_update.cu",
-        (("SIM_DEVICE", device), ("SIM_DEVICE_HEADER", f'"devices/{device}.h"')),
-        registers={"largest_magnitudes": 32, "draw_trains": 64, "pulsed_update": 96 if wide else 64},
-        threads={"largest_magnitudes": 256, "draw_trains": 256, "pulsed_update": 128},
-        stack=256 if wide else 0,
+        device,
+        registers={"largest_magnitudes": 32, "draw_trains": 64, "pulsed_update": 64, "watched_update": 96},
+        threads={"largest_magnitudes": 256, "draw_trains": 256, "pulsed_update": 128, "watched_update": 128},
+        wide=("pulsed_update", "watched_update"),
     )
+
+
+def transfer(device: str) -> Module:
+    """Transfers to an array of a device model, by the stem of its header."""
+    kernels = ("read_slices", "write_slices", "digital_steps", "digital_write")
+    return _of_device(
+        "transfer.cu",
+        device,
+        registers={"read_slices": 64, "write_slices": 200, "digital_steps": 32, "digital_write": 96},
+        threads=dict.fromkeys(kernels, 128),
+        wide=(),
+    )
+
+
+def transfer_plan() -> Module:
+    """When what is transferred, and the choppers on the inputs."""
+    return Module(
+        "transfer_plan.cu",
+        registers={"plan_transfers": 128, "chop_inputs": 64},
+        threads={"plan_transfers": 32, "chop_inputs": 128},
+    )
+
+
+def _of_device(source: str, device: str, registers: dict[str, int], threads: dict[str, int], wide: tuple[str, ...]) -> Module:
+    # The expression device holds the values of its formula in an array.
+    expression = device == "expression"
+    macros = (("SIM_DEVICE", device), ("SIM_DEVICE_HEADER", f'"devices/{device}.h"'))
+    if expression:
+        registers = {**registers, **dict.fromkeys(wide, 96)}
+    return Module(source, macros, registers, threads, stack=256 if expression else 0)
 
 
 def elementwise() -> Module:
     """Fields of random numbers, the exact update, the logistic function."""
-    kernels = ("random_field", "exact_update", "logistic")
+    kernels = ("random_field", "exact_update", "logistic", "natural_log")
     return Module("elementwise.cu", registers=dict.fromkeys(kernels, 48), threads=dict.fromkeys(kernels, 256))
 
 
@@ -67,4 +97,5 @@ def mvm() -> Module:
 
 def modules() -> list[Module]:
     """Every module there is."""
-    return [elementwise(), mvm(), *(pulsed_update(device) for device in _core.devices())]
+    devices = _core.devices()
+    return [elementwise(), mvm(), transfer_plan(), *map(pulsed_update, devices), *map(transfer, devices)]

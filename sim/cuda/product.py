@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.cuda.backend import start
 from sim.cuda.compile import CudaError
+from sim.cuda.launch import start
 from sim.cuda.modules import mvm as module
 from sim.ops import IO_SETTINGS, MVM_FLAGS, Pass
 

@@ -7,7 +7,7 @@
 // Compiled once for each device model: SIM_DEVICE is its name, SIM_DEVICE_HEADER its header. What changes between calls of
 // a captured graph (the step) is read from device memory.
 #include SIM_DEVICE_HEADER
-#include "normal.h"
+#include "crosspoint.h"
 #include "pulse_train.h"
 #include "settings.h"
 
@@ -16,8 +16,7 @@ using Device = device::SIM_DEVICE;
 
 namespace {
 
-constexpr int N_PARAMETERS = sizeof(Device::names) / sizeof(Device::names[0]);
-constexpr u32 FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8;
+constexpr u32 FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8, RATE_OF_SAMPLE = 16;
 
 __device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
 
@@ -28,41 +27,114 @@ struct Queue {
     int count;
 };
 
-struct Crosspoint {
-    Device::Cell<float> cell;
-    float g;
-    Pairs noise;
-    float sigma;
-    u32 element, done;
-    float second;  // second normal of the pair that is in use
+__device__ __forceinline__ void drain(Crosspoint<Device>& point, Queue& q) {
+    for (int k = 0; k < q.count; ++k) {
+        point.pulse_one(q.up & 1ull);
+        q.up >>= 1;
+    }
+    q.count = 0;
+}
+// Queues n <= 32 pulses of one direction.
+__device__ __forceinline__ void add(Crosspoint<Device>& point, Queue& q, int n, bool up) {
+    if (q.count + n > 64) drain(point, q);
+    if (up) q.up |= ((1ull << n) - 1ull) << q.count;
+    q.count += n;
+}
 
-    __device__ __forceinline__ void pulse_one(bool up) {
-        float xi = 0.0f;
-        if (sigma > 0.0f) {
-            if (done & 1u) {
-                xi = second;
-            } else {
-                const Words2<u32> w = philox(pair_words(noise, element, done >> 1), noise.key);
-                box_muller(w.x, w.y, xi, second);
+// Pulses of a crosspoint in all samples of one replica.
+__device__ __forceinline__ u32 all_pulses(const u32* bits, int batch, int words, int lines, int row, int column) {
+    u32 total = 0;
+    for (size_t at = 0; at < static_cast<size_t>(batch) * words; ++at) total += population(bits[at * lines + row] & bits[at * lines + column]);
+    return total;
+}
+
+// What crosspoints read in the middle of the mini-batch: look n of a replica is at column line[n] (row, with rows) after sample
+// sample[n]; they are in order of the samples, and a line below 0 is none. seen (R, n, out), of rows (R, n, in).
+struct Looks {
+    const int *line, *sample;
+    float* seen;
+    int n, rows;
+};
+
+template <bool LOOKS>
+__device__ __forceinline__ void update_crosspoint(const Looks& looks, float* weight, float* apparent, long long* counts, const float* fields, const float* values,
+                                                  const float* shared, const float* x, const float* d, const float* rate, const float* noise,
+                                                  const long long* keys, const long long* step_at, const u32* bits, const u32* negative, u32 varying,
+                                                  int n_fields, int n_shared, int batch, int in, int out, int words, int side, int pulse_type) {
+    const int i = static_cast<int>(blockIdx.x), j = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x), r = static_cast<int>(blockIdx.z);
+    if (j >= in) return;
+    const size_t cells = static_cast<size_t>(out) * in, element = static_cast<size_t>(i) * in + j, at = r * cells + element;
+    const int lines = in + out;
+    const u64 key = static_cast<u64>(keys[r]);
+    const u32 step = static_cast<u32>(*step_at);
+    const DevicePlanes<Device> planes{fields, values, shared, varying, n_fields, n_shared, cells};
+    Crosspoint<Device> point = planes.at(r, static_cast<u32>(element), weight[at]);
+    point.noise = pairs_of(stream_of(key, PURPOSE_CYCLE), step);
+    point.sigma = noise[r * N_NOISE_SETTINGS + DW_MIN_STD];
+    bool touched = false;
+    if (pulse_type == PULSES_NONE_WITH_DEVICE) {
+        const float reference = Device::reference(point.cell);
+        float g = point.w + reference;
+        for (int b = 0; b < batch; ++b) {
+            const size_t sample = static_cast<size_t>(r) * batch + b;
+            const float f = rate[r] * d[sample * out + i];
+            if (f != 0.0f) g = clamp(g - x[sample * in + j] * f, Device::lower(point.cell), Device::upper(point.cell));
+        }
+        weight[at] = g - reference;
+        touched = true;
+    } else {
+        Queue queue{0, 0};
+        u32 ups = 0;
+        int look = 0;
+        const u32 turned = (rate[r] < 0.0f ? ~0u : 0u) ^ (side < 0 ? ~0u : 0u);
+        for (int b = 0; b < batch; ++b) {
+            const size_t task = static_cast<size_t>(r) * batch + b;
+            const u32 *sample_bits = bits + task * words * lines, *sample_negative = negative + task * lines;
+            const bool up = (sample_negative[in + i] ^ turned ^ sample_negative[j]) != 0;
+            if (pulse_type != PULSES_STOCHASTIC) {
+                const float number = round_even(float_of(sample_bits[in + i]) * float_of(sample_bits[j]));
+                if (side != 0 && !up) continue;
+                for (float left = number; left > 0.0f; left -= 31.0f) {
+                    const int n = to_int(left < 31.0f ? left : 31.0f);
+                    add(point, queue, n, up);
+                    ups += up ? n : 0;
+                }
+                continue;
+            }
+            for (int word = 0; word < words; ++word) {
+                const u32 row_bits = sample_bits[static_cast<size_t>(word) * lines + in + i];
+                if (!row_bits) continue;
+                const int n = static_cast<int>(population(row_bits & sample_bits[static_cast<size_t>(word) * lines + j]));
+                if (n == 0 || (side != 0 && !up)) continue;
+                add(point, queue, n, up);
+                ups += up ? n : 0;
+            }
+            for (; LOOKS && look < looks.n && looks.sample[r * looks.n + look] == b; ++look) {
+                if (looks.line[r * looks.n + look] != (looks.rows ? i : j)) continue;
+                drain(point, queue);
+                float shown = point.w;
+                if (apparent && point.done) {  // as after the last pulse, or by the number of pulses so far
+                    const u32 total = all_pulses(bits + static_cast<size_t>(r) * batch * words * lines, batch, words, lines, in + i, j);
+                    const Pairs write = pairs_of(stream_of(key, PURPOSE_WRITE), step);
+                    shown = shown + write_normal(write, point.element, point.done == total ? 0u : point.done) * noise[r * N_NOISE_SETTINGS + WRITE_NOISE];
+                } else if (apparent) {
+                    shown = apparent[at];
+                }
+                looks.seen[(static_cast<size_t>(r) * looks.n + look) * (looks.rows ? in : out) + (looks.rows ? j : i)] = shown;
             }
         }
-        g = pulse<Device, float>(cell, g, up, xi * sigma);
-        ++done;
-    }
-    __device__ __forceinline__ void drain(Queue& q) {
-        for (int k = 0; k < q.count; ++k) {
-            pulse_one(q.up & 1ull);
-            q.up >>= 1;
+        drain(point, queue);
+        touched = point.done > 0;
+        if (touched) weight[at] = point.w;
+        if (touched && counts) {
+            long long* count = counts + 2 * r * cells + element;
+            count[0] += point.done - ups;
+            count[cells] += ups;
         }
-        q.count = 0;
     }
-    // Queues n <= 32 pulses of one direction.
-    __device__ __forceinline__ void add(Queue& q, int n, bool up) {
-        if (q.count + n > 64) drain(q);
-        if (up) q.up |= ((1ull << n) - 1ull) << q.count;
-        q.count += n;
-    }
-};
+    if (touched && apparent)
+        apparent[at] = weight[at] + write_normal(pairs_of(stream_of(key, PURPOSE_WRITE), step), point.element, 0u) * noise[r * N_NOISE_SETTINGS + WRITE_NOISE];
+}
 
 }  // namespace
 
@@ -80,7 +152,7 @@ extern "C" __global__ void largest_magnitudes(const float* x, const float* d, u3
     atomicMax(&peak[task], bits_of(largest));
 }
 
-// Trains of every line: bits (R B, words, in + out), inputs before errors, a float in the place of the first word for
+// rate (R), or (R, B) with RATE_OF_SAMPLE. Trains of every line: bits (R B, words, in + out), inputs before errors, a float in the place of the first word for
 // deterministic types; negative (R B, in + out): all ones where the value is below 0.
 extern "C" __global__ void draw_trains(const float* x, const float* d, const u32* peak, const float* rate, const float* granularity,
                                        const float* settings, const long long* keys, const long long* step_at, u32* bits, u32* negative,
@@ -91,7 +163,7 @@ extern "C" __global__ void draw_trains(const float* x, const float* d, const u32
         const bool row = line >= in;
         const u32 j = static_cast<u32>(row ? line - in : line), sample = static_cast<u32>(task % batch), step = static_cast<u32>(*step_at);
         const float* s = settings + r * N_TRAIN_SETTINGS;
-        const TrainSettings plan{absolute(rate[r]), granularity[r], s[DESIRED_BL], s[UM_GRAD_SCALE],
+        const TrainSettings plan{absolute(rate[flags & RATE_OF_SAMPLE ? task : r]), granularity[r], s[DESIRED_BL], s[UM_GRAD_SCALE],
                                  (flags & FIXED_BL) != 0, (flags & UPDATE_MANAGEMENT) != 0, (flags & UPDATE_BL_MANAGEMENT) != 0};
         const Train train = plan_train(plan, float_of(peak[2 * task]), float_of(peak[2 * task + 1]));
         const u64 key = static_cast<u64>(keys[r]);
@@ -120,79 +192,21 @@ extern "C" __global__ void draw_trains(const float* x, const float* d, const u32
     }
 }
 
-// weight (R, out, in); apparent and counts may be null; fields (R, n_fields, out, in) hold the parameters whose bit in `varying`
-// is set, in order, values (R, N_PARAMETERS) the others. A grid of (out, columns / threads, R).
+// weight (R, out, in); apparent and counts may be null. A grid of (out, columns / threads, R).
 extern "C" __global__ void pulsed_update(float* weight, float* apparent, long long* counts, const float* fields, const float* values,
                                          const float* shared, const float* x, const float* d, const float* rate, const float* noise,
                                          const long long* keys, const long long* step_at, const u32* bits, const u32* negative, u32 varying,
                                          int n_fields, int n_shared, int batch, int in, int out, int words, int side, int pulse_type) {
-    const int i = static_cast<int>(blockIdx.x), j = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x), r = static_cast<int>(blockIdx.z);
-    if (j >= in) return;
-    const size_t cells = static_cast<size_t>(out) * in, element = static_cast<size_t>(i) * in + j, at = r * cells + element;
-    const int lines = in + out;
-    const u64 key = static_cast<u64>(keys[r]);
-    const u32 step = static_cast<u32>(*step_at);
-    Crosspoint point;
-    point.cell = Device::load<float>(parameters(
-        [&](int k) {
-            return (varying >> k) & 1u ? fields[(static_cast<size_t>(r) * n_fields + population(varying & ((1u << k) - 1u))) * cells + element]
-                                       : values[r * N_PARAMETERS + k];
-        },
-        shared + static_cast<size_t>(r) * n_shared, n_shared));
-    const float reference = Device::reference(point.cell);
-    point.g = weight[at] + reference;
-    point.noise = pairs_of(stream_of(key, PURPOSE_CYCLE), step);
-    point.sigma = noise[r * N_NOISE_SETTINGS + DW_MIN_STD];
-    point.element = static_cast<u32>(element);
-    point.done = 0;
-    bool touched = false;
-    if (pulse_type == PULSES_NONE_WITH_DEVICE) {
-        for (int b = 0; b < batch; ++b) {
-            const size_t sample = static_cast<size_t>(r) * batch + b;
-            const float f = rate[r] * d[sample * out + i];
-            if (f != 0.0f) point.g = clamp(point.g - x[sample * in + j] * f, Device::lower(point.cell), Device::upper(point.cell));
-        }
-        weight[at] = point.g - reference;
-        touched = true;
-    } else {
-        Queue queue{0, 0};
-        u32 ups = 0;
-        const u32 turned = (rate[r] < 0.0f ? ~0u : 0u) ^ (side < 0 ? ~0u : 0u);
-        for (int b = 0; b < batch; ++b) {
-            const size_t task = static_cast<size_t>(r) * batch + b;
-            const u32 *sample_bits = bits + task * words * lines, *sample_negative = negative + task * lines;
-            const bool up = (sample_negative[in + i] ^ turned ^ sample_negative[j]) != 0;
-            if (pulse_type != PULSES_STOCHASTIC) {
-                const float number = round_even(float_of(sample_bits[in + i]) * float_of(sample_bits[j]));
-                if (side != 0 && !up) continue;
-                for (float left = number; left > 0.0f; left -= 31.0f) {
-                    const int n = to_int(left < 31.0f ? left : 31.0f);
-                    point.add(queue, n, up);
-                    ups += up ? n : 0;
-                }
-                continue;
-            }
-            for (int word = 0; word < words; ++word) {
-                const u32 row_bits = sample_bits[static_cast<size_t>(word) * lines + in + i];
-                if (!row_bits) continue;
-                const int n = static_cast<int>(population(row_bits & sample_bits[static_cast<size_t>(word) * lines + j]));
-                if (n == 0 || (side != 0 && !up)) continue;
-                point.add(queue, n, up);
-                ups += up ? n : 0;
-            }
-        }
-        point.drain(queue);
-        touched = point.done > 0;
-        if (touched) weight[at] = point.g - reference;
-        if (touched && counts) {
-            long long* count = counts + 2 * r * cells + element;
-            count[0] += point.done - ups;
-            count[cells] += ups;
-        }
-    }
-    if (touched && apparent) {
-        const Pairs write = pairs_of(stream_of(key, PURPOSE_WRITE), step);
-        const Words2<u32> w = philox(pair_words(write, point.element, 0u), write.key);
-        apparent[at] = weight[at] + first_normal<float>(w.x, w.y) * noise[r * N_NOISE_SETTINGS + WRITE_NOISE];
-    }
+    update_crosspoint<false>({}, weight, apparent, counts, fields, values, shared, x, d, rate, noise, keys, step_at, bits, negative, varying, n_fields,
+                             n_shared, batch, in, out, words, side, pulse_type);
+}
+
+// The same with a look at some crosspoints in the middle: Looks.
+extern "C" __global__ void watched_update(float* weight, float* apparent, long long* counts, const float* fields, const float* values,
+                                         const float* shared, const float* x, const float* d, const float* rate, const float* noise,
+                                         const long long* keys, const long long* step_at, const u32* bits, const u32* negative, u32 varying,
+                                         int n_fields, int n_shared, int batch, int in, int out, int words, int side, int pulse_type,
+                                          const int* look_line, const int* look_sample, float* looks, int n_looks, int look_rows) {
+    update_crosspoint<true>({look_line, look_sample, looks, n_looks, look_rows}, weight, apparent, counts, fields, values, shared, x, d, rate, noise, keys,
+                            step_at, bits, negative, varying, n_fields, n_shared, batch, in, out, words, side, pulse_type);
 }

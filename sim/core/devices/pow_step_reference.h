@@ -21,6 +21,7 @@ struct pow_step_reference {
     template <class F> static SIM_HD F noise_scale(const Cell<F>&, F, mask_t<F>, F mean) { return mean; }
     template <class F> static SIM_HD F upper(const Cell<F>& c) { return c.step.max_bound; }
     template <class F> static SIM_HD F lower(const Cell<F>& c) { return c.step.min_bound; }
+    static constexpr bool has_reference = true;
     template <class F> static SIM_HD F reference(const Cell<F>& c) { return c.reference; }
 };
 

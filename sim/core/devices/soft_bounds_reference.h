@@ -26,6 +26,7 @@ struct soft_bounds_reference {
     template <class F> static SIM_HD F noise_scale(const Cell<F>& c, F, mask_t<F> up, F mean) { return linear_noise(c, up, mean); }
     template <class F> static SIM_HD F upper(const Cell<F>& c) { return c.max_bound; }
     template <class F> static SIM_HD F lower(const Cell<F>& c) { return c.min_bound; }
+    static constexpr bool has_reference = true;
     template <class F> static SIM_HD F reference(const Cell<F>& c) { return c.reference; }
 };
 

@@ -1,0 +1,66 @@
+// One crosspoint with its device and the noise of its pulses: what a thread of a GPU holds in registers.
+#pragma once
+#include "normal.h"
+#include "pulse.h"
+
+namespace sim {
+
+template <class Device> struct Crosspoint {
+    typename Device::template Cell<float> cell;
+    float w;             // weight that the array stores
+    Pairs noise;
+    float sigma;
+    u32 element, done;   // pulses so far
+    float second;        // second normal of the pair that is in use
+
+    SIM_HD void pulse_one(bool up) {
+        float xi = 0.0f;
+        if (sigma > 0.0f) {
+            if (done & 1u) {
+                xi = second;
+            } else {
+                const Words2<u32> w = philox(pair_words(noise, element, done >> 1), noise.key);
+                box_muller(w.x, w.y, xi, second);
+            }
+        }
+        w = weight_pulse<Device, float>(cell, w, up, xi * sigma);
+        ++done;
+    }
+    // The weight within the bounds of the device.
+    SIM_HD float clamped(float weight) const {
+        const float reference = Device::reference(cell);
+        return clamp(weight + reference, Device::lower(cell), Device::upper(cell)) - reference;
+    }
+};
+
+// The standard normal of the write noise after pulses; `draw` is 0 at the end of an update.
+SIM_HD float write_normal(Pairs write, u32 element, u32 draw) {
+    const Words2<u32> w = philox(pair_words(write, element, draw), write.key);
+    return first_normal<float>(w.x, w.y);
+}
+
+// Devices of R arrays as a kernel sees them: fields (R, n_fields, cells) hold the parameters whose bit in `varying` is set, in
+// order, values (R, N) the others.
+template <class Device> struct DevicePlanes {
+    static constexpr int N = sizeof(Device::names) / sizeof(Device::names[0]);
+    const float *fields, *values, *shared;
+    u32 varying;
+    int n_fields, n_shared;
+    size_t cells;
+
+    SIM_HD Crosspoint<Device> at(int r, u32 element, float weight) const {
+        Crosspoint<Device> point;
+        point.cell = Device::template load<float>(parameters(
+            [&](int k) {
+                return (varying >> k) & 1u ? fields[(static_cast<size_t>(r) * n_fields + population(varying & ((1u << k) - 1u))) * cells + element]
+                                           : values[r * N + k];
+            },
+            shared + static_cast<size_t>(r) * n_shared, n_shared));
+        point.w = weight;
+        point.element = element;
+        point.done = 0;
+        return point;
+    }
+};
+
+}  // namespace sim
