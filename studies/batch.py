@@ -5,7 +5,7 @@ A profile is a TOML file::
     system = "slurm"            # or "pbs", "lsf"
     jobs   = 20                 # held at this number: jobs that ended are submitted again
     wait   = "2 h"              # how long the first worker may take to start
-    gpu    = false              # true: one worker a job, which sees one GPU
+    gpu    = false              # true: one worker a job, which sees one GPU (SLURM gives it; elsewhere say so in [job])
 
     [job]                       # given to dask-jobqueue as it is
     cores = 1
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from studies.document import Seconds
 from studies.errors import StudyError, StudyFileError
@@ -76,7 +76,16 @@ class Profile(BaseModel):
         extra = ["--lifetime", f"{seconds - margin}s", "--lifetime-stagger", f"{margin // 2}s"]
         if self.gpu:
             extra += ["--resources", "GPU=1"]
+        directives = given.get("job_extra_directives", [])
+        if self.gpu and self.system == "slurm" and not any("--gres" in d or "--gpus" in d for d in directives):
+            given["job_extra_directives"] = [*directives, "--gres=gpu:1"]
         return given | {"worker_extra_args": [*given.get("worker_extra_args", []), *extra]}
+
+    @model_validator(mode="after")
+    def _one_worker_a_gpu(self) -> Profile:
+        if self.gpu and self.job.processes != 1:
+            raise ValueError("gpu = true means one worker a job; remove job.processes")
+        return self
 
 
 def load_profile(path: Path) -> Profile:

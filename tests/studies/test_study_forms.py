@@ -251,6 +251,13 @@ def test_exports_hold_every_result(study_file, run, tmp_path):
     with xarray.open_dataset(tmp_path / "a.nc", engine="scipy") as again:
         np.testing.assert_array_equal(again["accuracy"], data["accuracy"])
         assert [int(s) for s in again["seed"].values.ravel()] == data["seed"].values.ravel().tolist()
+    pytest.importorskip("pyarrow", reason="needs the extra fitlab[parquet]")
+    export_study(data, tmp_path / "a.parquet")
+    columns = pandas.read_parquet(tmp_path / "a.parquet")
+    assert list(columns.columns) == list(table.columns)
+    assert len(columns) == len(table)
+    assert columns["seed"].tolist() == data.to_dataframe().reset_index()["seed"].tolist()
+    np.testing.assert_array_equal(columns["accuracy"], data.to_dataframe().reset_index()["accuracy"])
     with pytest.raises(StudyError, match=r"\.nc, \.csv or \.parquet"):
         export_study(data, tmp_path / "a.xls")
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
