@@ -151,8 +151,14 @@ def _run(
     import contextlib
 
     from studies.cluster import connect
-    from studies.run import anything_left, run_study
+    from studies.run import PATIENCE, anything_left, run_study
 
+    patience = PATIENCE
+    if profile is not None:
+        from studies.batch import load_profile
+
+        # Jobs may wait in their queue for as long.
+        patience = max(patience, load_profile(profile).wait)
     with contextlib.ExitStack() as stack:
         client = None
         if scheduler is not None or profile is not None:
@@ -164,8 +170,10 @@ def _run(
             typer.echo(f"Nothing left to run; results in {folder.path}")
             return 0
         if client is None:
-            client = stack.enter_context(connect(workers, threads=resolved.study.document.run.threads))
-        ended = run_study(resolved, folder, client, group=group, again=again, quiet=quiet, part=part)
+            run = resolved.study.document.run
+            gpus = "all" if run.device == "cuda" else None
+            client = stack.enter_context(connect(workers, threads=run.threads, gpus=gpus))
+        ended = run_study(resolved, folder, client, group=group, again=again, quiet=quiet, part=part, patience=patience)
     warning = _not_learnt(folder)
     if warning:
         typer.echo(f"Warning: {warning}", err=True)

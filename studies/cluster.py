@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from studies.errors import StudyError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, SpecCluster
 
 __all__ = ["connect", "end_worker", "processors", "rejoin"]
 
@@ -41,7 +41,12 @@ def processors() -> int:
 
 @contextlib.contextmanager
 def connect(
-    workers: int | None = None, scheduler: str | None = None, *, threads: int = 1, profile: Path | None = None
+    workers: int | None = None,
+    scheduler: str | None = None,
+    *,
+    threads: int = 1,
+    profile: Path | None = None,
+    gpus: str | None = None,
 ) -> Iterator[Client]:
     """Client of a local cluster of single-threaded processes, or of the scheduler at an address.
 
@@ -55,6 +60,8 @@ def connect(
         Threads that a task will use.
     profile : Path, optional
         Description of the jobs of a batch system; see :mod:`studies.batch`.
+    gpus : str, optional
+        A local process for each of these GPUs, which sees only that one: ``"all"``, or ``"0,1"``.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def connect(
         When there is no scheduler at the address, it has no workers, or a profile is wrong.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if scheduler is not None and profile is not None:
         raise StudyError("--scheduler and --cluster are two places to run; give one")
@@ -88,20 +95,39 @@ def connect(
                 yield client
             return
         count = workers or max(1, processors() // threads)
-        with (
-            LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with _local(count) if gpus is None else _one_a_gpu(workers, threads, gpus) as cluster, Client(cluster) as client:
             client.register_plugin(_plugin())
             yield client
+
+
+def _local(count: int) -> SpecCluster:
+    """Processes of this machine."""
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _one_a_gpu(count: int | None, threads: int, gpus: str) -> SpecCluster:
+    """Processes of this machine, each of which sees one GPU."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    from studies.workers import slots
+
+    own = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "resources": {"GPU": 1}, "silence_logs": logging.CRITICAL}
+    places = slots(count, threads, gpus)
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}},
+        workers={s.number: {"cls": Nanny, "options": own | {"env": s.environment()}} for s in places},
+        silence_logs=logging.CRITICAL,
+    )
 
 
 def rejoin(address: str, patience: float, given_up: Callable[[], bool]) -> Client | None:

@@ -51,6 +51,8 @@ class Crew:
     client : Client
     timeout : float
         Seconds that a job may take; it is given up after twice that.
+    resources : dict, optional
+        What a job takes of its worker, such as ``{"GPU": 1}``.
 
     Attributes
     ----------
@@ -65,13 +67,14 @@ class Crew:
         By every method that asks the scheduler.
     """
 
-    def __init__(self, client: Client, timeout: float) -> None:
+    def __init__(self, client: Client, timeout: float, resources: dict[str, float] | None = None) -> None:
         self.client: Any = client
         self.address = str(client.scheduler.address)  # type: ignore[union-attr]
         self.threads = 1
         self._limit = 2 * timeout + 5
         self._stop_name = f"stop-{secrets.token_hex(8)}"
         self._timeout = timeout
+        self._resources = resources
         self._flying: dict[str, Any] = {}
         self._started: dict[str, tuple[float, str]] = {}
         self._finished: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -91,12 +94,12 @@ class Crew:
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
-    def send(self, job: Job, resources: dict[str, float] | None = None) -> str:
+    def send(self, job: Job) -> str:
         """Hand a job to the cluster; returns its key."""
         key = f"study-{secrets.token_hex(8)}"
         with _asking():
             future = self.client.submit(
-                execute, job, self._timeout, self._stop_name, key, key=key, pure=False, retries=0, resources=resources
+                execute, job, self._timeout, self._stop_name, key, key=key, pure=False, retries=0, resources=self._resources
             )
         self._flying[key] = future
         future.add_done_callback(lambda f: self._finished.put(f.key))
@@ -187,6 +190,13 @@ class Crew:
                     for key in keys if worker not in busy else ():
                         if key in self._flying:
                             self._started.setdefault(key, (now, worker))
+
+    def equipped(self) -> bool:
+        """Whether a worker has what a job takes."""
+        with _asking():
+            workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        wanted = self._resources or {}
+        return any(all(w["resources"].get(name, 0) >= n for name, n in wanted.items()) for w in workers)
 
     def hung(self) -> list[tuple[str, bool]]:
         """Jobs that neither ended nor noticed their timeout; their workers are ended.

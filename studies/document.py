@@ -259,12 +259,13 @@ class Refine(_Part):
 
 
 class Run(_Part):
-    """How the work is done; nothing here changes a result."""
+    """How the work is done; nothing here changes a result, but for the last digits on a GPU."""
 
     retries: Annotated[int, BeforeValidator(_count), Field(ge=0)] = 1
     timeout: Seconds = "30 min"  # type: ignore[assignment]
     threads: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 1
     group: Annotated[int, BeforeValidator(_count), Field(ge=1)] | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Document(_Part):

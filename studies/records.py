@@ -68,6 +68,8 @@ class Job:
         Options of the network; defaults are left out.
     inference : dict
         ``time`` after programming in seconds, and ``repeats`` of the programming.
+    device : str
+        Where to compute: ``"cpu"``, or ``"cuda"``, the one GPU that the worker sees.
     """
 
     task: str
@@ -79,6 +81,7 @@ class Job:
     kind: str = "training"
     network: dict[str, int] = field(default_factory=dict)
     inference: dict[str, float] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ class Resolved:
             base.kind,
             dict(base.network),
             base.inference.model_dump(),
+            document.run.device,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -289,6 +290,8 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         contents |= {"kind": base.kind, "inference": base.inference.model_dump()}
     if base.network:
         contents["network"] = dict(base.network)
+    if study.document.run.device != "cpu":
+        contents["computed_on"] = study.document.run.device
     known = network_options(base.task)
     for name in base.network:
         if known is not None and name not in known:

@@ -141,6 +141,7 @@ class _Driver:
         document = resolved.study.document
         self.fixed_group = group or document.run.group
         self.again, self.retries, self.timeout = again, document.run.retries, document.run.timeout
+        self.resources: dict[str, float] | None = {"GPU": 1} if document.run.device == "cuda" else None
         self.largest = LARGEST_GROUP
         self.pair_seconds: deque[float] = deque(maxlen=8)
         self.task_seconds: deque[float] = deque(maxlen=8)
@@ -171,9 +172,16 @@ class _Driver:
         self.waiting = Waiting(units, self.resolved.structure)
         self.progress = Progress(self.folder, study.document.name, total, total - len(units), quiet=quiet)
         try:
-            self.crew = Crew(self.client, self.timeout)
+            self.crew = Crew(self.client, self.timeout, self.resources)
+            equipped = self.crew.equipped()
         except Lost as lost:
             raise StudyError(f"the dask cluster does not answer ({lost})") from None
+        if not equipped:
+            self.crew.close()
+            raise StudyError(
+                'run.device = "cuda", and no worker of this cluster has a GPU; start some with: fitlab study worker '
+                f"{self.crew.address} --gpus all"
+            )
         with self.progress, self._interrupts():
             try:
                 while True:
@@ -244,7 +252,7 @@ class _Driver:
             self.progress.say(f"the scheduler at {address} is away ({lost}); waiting for it, at most {duration(self.patience)}")
             client = rejoin(address, self.patience, lambda: bool(self.reason))
         if client is not None:
-            self.crew = Crew(client, self.timeout)
+            self.crew = Crew(client, self.timeout, self.resources)
         elif not self.reason:
             self.reason = f"the dask cluster is lost ({lost})"
 

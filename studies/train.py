@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def classify(job: Job, control: Control, each: Callable[[list[float]], None] | N
     ``each`` gets the accuracy of every replica after each epoch.
     """
     data, _, name = job.task.partition("-")
+    where = _device(job.device)
     settings = job.pairs[0].settings
     options = NETWORKS[name][0] | job.network
     options |= {p.removeprefix("network."): int(v) for p, v in settings.items() if p.startswith("network.")}
@@ -50,7 +52,7 @@ def classify(job: Job, control: Control, each: Callable[[list[float]], None] | N
 
     def trained(pairs: Sequence[Pair], configs: Any) -> tuple[torch.nn.Module, list[dict[str, float]]]:
         train = job.train | {p.removeprefix("train."): v for p, v in settings.items() if p.startswith("train.")}
-        model = network(name, images, configs, [pair.seeds["simulator"] for pair in pairs], options)
+        model = network(name, images, configs, [pair.seeds["simulator"] for pair in pairs], options).to(where)
         rates = [float(pair.settings.get("train.lr", job.train["lr"])) for pair in pairs]
         orders = [pair.seeds["data-order"] for pair in pairs]
         results = train_replicas(
@@ -86,6 +88,27 @@ def part_of(images: Images, train: dict[str, Any]) -> Images:
             raise StudyError(f"train.images = {wanted}: there are {len(x)} images to train with; ask for at most these")
         x, y = x[:wanted], y[:wanted]
     return dataclasses.replace(images, train_x=x, train_y=y, test_x=test_x, test_y=test_y)
+
+
+def _device(name: str) -> torch.device:
+    """Where to compute.
+
+    Raises
+    ------
+    StudyError
+        When the worker sees no GPU, or more than one.
+    """
+    import torch
+
+    if name == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count != 1:
+            seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+            raise StudyError(
+                f'run.device = "cuda", and this worker sees {count} GPUs instead of one (CUDA_VISIBLE_DEVICES: {seen}); '
+                "start workers with: fitlab study worker ADDRESS --gpus all"
+            )
+    return torch.device(name)
 
 
 def _infer(job: Job, images: Images, trained: Any, control: Control) -> list[dict[str, float]]:
@@ -162,14 +185,15 @@ def train_replicas(
     from sim.optim import AnalogSGD
 
     count = len(rates)
-    x, y = torch.from_numpy(images.train_x), torch.from_numpy(images.train_y)
+    where = next(model.parameters()).device
+    x, y = torch.from_numpy(images.train_x).to(where), torch.from_numpy(images.train_y).to(where)
     orders = [np.random.default_rng(seed) for seed in order_seeds]
     optimizer = AnalogSGD(model.parameters(), lr=list(rates))
     total = np.zeros(count)
     accuracy: list[float] = []
     for epoch in range(epochs):
         model.train()
-        order = torch.from_numpy(np.stack([generator.permutation(len(y)) for generator in orders]))
+        order = torch.from_numpy(np.stack([generator.permutation(len(y)) for generator in orders])).to(where)
         total[:] = 0.0
         for start in range(0, len(y), batch):
             control.check()
@@ -181,7 +205,7 @@ def train_replicas(
             # The sum over replicas of each one's mean: every replica has the gradient it would have alone.
             (-likelihood.sum() / likelihood.shape[1]).backward()
             optimizer.step()
-            total -= likelihood.detach().double().numpy().sum(1)
+            total -= likelihood.detach().double().cpu().numpy().sum(1)
         if each is not None or epoch == epochs - 1:
             model.eval()
             accuracy = _accuracy(model, images, count, control)
@@ -196,11 +220,12 @@ def _accuracy(model: torch.nn.Module, images: Images, count: int, control: Contr
     import torch
 
     right = np.zeros(count, dtype=int)
+    where = next(model.parameters()).device
     with torch.no_grad():
         for start in range(0, len(images.test_y), _TEST_ROWS):
             control.check()
-            x = torch.from_numpy(images.test_x[start : start + _TEST_ROWS])
+            x = torch.from_numpy(images.test_x[start : start + _TEST_ROWS]).to(where)
             y = images.test_y[start : start + _TEST_ROWS]
-            found = model(x.repeat(count, 1)).argmax(-1).view(count, -1).numpy()
+            found = model(x.repeat(count, 1)).argmax(-1).view(count, -1).cpu().numpy()
             right += (found == y.reshape(-1)).sum(1)
     return [float(n) / images.test_y.size for n in right]
