@@ -58,7 +58,7 @@ class Train(_Part):
 
 
 class Inference(_Part):
-    """When and how often a programmed network is measured; for ``kind = "inference"``."""
+    """When and how often a programmed network is measured; not in a study of training in memory."""
 
     time: Annotated[float, BeforeValidator(quantity), Field(ge=0)] = 86400.0
     repeats: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 1
@@ -67,7 +67,7 @@ class Inference(_Part):
 class Base(_Part):
     """The one simulation that the factors vary."""
 
-    kind: Literal["training", "inference"] = "training"
+    kind: Literal["training", "inference", "hardware-aware"] = "training"
     device: str | None = None
     algorithm: str = "sgd"
     task: str = "digits-mlp"
@@ -80,7 +80,7 @@ class Base(_Part):
     @model_validator(mode="after")
     def _one_kind(self) -> Base:
         if self.kind == "training" and self.inference != Inference():
-            raise ValueError('inference goes with kind = "inference"; add that, or remove it')
+            raise ValueError('inference goes with kind = "inference" or "hardware-aware"; add that, or remove it')
         return self
 
 

@@ -63,7 +63,8 @@ class Job:
     threads : int
     pairs : tuple of Pair
     kind : str
-        ``"training"`` in memory, or ``"inference"`` of a network that was trained digitally.
+        ``"training"`` in memory, ``"inference"`` of a network that was trained digitally, or ``"hardware-aware"``, the same with
+        noise on the weights while it is trained.
     network : dict
         Options of the network; defaults are left out.
     inference : dict

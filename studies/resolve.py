@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import fnmatch
 import functools
 import itertools
@@ -24,6 +25,8 @@ __all__ = ["Resolved", "resolve"]
 _TRAIN = ("train.epochs", "train.batch", "train.lr")
 # What each replica may have for itself among the settings that are not the configuration's: replicas share the rest.
 _OWN = ("train.lr", "inference.time")
+# Noise of the usual size on the weights of every mini-batch; base.set and factors change it.
+_AWARE = {"modifier.type": "ADD_NORMAL", "modifier.std_dev": 0.1}
 _AROUND = ("train.", "network.", "inference.")
 
 
@@ -257,7 +260,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     about: dict[str, Any] = {}
     files: list[Path] = []
     errors: dict[str, float] = {}
-    if base.device is not None or base.kind == "inference":
+    if base.device is not None or base.kind != "training":
         try:
             found = _device(study, inputs, base.device, base.algorithm)
             config, about, files, errors = found.config, found.about, [*found.files], dict(found.errors)
@@ -296,7 +299,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     for name in base.network:
         if known is not None and name not in known:
             raise fault(f"base.network.{name}", f"is no option of the network{_close(name, list(known))}")
-    if base.kind == "inference" and own:
+    if base.kind != "training" and own:
         raise fault("base.kind", "a function of your own gets the whole job; leave kind out and do in it what you need")
     resolved = Resolved(study, config, metrics, {}, {}, folder, errors, contents, files, inputs)
     _expand(resolved, fault)
@@ -321,8 +324,10 @@ class _Found:
 def _device(study: Study, inputs: Path | None, name: str | None, algorithm: str) -> _Found:
     from sim.configs import build_config
 
-    if study.document.base.kind == "inference":
-        return _noise_model(study, inputs, name)
+    if study.document.base.kind != "training":
+        found = _noise_model(study, inputs, name)
+        aware = study.document.base.kind == "hardware-aware"
+        return dataclasses.replace(found, config=configured(found.config, _AWARE)) if aware else found
     name = str(name)
     if name.endswith(".toml") or "/" in name or "\\" in name:
         path = _input(study, name, inputs)
@@ -475,7 +480,7 @@ def _around(resolved: Resolved) -> dict[str, Any]:
         out["device"] = base.device
     if base.kind == "training" and resolved.config is not None:
         out["algorithm"] = base.algorithm
-    if base.kind == "inference":
+    if base.kind != "training":
         out["inference.time"] = base.inference.time
     known = {**(network_options(base.task) or {}), **base.network}
     return out | {f"network.{name}": value for name, value in known.items()}
