@@ -6,9 +6,10 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,7 @@ class Study:
     document: Document
     factors: tuple[Factor, ...]
     text: str = ""
+    _kept: dict[str, list[Point]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def factor(self, name: str) -> Factor:
         """The factor of that name."""
@@ -221,7 +223,20 @@ class Study:
 
     def points(self) -> list[Point]:
         """Baseline first, then the grid; a baseline that lies on the grid occurs once."""
-        return list({p.id: p for p in [*self.baseline_points(), *self.grid_points()]}.values())
+        # A million of them take some seconds.
+        if "points" not in self._kept:
+            self._kept["points"] = list({p.id: p for p in [*self.baseline_points(), *self.grid_points()]}.values())
+        return self._kept["points"]
+
+    @property
+    def size(self) -> int:
+        """About how many points there are, at once."""
+        design = self.document.design
+        if design is None:
+            return math.prod(len(f.levels) for f in self.factors)
+        if design.points is None:
+            return sum(len(f.levels) for f in self.factors)
+        return design.points * (len(self.factors) + 2 if design.kind in ("saltelli", "morris") else 1)
 
     def seed(self, replicate: int, stream: str, point_id: str) -> int:
         """Seed of one replicate's stream; the same at every point unless ``common = false``."""

@@ -110,7 +110,7 @@ def _make(folder: Folder, study: Study, resolved: Resolved) -> None:
             Folder.copy_input(path, new.inputs)
         new.write_resolved(resolved.describe())
         attributes = {"name": study.document.name, "study_digest": resolved.digest}
-        Store.create(new.results, study.factors, resolved.metrics, study.replicates, attributes, len(study.points()))
+        Store.create(new.results, study.factors, resolved.metrics, study.replicates, attributes, study.size)
         os.rename(temporary, folder.path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
