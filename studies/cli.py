@@ -208,7 +208,6 @@ def device_spec(
     from studies.device_spec import MADE, spec_text
     from studies.errors import StudyError
     from studies.folder import Folder, write_text
-    from studies.overrides import apply
     from studies.prepare import check_study, prepare
     from studies.report import save_report
 
@@ -223,7 +222,7 @@ def device_spec(
         raise StudyError(
             f"{study}: is there already, and was not made by fitlab spec; move it, or choose another place with -o DIR"
         )
-    check_study(parse_study(apply(text, set_, str(study)) if set_ else text, study), folder.path)
+    check_study(parse_study(text, study, set_ or []), folder.path)
     write_text(study, text)
     code = _run(lambda: prepare(study, folder.path, set_ or []), workers, scheduler, None, False, quiet, profile, None)
     if code != 4:

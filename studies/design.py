@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.errors import StudyFileError
-from studies.overrides import apply, lines_of
+from studies.overrides import Place, apply, lines_of, places_of
 
 if TYPE_CHECKING:
     from studies.document import Document
@@ -126,13 +127,16 @@ class Study:
         The sections as written.
     factors : tuple of Factor
     text : str
-        The file's text, so that a fault can be given a line.
+        The file's text, changes included.
+    place : callable
+        Where a key stands, so that a fault can be given a line.
     """
 
     source: Path
     document: Document
     factors: tuple[Factor, ...]
     text: str = ""
+    place: Place = field(default=lambda _: None, repr=False, compare=False)
     _kept: dict[str, list[Point]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def factor(self, name: str) -> Factor:
@@ -297,32 +301,43 @@ def load_study(path: str | Path, changes: Sequence[str] = ()) -> Study:
         raise StudyFileError(str(path), [("", f"cannot be read ({reason}); give the path of a study file")]) from None
     except UnicodeDecodeError:
         raise StudyFileError(str(path), [("", "is not a text file; a study is a TOML file")]) from None
-    return parse_study(apply(text, changes, str(path)) if changes else text, path)
+    return parse_study(text, path, changes)
 
 
-def parse_study(text: str, source: Path) -> Study:
+def parse_study(text: str, source: Path, changes: Sequence[str] = ()) -> Study:
     """Check the text of a study file; ``source`` is where it stands."""
     from pydantic import ValidationError
 
     from studies.document import SCHEMA, Document
 
+    place: Place = lines_of(text)
+    if changes:
+        changed = apply(text, changes, str(source))
+        place, text = places_of(text, changes), changed
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         hint = "; each key may occur once" if "overwrite" in str(error) else ""
         raise StudyFileError(str(source), [("", f"is not valid TOML: {error}{hint}")]) from None
     if "schema" in raw and raw["schema"] != SCHEMA:
-        fault = ("schema", f'{raw["schema"]!r} is not known; write schema = "{SCHEMA}"')
-        raise StudyFileError(str(source), [fault], lines_of(text))
+        known = re.fullmatch(r"studies\.study/(\d+)", str(raw["schema"]))
+        newer = known is not None and int(known[1]) > int(SCHEMA.rpartition("/")[2])
+        told = (
+            f"is of a newer fitlab than this one; update fitlab, or write for {SCHEMA}"
+            if newer
+            else f'is not known; write schema = "{SCHEMA}"'
+        )
+        fault = ("schema", f"{raw['schema']!r} {told}")
+        raise StudyFileError(str(source), [fault], place)
     try:
         document = Document.model_validate(raw)
     except ValidationError as error:
-        raise StudyFileError(str(source), _document_faults(error.errors()), lines_of(text)) from None
+        raise StudyFileError(str(source), _document_faults(error.errors()), place) from None
     factors = tuple(_factor(name, entry) for name, entry in document.factors.items())
-    study = Study(source, document, factors, text)
+    study = Study(source, document, factors, text, place)
     faults = _faults(study)
     if faults:
-        raise StudyFileError(str(source), faults, lines_of(text))
+        raise StudyFileError(str(source), faults, place)
     return study
 
 

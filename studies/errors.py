@@ -23,15 +23,17 @@ class StudyFileError(StudyError):
     faults : list of (str, str)
         Key path and sentence for each fault.
     line : callable, optional
-        Line of a key path in the file, or None.
+        Line of a key path in the file, what else it is from, or None.
     """
 
-    def __init__(self, source: str, faults: list[tuple[str, str]], line: Callable[[str], int | None] = lambda _: None) -> None:
+    def __init__(
+        self, source: str, faults: list[tuple[str, str]], line: Callable[[str], int | str | None] = lambda _: None
+    ) -> None:
         self.source = source
         self.faults = faults
         texts = []
         for key, text in faults:
             number = line(key) if key else None
-            where = source if number is None else f"{source}:{number}"
+            where = number if isinstance(number, str) else source if number is None else f"{source}:{number}"
             texts.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
         super().__init__("\n".join(texts))

@@ -9,7 +9,10 @@ from typing import Any
 
 from studies.errors import StudyFileError
 
-__all__ = ["apply", "lines_of"]
+__all__ = ["Place", "apply", "lines_of", "places_of"]
+
+Place = Callable[[str], int | str | None]
+"""Where a key stands: its line, ``"--set"``, or None."""
 
 _SECTIONS = ("schema", "name", "base", "factors", "design", "replicates", "target", "refine", "run")
 _TABLE = re.compile(r"^\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
@@ -85,6 +88,19 @@ def _parts(key: str) -> list[str] | None:
         ((part, inner),) = inner.items()
         parts.append(part)
     return parts if inner == 0 and parts else None
+
+
+def places_of(text: str, changes: Sequence[str]) -> Place:
+    """As :func:`lines_of`, of a file with changes: a key that a change has set does not stand in the file."""
+    raw = tomllib.loads(text)
+    set_ = [_place(parts, raw) for change in changes if (parts := _parts(change.partition("=")[0].strip()))]
+    lines = lines_of(text)
+
+    def place_of(path: str) -> int | str | None:
+        parts = _parts(re.sub(r"\[\d+\]", "", path)) or []
+        return "--set" if any(parts[: len(own)] == own for own in set_) else lines(path)
+
+    return place_of
 
 
 def lines_of(text: str) -> Callable[[str], int | None]:

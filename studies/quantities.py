@@ -35,11 +35,7 @@ def quantity(value: Any) -> float:
     except ValueError:
         if not isinstance(value, str):
             raise
-        try:
-            return Duration(_with_unit(value, "s", "a duration"))
-        except ValueError:
-            pass
-        raise
+        return Duration(_with_unit(value, "s", 'a number such as 0.3 or "30 %", or a time such as "1 day"'))
 
 
 def number(value: Any) -> float:

@@ -16,7 +16,6 @@ from typing import Any
 from sim.errors import ConfigError, FitlabError
 from studies.design import Factor, Point, Study, _close, _key, canonical, digest
 from studies.errors import StudyFileError
-from studies.overrides import lines_of
 from studies.records import Job, Pair
 from studies.task import find_task, network_options
 
@@ -243,7 +242,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     base = study.document.base
 
     def fault(key: str, text: object) -> StudyFileError:
-        return StudyFileError(source, [(key, str(text))], lines_of(study.text))
+        return StudyFileError(source, [(key, str(text))], study.place)
 
     try:
         metrics = find_task(base.task)[1]

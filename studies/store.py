@@ -80,8 +80,10 @@ class Store:
         self._group = zarr.open_group(store=str(path), mode="r+" if writable else "r", zarr_format=3)
         attributes: dict[str, Any] = dict(self._group.attrs)
         if attributes.get("layout") != LAYOUT:
+            wrote = ", ".join(map(str, attributes.get("code_versions", []))) or "not said"
             raise StudyError(
-                f"{path}: layout {attributes.get('layout')!r} is not {LAYOUT!r}; open it with the version that wrote it"
+                f"{path}: layout {attributes.get('layout')!r} is not {LAYOUT!r}; open it with the version that wrote it "
+                f"(fitlab {wrote}), or export it there"
             )
         self.attributes = attributes
         self.metrics: list[str] = list(attributes["metrics"])

@@ -105,6 +105,44 @@ def test_half_added_points_do_not_count(store):
     assert Store(store.path).columns["x"].tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("chunks", [(256, 16), (2, 2)])
+def test_store_with_other_chunks_opens_and_goes_on(tmp_path, store, chunks, monkeypatch):
+    """As older versions wrote them."""
+    import studies.store
+
+    make = studies.store._array
+    monkeypatch.setattr(studies.store, "_array", lambda g, name, dtype, r, _, about: make(g, name, dtype, r, chunks, about))
+    old = Store.create(tmp_path / "old.zarr", FACTORS, ["accuracy"], 3, {"study_digest": "d"})
+    monkeypatch.undo()
+    for each in (store, old):
+        each.add_points([point(n) for n in range(5)])
+        each.commit([outcome(n, 1, n / 5) for n in range(5)], "1")
+        each.widen(4)
+    again = Store(old.path, writable=True)
+    for each in (store, again):
+        each.add_points([point(7)])
+        each.take([outcome(7, 3, 0.7), outcome(0, 0, 0.1)], "2")
+        assert each.dirty
+        each.flush()
+        assert not each.dirty
+    for name, column in Store(old.path).columns.items():
+        if name != "finished_at":
+            np.testing.assert_array_equal(column, Store(store.path).columns[name], err_msg=name)
+
+
+def test_flush_that_fails_forgets_nothing(store, monkeypatch):
+    store.add_points([point(n) for n in range(3)])
+    store.take([outcome(1, 0, 0.5)], "1")
+    with monkeypatch.context() as patch:
+        patch.setattr("zarr.Array.__setitem__", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            store.flush()
+    assert store.dirty
+    assert Store(store.path).counts()["done"] == 0
+    store.flush()
+    assert Store(store.path).counts()["done"] == 1
+
+
 def test_other_layouts_and_other_folders_are_refused(tmp_path, store):
     import zarr
 

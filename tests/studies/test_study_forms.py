@@ -176,6 +176,25 @@ def test_changes_from_the_command_line(study_file):
         load_study(path, ["train.epochs"])
 
 
+def test_fault_of_a_change_is_not_said_to_be_in_the_file(study_file):
+    path = study_file()
+    for change, words in (
+        ("run.timeout=3", "--set: run.timeout: 3 has no unit"),
+        ("replicates.count=0", "--set: replicates.count"),
+    ):
+        with pytest.raises(StudyFileError, match=words):
+            load_study(path, [change])
+    broken = study_file(None, ("count = 3", "count = 0"))
+    line = broken.read_text().splitlines().index("count = 0") + 1
+    with pytest.raises(StudyFileError, match=f":{line}: replicates.count"):
+        load_study(broken, ["run.retries=2"])
+
+
+def test_file_of_a_newer_version_is_told(study_file):
+    with pytest.raises(StudyFileError, match=r":2: schema: 'studies.study/2' is of a newer fitlab than this one; update fitlab"):
+        load_study(study_file(None, ("study/1", "study/2")))
+
+
 def test_changed_study_is_the_one_that_is_kept(study_file, tmp_path):
     _, folder = prepare(study_file(ALONE), tmp_path / "a", ["replicates.count=9"])
     assert load_study(folder.study).replicates == 9
