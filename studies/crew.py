@@ -193,10 +193,11 @@ class Crew:
 
     def equipped(self) -> bool:
         """Whether a worker has what a job takes."""
+        if not self._resources:
+            return True
         with _asking():
             workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        wanted = self._resources or {}
-        return any(all(w["resources"].get(name, 0) >= n for name, n in wanted.items()) for w in workers)
+        return any(all(w["resources"].get(name, 0) >= n for name, n in self._resources.items()) for w in workers)
 
     def hung(self) -> list[tuple[str, bool]]:
         """Jobs that neither ended nor noticed their timeout; their workers are ended.
