@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +37,12 @@ class Diagnosis:
     warnings: tuple[str, ...]
 
 
-def candidates(models: Sequence[Model], trace: Trace, adjust: Adjust | None = None) -> list[Candidate]:
-    """Every model in each of its noise forms, fitted to one device."""
-    return [c for model in models for c in fit_candidate(model, trace, adjust)]
+def candidates(models: Sequence[Model], trace: Trace, adjust: Adjust | None = None, threads: int = 1) -> list[Candidate]:
+    """Every model in each of its noise forms, fitted to one device; several models at a time where there are threads."""
+    if threads == 1:
+        return [c for model in models for c in fit_candidate(model, trace, adjust)]
+    with ThreadPoolExecutor(threads) as pool:
+        return [c for found in pool.map(lambda model: fit_candidate(model, trace, adjust), models) for c in found]
 
 
 def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
@@ -129,13 +133,17 @@ def diagnose(fit: Candidate, device: DeviceTrace) -> Diagnosis:
 def upper_limit(fit: Candidate, trace: Trace, name: str) -> float:
     """95 % upper limit of a noise that vanishes at the optimum: -ln L, profiled, rises by 1.353 (one-sided)."""
     best = -fit.likelihood.log_likelihood
-    mean = {n: fit.likelihood.values[n] for n in fit.model.parameters}
+    at = fit.likelihood.values
     fixed = frozenset(n for n in fit.model.parameters if n not in fit.likelihood.varied)
 
     def rise(value: float) -> float:
+        # from the values at the limit before, which lie near
+        nonlocal at
+        mean, noise = ({n: at[n] for n in names} for names in (fit.model.parameters, NOISE))
         found = fit_prediction_error(
-            fit.model, trace, mean, mult_noise=fit.mult_noise, held={name: value}, fixed=fixed, refine=False
+            fit.model, trace, mean, mult_noise=fit.mult_noise, held={name: value}, fixed=fixed, noise=noise, refine=False
         )
+        at = found.values
         return -found.log_likelihood - best - 1.353
 
     low = fit.likelihood.values[name]

@@ -134,6 +134,8 @@ class Space:
         ]
         self.low, self.high = np.array(ends, dtype=float).reshape(-1, 2).T
         self._fixed = {name: float(p.value) for name, p in parameters.items()}
+        self._logs = self.log.tolist()
+        self._rows = [self.all.index(name) for name in self.names]
 
     def x(self) -> Floats:
         """Present values of the varied parameters."""
@@ -142,22 +144,33 @@ class Space:
 
     def values(self, x: Floats) -> dict[str, float]:
         """All parameter values at x."""
-        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, x, 0.0)), x)
+        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, x, 0.0)), x).tolist()
         if not self.tied:
-            return {**self._fixed, **{n: float(v) for n, v in zip(self.names, varied, strict=True)}}
+            return {**self._fixed, **dict(zip(self.names, varied, strict=True))}
         for name, value in zip(self.names, varied, strict=True):
             self.parameters[name].value = value
         self.parameters.update_constraints()
         return {name: float(p.value) for name, p in self.parameters.items()}
 
-    def jacobian(self, x: Floats) -> Floats:
-        """Derivatives (all, varied) of all parameter values by x."""
-        values = self.values(x)
-        out = np.zeros((len(self.all), len(self.names)))
-        row = {name: i for i, name in enumerate(self.all)}
-        for j, name in enumerate(self.names):
-            out[row[name], j] = values[name] if self.log[j] else 1.0
+    def together(self, points: Floats) -> tuple[dict[str, Any], Floats]:
+        """All parameter values (P,) at points (P, V), and their derivatives (P, all, V) by x."""
         if self.tied:
+            values = [self.values(x) for x in points]
+            return {n: np.array([v[n] for v in values]) for n in self.all}, np.array([self.jacobian(x) for x in points])
+        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, points, 0.0)), points)
+        out = np.zeros((len(points), len(self.all), len(self.names)))
+        out[:, self._rows, np.arange(len(self.names))] = np.where(self.log, varied, 1.0)
+        fixed = {n: np.full(len(points), v) for n, v in self._fixed.items()}
+        return {**fixed, **dict(zip(self.names, varied.T, strict=True))}, out
+
+    def jacobian(self, x: Floats, values: Mapping[str, float] | None = None) -> Floats:
+        """Derivatives (all, varied) of all parameter values by x, where they are `values`."""
+        values = values or self.values(x)
+        out = np.zeros((len(self.all), len(self.names)))
+        for j, (i, lg, name) in enumerate(zip(self._rows, self._logs, self.names, strict=True)):
+            out[i, j] = values[name] if lg else 1.0
+        if self.tied:
+            row = {name: i for i, name in enumerate(self.all)}
             for j in range(len(self.names)):
                 h = 1e-6 * max(1.0, abs(x[j]))
                 ahead, behind = x.copy(), x.copy()

@@ -90,19 +90,22 @@ class Model:
     writes: bool = True
     forms: bool = False
 
-    def kernel_values(self, values: Values, mult_noise: bool) -> tuple[Floats, Floats]:
-        """Kernel parameters (K,) for free-parameter values, and their derivatives (K, P)."""
+    def kernel_values(self, values: Values, mult_noise: bool, points: tuple[int, ...] = ()) -> tuple[Floats, Floats]:
+        """Kernel parameters (..., K) for free-parameter values, and their derivatives (..., K, P).
+
+        Each value may be an array over `points` points.
+        """
         row, column = self._places()
-        kernel, jacobian = np.zeros(len(row)), np.zeros((len(row), len(column)))
+        kernel, jacobian = np.zeros((*points, len(row))), np.zeros((*points, len(row), len(column)))
         for name, value, slopes in self.law(values):
             at = row[name]
-            kernel[at] = value
+            kernel[..., at] = value
             for free, slope in slopes.items():
-                jacobian[at, column[free]] = slope
+                jacobian[..., at, column[free]] = slope
         if "mult_noise" in row:
-            kernel[row["mult_noise"]] = float(mult_noise)
+            kernel[..., row["mult_noise"]] = float(mult_noise)
         if "reverse_offset" in row:
-            kernel[row["reverse_offset"]] = 0.01
+            kernel[..., row["reverse_offset"]] = 0.01
         return kernel, jacobian
 
     def _places(self) -> tuple[dict[str, int], dict[str, int]]:

@@ -122,7 +122,8 @@ def _step(gradient: Floats, second: Floats, free: np.ndarray) -> tuple[Floats, f
     if not free.any():
         return step, 0.0
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(second)[free]), 1e-8))
-    eigenvalues, vectors = np.linalg.eigh(second[np.ix_(free, free)] * np.outer(scale, scale))
+    part = second if free.all() else second[np.ix_(free, free)]
+    eigenvalues, vectors = np.linalg.eigh(part * (scale[:, None] * scale))
     size = np.maximum(np.abs(eigenvalues), 1e-7)
     inner = vectors.T @ (scale * gradient[free])
     step[free] = -scale * (vectors @ (inner / size))

@@ -83,16 +83,16 @@ def residual_increments(trace: Trace, mean_steps: Floats, cycle: np.ndarray) -> 
     return e, follows
 
 
-def _variogram(residual: Floats, segment: np.ndarray) -> Floats:
-    """D(m) (..., LAGS) of residuals (..., n), NaN where no pair of reads lies that far apart."""
-    out = np.full((*residual.shape[:-1], len(LAGS)), np.nan)
+def _variogram(residual: Floats, segment: np.ndarray, known: np.ndarray) -> Floats:
+    """D(m) (LAGS, ...) of the residuals (n, ...) that are known, NaN where no pair of reads lies that far apart."""
+    out = np.full((len(LAGS), *residual.shape[1:]), np.nan)
     for i, m in enumerate(LAGS):
-        same = np.flatnonzero(segment[m:] == segment[:-m])
-        d = residual[..., same + m] - residual[..., same]
-        known = np.isfinite(d)
-        number = known.sum(axis=-1)
-        total = np.sum(np.where(known, d, 0.0) ** 2, axis=-1)
-        out[..., i] = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+        there = (segment[m:] == segment[:-m]) & known[m:] & known[:-m]
+        if there.any():
+            d = residual[m:] - residual[:-m]
+            if not there.all():
+                d = d[there]
+            out[i] = np.einsum("k...,k...->...", d, d) / len(d)
     return out
 
 
@@ -172,21 +172,26 @@ def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndar
         )
     part = slice(LONGEST)
     residual, segment = (trace.reads - mean)[part], trace.segment[part]
-    d = _variogram(residual, segment)
+    known = np.isfinite(residual)
+    d = _variogram(residual, segment, known)
     curvature = np.nan
     if np.isfinite(d).all() and c0 > 0:
         rng = np.random.default_rng(seed)
-        rows = law.read_noise * rng.standard_normal((SIMULATED, len(residual)))
-        state, step = np.zeros(SIMULATED), law.step_noise[part, None] * rng.standard_normal((len(residual), SIMULATED))
-        begins = np.concatenate(([True], np.diff(segment) != 0))
-        for k in range(len(residual)):
-            if begins[k]:
-                state = np.full(SIMULATED, mean[k])
+        # steps, then states, then reads: in one array, a row a read
+        made = law.step_noise[part, None] * rng.standard_normal((len(residual), SIMULATED))
+        made += law.offset[part, None]
+        begins, state = [True, *(np.diff(segment) != 0).tolist()], made[0]
+        for row, begin, keep, first in zip(made, begins, law.keep[part].tolist(), mean[part].tolist(), strict=True):
+            if begin:
+                row[:] = first
             else:
-                state = np.clip(law.offset[k] + law.keep[k] * state + step[k], law.low, law.high)
-            rows[:, k] += state - mean[k]
-        white = _variogram(np.where(np.isfinite(residual), rows, np.nan), segment)
-        curvature = _concavity(d, white)
+                row += keep * state
+                np.minimum(row, law.high, out=row)
+                np.maximum(row, law.low, out=row)
+            state = row
+        made -= mean[part, None]
+        made += law.read_noise * rng.standard_normal(made.shape)
+        curvature = _concavity(d, _variogram(made, segment, known).T)
         if curvature > COLOURED:
             listed = ", ".join(f"{v:.3g}" for v in d)
             warnings.append(

@@ -128,7 +128,7 @@ class _SumOfSquares:
         columns = [by_kernel[:, :-1] @ by_free]
         if self.free_starts:
             columns.append(by_kernel[:, -1:] * self.own)
-        slope = np.hstack(columns)[used] @ self.space.jacobian(x)[self.rows]
+        slope = np.hstack(columns)[used] @ self.space.jacobian(x, values)[self.rows]
         residual = (mean - self.trace.reads)[used]
         return self.scale / 2 * float(residual @ residual), self.scale * residual @ slope, self.scale * slope.T @ slope
 

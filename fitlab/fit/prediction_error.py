@@ -82,32 +82,38 @@ class Likelihood:
         _, slope = model.kernel_values(space.values(space.x()), mult_noise)
         self.active = np.flatnonzero(np.any(slope != 0, axis=1)).astype(np.int32)
 
-    def _kernels(self, points: Floats) -> tuple[Floats, list[Floats], Floats, Floats]:
-        values = [self.space.values(x) for x in points]
-        pairs = [self.model.kernel_values(v, self.mult_noise) for v in values]
-        sigma, kappa = np.array([[v[n] for n in NOISE] for v in values]).T
-        return np.array([p[0] for p in pairs]), [p[1] for p in pairs], sigma, kappa
+    def _kernels(self, points: Floats) -> tuple[Floats, ...]:
+        """Kernel parameters (P, K), sigma and kappa (P,), and the derivatives (P, A + 2, V) of the active kernel parameters,
+        sigma and kappa by the varied parameters."""
+        if len(points) == 1:  # plain numbers are faster than arrays of one
+            single = self.space.values(points[0])
+            kernel, by_one = self.model.kernel_values(single, self.mult_noise)
+            chain = self.space.jacobian(points[0], single)
+            slope = np.concatenate([by_one[self.active] @ chain[self.mean_rows], chain[self.noise_rows]])
+            return kernel[None], *(np.array([single[n]]) for n in NOISE), slope[None]
+        values, chain = self.space.together(points)
+        kernels, by_free = self.model.kernel_values(values, self.mult_noise, (len(points),))
+        slopes = np.concatenate([by_free[:, self.active] @ chain[:, self.mean_rows], chain[:, self.noise_rows]], axis=1)
+        sigma, kappa = (values[n] for n in NOISE)
+        return kernels, sigma, kappa, slopes
 
     def values(self, points: Floats) -> Floats:
-        kernels, _, sigma, kappa = self._kernels(points)
+        each = [self.space.values(x) for x in points]
+        kernels = np.array([self.model.kernel_values(v, self.mult_noise)[0] for v in each])
+        sigma, kappa = np.array([[v[n] for n in NOISE] for v in each]).T
         return likelihood_values(self.model.kernel, kernels, sigma, kappa, self.trace)
 
-    def _slopes(self, x: Floats, kernel_slope: Floats) -> Floats:
-        """Derivatives (A + 2, V) of the active kernel parameters, sigma and kappa by the varied parameters."""
-        chain = self.space.jacobian(x)
-        return np.vstack([kernel_slope[self.active] @ chain[self.mean_rows], chain[self.noise_rows]])
-
     def gradients(self, points: Floats) -> tuple[Floats, Floats]:
-        kernels, slopes, sigma, kappa = self._kernels(points)
+        kernels, sigma, kappa, slopes = self._kernels(points)
         value, by_kernel, _ = likelihood_gradient(self.model.kernel, kernels, self.active, sigma, kappa, self.trace)
-        return value, np.array([g @ self._slopes(x, s) for g, s, x in zip(by_kernel, slopes, points, strict=True)])
+        return value, (by_kernel[:, None] @ slopes)[:, 0]
 
     def information(self, x: Floats) -> tuple[float, Floats, Floats]:
-        kernels, slopes, sigma, kappa = self._kernels(x[None])
+        kernels, sigma, kappa, slopes = self._kernels(x[None])
         value, by_kernel, information = likelihood_gradient(
             self.model.kernel, kernels, self.active, sigma, kappa, self.trace, information=True
         )
-        slope = self._slopes(x, slopes[0])
+        slope = slopes[0]
         return float(value[0]), by_kernel[0] @ slope, slope.T @ information[0] @ slope
 
 

@@ -180,7 +180,9 @@ def fit(
     sample = moving
     if len(moving) > SAMPLE:
         sample = [moving[k] for k in np.unique(np.round(np.linspace(0, len(moving) - 1, SAMPLE)).astype(int))]
-    rows = job.run("models", partial_of(_all_models, chosen_models, adjust), devices, sample)
+    # fewer devices than threads: each takes several, a model to each
+    each = max(1, crew.workers // max(1, len(sample))) if dask is None else 1
+    rows = job.run("models", partial_of(_all_models, chosen_models, adjust, each), devices, sample)
     failed = {i: r for i, r in rows.items() if isinstance(r, Failure)}
     alive = [i for i in sample if i not in failed and not _dead(rows[i])]
     if not alive:
@@ -261,8 +263,8 @@ class Concluded:
     requested: Requested | None
 
 
-def _all_models(models: list[Model], adjust: Adjust | None, device: DeviceTrace) -> list[Candidate]:
-    return candidates(models, device.trace, adjust)
+def _all_models(models: list[Model], adjust: Adjust | None, threads: int, device: DeviceTrace) -> list[Candidate]:
+    return candidates(models, device.trace, adjust, min(threads, len(models)))
 
 
 def _look(item: tuple[Candidate, DeviceTrace]) -> Diagnosis:
