@@ -166,8 +166,8 @@ def _ends(rows: Tensor, percentile: float) -> tuple[Tensor, Tensor]:
         return rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)
     import numpy as np
 
-    both = np.quantile(rows.numpy(), [1.0 - percentile / 100.0, percentile / 100.0], axis=1)
-    low, high = torch.from_numpy(both).to(rows.dtype).unsqueeze(2)
+    both = np.quantile(rows.cpu().numpy(), [1.0 - percentile / 100.0, percentile / 100.0], axis=1)
+    low, high = torch.from_numpy(both).to(rows).unsqueeze(2)
     return low, high
 
 

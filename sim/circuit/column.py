@@ -95,8 +95,8 @@ def column_matrix(
     rows = size // segments
     g = converter(padded)
     r_wire = (wire.double() * 1e-6 * rows).reshape(replicas, 1)  # MOhm, as conductances are in uS
-    v_read = torch.as_tensor(v_read, dtype=torch.float64).expand(replicas).reshape(replicas, 1)
-    per_weight = g.scale.double() * V_ON
+    v_read = torch.as_tensor(v_read, dtype=torch.float64, device=weight.device).expand(replicas).reshape(replicas, 1)
+    per_weight = g.scale.to(weight.device).double() * V_ON
     matrices, offsets, charges = [], [], []
     for (plus, minus), factor in zip(g.pairs, g.factors, strict=True):
         whole = _row_sums((plus + minus).double().reshape(replicas, m, segments, rows))  # (R, m, segments)

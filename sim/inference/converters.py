@@ -185,7 +185,7 @@ class CustomPairConductanceConverter(BaseConductanceConverter):
     def convert_to_conductances(self, weights: Tensor) -> Converted:
         import torch
 
-        tables = [torch.tensor(table.values, dtype=torch.float64) for table in self.g_lst]
+        tables = [weights.new_tensor(table.values, dtype=torch.float64) for table in self.g_lst]
         u = _sum_of_pairs(self.f_lst, tables, self)
         largest, extent = float(weights.abs().max()), float(u.abs().max())
         scale = extent / max(largest, SMALLEST)

@@ -205,7 +205,7 @@ class WeightProgrammingOptimizer:
 
     def _sample(self, weights: Tensor, n_in: int) -> A:
         """Weights (in, out) of the same distribution: the sorted ones resampled, rows shuffled."""
-        curve = np.sort(weights.detach().double().reshape(-1).numpy())
+        curve = np.sort(weights.detach().double().reshape(-1).cpu().numpy())
         n = n_in * self.search.test_out_features
         resampled = np.interp(np.linspace(0.0, len(curve) - 1.0, n), np.arange(len(curve)), curve)
         rows = resampled.reshape(n_in, -1)

@@ -110,7 +110,7 @@ class _Watcher:
         assert tile.input_range is not None
         self.rho = tile.input_range.detach().abs().clone()
         self.count = [0] * tile.replicas
-        self.rows: list[Tensor] = [torch.empty(0, tile.in_size)] * tile.replicas
+        self.rows: list[Tensor] = [self.rho.new_empty(0, tile.in_size)] * tile.replicas
         self.draws = [np.random.default_rng(derive_key(key, "calibration")) for key in tile.keys]
 
     def see(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -181,7 +181,8 @@ def _exact(tiles: Iterable[Tile], wanted: bool) -> Iterator[None]:
     """While it lasts, forward products are exact if that is wanted."""
     kept = [(tile, tile.forward_product) for tile in tiles] if wanted else []
     for tile, _ in kept:
-        tile.forward_product = Product(None, tile.keys, transposed=False, shape=tile.array.shape)
+        exact = Product(None, tile.keys, transposed=False, shape=tile.array.shape)
+        tile.forward_product = exact.to(tile.array.weight.device)
     try:
         yield
     finally:
@@ -191,7 +192,7 @@ def _exact(tiles: Iterable[Tile], wanted: bool) -> Iterator[None]:
 
 def _quantile(rows: Tensor, quantile: float) -> float:
     """Quantile of the magnitudes, of any number of them."""
-    return float(np.quantile(rows.abs().numpy(), quantile))
+    return float(np.quantile(rows.abs().cpu().numpy(), quantile))
 
 
 def _call(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -167,6 +167,7 @@ class Checkpointed(nn.Module):
         has_bias = tile.bias is not None or tile.analog_bias
         given = list(configs) if tile.replicated else configs[0]
         fresh = type(tile)(tile.out_size, tile.in_size, Replicas.of(given), bias=has_bias, keys=tile.keys)
+        fresh.to(tile.learning_rate.device)
         kept = dict(tile._parameters)
         ordinary = set(nn.Module().__dict__) - {"_modules", "_buffers", "_parameters"}
         tile.__dict__.update({name: value for name, value in fresh.__dict__.items() if name not in ordinary})

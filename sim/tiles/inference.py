@@ -147,7 +147,7 @@ class InferenceTile(Tile):
         if schemes[0] is None:
             return None
         n_in = self.array.shape[1]
-        x = torch.stack([s.get_readout_tensor(n_in).float() for s in schemes if s is not None])
+        x = torch.stack([s.get_readout_tensor(n_in).to(self.learning_rate) for s in schemes if s is not None])
         if exact is None:
             y = self.forward_product(self.array.programmed_weight(), x)[0]
         else:

@@ -87,7 +87,7 @@ class MeasuredNoiseModel(RelativeNoiseModel):
 
         if len(values) == 1 or len(set(values)) == 1:
             return torch.full_like(g, values[0])
-        grid, table = torch.tensor(self.g_lst), torch.tensor(values)
+        grid, table = g.new_tensor(self.g_lst), g.new_tensor(values)
         inside = g.clamp(grid[0].item(), grid[-1].item())
         right = torch.searchsorted(grid, inside).clamp(1, len(grid) - 1)
         part = (inside - grid[right - 1]) / (grid[right] - grid[right - 1])

@@ -153,13 +153,13 @@ class CustomDriftPCMLikeNoiseModel(PCMLikeNoiseModel):
         import torch
 
         table = self.custom_drift_model
-        grid = torch.tensor(table.g_lst)
+        grid = r.new_tensor(table.g_lst)
         g = (r * self.g_max).clamp(grid[0].item(), grid[-1].item())
         right = torch.searchsorted(grid, g).clamp(1, len(grid) - 1)
         part = (g - grid[right - 1]) / (grid[right] - grid[right - 1])
 
         def at(values: Sequence[float]) -> Tensor:
-            v = torch.tensor(values)
+            v = r.new_tensor(values)
             return v[right - 1] + part * (v[right] - v[right - 1])
 
         return at(table.nu_mean_lst), at(table.nu_std_lst)

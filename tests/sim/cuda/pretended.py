@@ -48,6 +48,13 @@ class OnGpu(Tensor):
     def __repr__(self, **kwargs: Any) -> str:
         return f"OnGpu({self.held})"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnGpu:
+        if id(self) not in memo:
+            made = OnGpu(self.held.clone())
+            memo[id(self)] = torch.nn.Parameter(made, self.requires_grad) if getattr(self, "_is_param", False) else made
+        made = memo[id(self)]
+        return made
+
     def data_ptr(self) -> int:
         return self.held.data_ptr()
 
