@@ -74,9 +74,9 @@ class CustomTile(InferenceTile):
         array, _, backward = super()._parts(configs, shape, keys)
         return array, CustomProduct(type(configs[0]).simulator_tile_class(configs, keys, shape)), backward
 
-    def _run(self, x: Tensor) -> Tensor:
+    def _before(self, x: Tensor) -> None:
+        super()._before(x)
         self._wants_graph = torch.is_grad_enabled()
-        return super()._run(x)
 
     def _multiply(self, product: Any, v: Tensor, want_clipped: bool = False) -> tuple[Tensor, Tensor]:
         if product is not self.forward_product or not self._wants_graph:

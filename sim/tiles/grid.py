@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from sim.configs.inference import InferenceRPUConfig
 from sim.configs.quantization import QuantizedTorchInferenceRPUConfig
@@ -20,6 +21,7 @@ from sim.tiles.common import Given, Replicas, keeping_numbers
 from sim.tiles.custom import CustomTile
 from sim.tiles.floating_point import FloatingPointTile
 from sim.tiles.inference import InferenceTile
+from sim.tiles.product import GridProduct
 from sim.tiles.quantized import QuantizedInferenceTile, Quantizers
 from sim.tiles.tile import LOW_PRECISION, Tile
 
@@ -81,6 +83,29 @@ class TileGrid(nn.Module):
             return self.forward(x.float()).to(x.dtype)
         if x.dim() == 0 or x.shape[-1] != self.in_size:
             raise ShapeError(f"x has shape {tuple(x.shape)}; its last axis needs {self.in_size} entries")
+        if torch.compiler.is_compiling() or not self._in_one_node():
+            return self._tile_by_tile(x)
+        return self._run(x)
+
+    def _in_one_node(self) -> bool:
+        """Whether the forward of each tile is its product and no more: no hooks, no steps of a kind's own."""
+        if type(self)._finished is not TileGrid._finished or hooks._has_any_global_hook():
+            return False
+        for tile in self._modules["tiles"]._modules.values():  # type: ignore[union-attr]
+            kind: Any = type(tile)
+            if kind._run is not Tile._run or kind.forward is not Tile.forward or _hooked(tile):
+                return False
+        return True
+
+    def _run(self, x: Tensor) -> Tensor:
+        tiles: list[Any] = list(self._modules["tiles"]._modules.values())  # type: ignore[union-attr]
+        parameters: list[Tensor | None] = []
+        for tile in tiles:
+            tile._before(x)
+            parameters += tile._in_graph()
+        return GridProduct.apply(x, self._parameters.get("bias"), tiles, self.rows, self.columns, *parameters)
+
+    def _tile_by_tile(self, x: Tensor) -> Tensor:
         total: Tensor | None = None
         parts = x.split(self.columns, dim=-1) if len(self.columns) > 1 else (x,)
         for i, part in enumerate(parts):
@@ -186,3 +211,11 @@ def tile_class(config: RPUConfig) -> type[Tile]:
         if isinstance(config, kind):
             return tile
     raise ConfigError(f"there is no tile for a {type(config).__name__}: give one of {', '.join(k.__name__ for k in TILE_OF)}")
+
+
+def _hooked(module: Any) -> bool:
+    """Whether anything waits for a call of a module, or stands in the place of its forward."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    )  # fmt: skip

@@ -220,10 +220,9 @@ class InferenceTile(Tile):
 
     # Products
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _before(self, x: Tensor) -> None:
         if self.array.per_sample and self.training and x.dim() > 1:
-            self._rows_per_sample = max(x[0].numel() // self.in_size, 1)
-        return super().forward(x)
+            self._rows_per_sample = max(x[0].numel() // max(x.shape[-1], 1), 1)
 
     def _forward(self, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor]:
         y, clipped = super()._forward(x, want_clipped)

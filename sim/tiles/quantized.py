@@ -65,9 +65,10 @@ class QuantizedInferenceTile(InferenceTile):
     def _run(self, x: Tensor) -> Tensor:
         if x.dtype in LOW_PRECISION:
             return self._run(x.float()).to(x.dtype)
-        own, q = self._parameters, self.quantizers
-        rho = own["input_range"] if "input_range" in own else self._buffers["input_range"]
-        y = TileProduct.apply(x, self._anchor(), None, own.get("out_scaling_alpha"), rho, self)
+        q = self.quantizers
+        self._before(x)
+        anchor, alpha, rho = self._in_graph()
+        y = TileProduct.apply(x, anchor, None, alpha, rho, self)
         rows = y.view(self.replicas, -1, self.out_size)
         if q.scale is not None:
             rows = rows * self._rounding(q.scale)

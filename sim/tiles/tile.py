@@ -432,9 +432,18 @@ class Tile(Checkpointed, nn.Module):
     def _run(self, x: Tensor) -> Tensor:
         if x.dtype in LOW_PRECISION:
             return self._run(x.float()).to(x.dtype)
+        self._before(x)
+        anchor, alpha, rho = self._in_graph()
+        return TileProduct.apply(x, anchor, self._parameters.get("bias"), alpha, rho, self)
+
+    def _before(self, x: Tensor) -> None:
+        """What a kind of tile notes of inputs (..., in), of it or of its grid, before a forward product."""
+
+    def _in_graph(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What a forward product hangs on in the graph of torch beside inputs and bias: anchor, trained scales, input range."""
         own = self._parameters  # a module's attributes cost a microsecond each
         rho = own["input_range"] if "input_range" in own else self._buffers["input_range"]
-        return TileProduct.apply(x, self._anchor(), own.get("bias"), own.get("out_scaling_alpha"), rho, self)
+        return self._anchor(), own.get("out_scaling_alpha"), rho
 
     _outside_graph = torch.compiler.disable(_run)
 
