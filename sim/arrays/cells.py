@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,8 @@ class CellArray(Array):
 
     def devices(self) -> list[PulsedArray]:
         """The array of each device, in order."""
-        return [array for array in self.arrays if isinstance(array, PulsedArray)]
+        arrays: Any = self._modules["arrays"]  # a module's attributes cost a microsecond each
+        return list(arrays._modules.values())
 
     def end_step(self) -> None:
         if self.ageing:

@@ -90,10 +90,10 @@ class MixedPrecisionArray(Array):
             rate, state["batches"], state["every"], state["written_unit"], state["row"], state["keys"], ROW, calls,
             cell.random_row, out, out if n < 0 else min(n, out),
         )  # fmt: skip
-        array = self.array
+        array = self._modules["array"]
         if isinstance(array, PulsedArray):
             if due:
-                written = array.packed(self.trains, array.granularity)
+                written = array.packed(self._modules["trains"], array._buffers["granularity"])
                 digital_transfer_(written, state["chi"], rows, state["unit"], state["written_unit"], calls)
         elif n:
             # A cell counts what it is given, so it is given a mini-batch each time, if only for other replicas.

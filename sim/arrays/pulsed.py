@@ -103,16 +103,18 @@ class PulsedArray(Array):
         self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
 
     def read(self) -> Tensor:
-        return self.weight if self.apparent is None else self.apparent
+        state: Any = self._buffers  # a module's attributes cost a microsecond each
+        apparent = state["apparent"]
+        return state["weight"] if apparent is None else apparent
 
     def set(self, weight: Tensor) -> None:
         self._store(weight, Event.SET)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
-        state: Any = self._buffers  # a module's attributes cost a microsecond each
+        state: Any = self._buffers
         steps = state["steps"]
         if is_direct(state["weight"]) or state["weight"].is_cuda:
-            self.packed(self.trains, state["granularity"]).pulse(x, d, rate, steps, count=True)  # the first is Event.UPDATE
+            self.packed(self._modules["trains"], state["granularity"]).pulse(x, d, rate, steps, count=True)  # the first is Event.UPDATE
             return
         self.pulse(x, d, rate, self.trains, state["granularity"], steps[Event.UPDATE])
         steps[Event.UPDATE].add_(1)
@@ -137,7 +139,7 @@ class PulsedArray(Array):
             trains.flags[side],
         )  # fmt: skip
 
-    def packed(self, trains: Trains, granularity: Tensor, side: int = 0) -> DeviceArray:
+    def packed(self, trains: Any, granularity: Tensor, side: int = 0) -> DeviceArray:
         """The devices as the kernels take them, for pulses of some trains; made anew where a tensor was replaced or moved."""
         state: Any = self._buffers
         train: Any = trains._buffers

@@ -45,6 +45,7 @@ from sim.random import derive_key
 __all__ = ["TransferArray", "write_trains"]
 
 SAMPLES = 64  # of a mini-batch that are worked together
+UPDATE = int(Event.UPDATE)  # a plain number is the quicker index
 STOCHASTIC = (PulseType.STOCHASTIC_COMPRESSED, PulseType.STOCHASTIC)
 EXACT = 4  # kind of a write without pulses and bounds
 MODES = {
@@ -101,6 +102,7 @@ class TransferArray(CellArray):
         self.flags = _flags(first)
         self.fully_hidden = all(cell.hidden() for cell in cells)
         self.exact = updates[0].pulse_type is PulseType.NONE
+        self.has_out_choppers = any(isinstance(cell, ChoppedTransferCompound) and cell.out_chop_prob > 0 for cell in cells)
         ios = [_without_management(cell.transfer_forward) for cell in cells]
         self.plain_read, self.perfect_read, self.rounded_read = _is_plain(ios), ios[0].ideal, ios[0].out_sto_round
         self.stepwise = not self.plain_read or first.with_reset_prob > 0 or updates[0].pulse_type not in STOCHASTIC
@@ -143,7 +145,8 @@ class TransferArray(CellArray):
         return self.flags.mode in (TransferMode.CHOPPED, TransferMode.DYNAMIC)
 
     def read(self) -> Tensor:
-        return self.devices()[-1].read() if self.fully_hidden else self.weight
+        own: Any = self.__dict__  # a module's attributes cost a microsecond each
+        return self.devices()[-1].read() if own["fully_hidden"] else own["_buffers"]["weight"]
 
     def set(self, weight: Tensor) -> None:
         *hidden, last = self.devices()
@@ -162,10 +165,11 @@ class TransferArray(CellArray):
             for k in range(batch):
                 self._vector(x[:, k : k + 1].contiguous(), d[:, k : k + 1].contiguous(), rate, batch)
         else:
-            vectors, step = self.vectors, self.steps[Event.UPDATE]
+            own: Any = self._buffers
+            vectors, step = own["vectors"], own["steps"].select(0, UPDATE)
             transfer_update_(
                 self._written(), self._state(x, d, rate), self.flags, self.perfect_read, self.rounded_read,
-                self._has_out_choppers, SAMPLES, vectors, step,
+                self.has_out_choppers, SAMPLES, vectors, step,
             )  # fmt: skip
             vectors.add_(batch)
             step.add_(-(-batch // SAMPLES))
@@ -208,18 +212,24 @@ class TransferArray(CellArray):
 
     def _written(self) -> list[DeviceArray]:
         """All arrays as the kernels take them: the first with the trains of the gradient, the others with those of transfers."""
-        fast, *others = self.devices()
-        return [fast.packed(self.trains, fast.granularity), *(a.packed(self.write_trains, a.granularity) for a in others)]
+        parts: Any = self._modules
+        trains, written = parts["trains"], []
+        for array in self.devices():
+            own: Any = array._buffers
+            written.append(array.packed(trains, own["granularity"]))
+            trains = parts["write_trains"]
+        return written
 
     def _state(self, x: Tensor, d: Tensor, rate: Tensor) -> list[Tensor]:
         """In the order of `sim.ops.TRANSFER_STATE`."""
         own: Any = self._buffers
-        return [*(own[name] for name in TRANSFER_STATE[:15]), cast(Product, self.readers[0]).settings, x, d, rate]
+        readers: Any = self._modules["readers"]
+        return [*map(own.__getitem__, TRANSFER_STATE[:15]), readers._modules["0"]._buffers["settings"], x, d, rate]
 
     def _vector(self, x: Tensor, d: Tensor, rate: Tensor, whole_batch: int) -> None:
         """One vector, step by step."""
         arrays, state, vectors = self._written(), self._state(x, d, rate), self.vectors
-        part = transfer_plan(arrays, state, self.flags, self._has_out_choppers, whole_batch, vectors)
+        part = transfer_plan(arrays, state, self.flags, self.has_out_choppers, whole_batch, vectors)
         self._gradient(part.signed_x, part.signed_d, part.rates)
         self._transfer_stepwise(arrays, state, part, vectors)
         self.vectors += 1
@@ -276,10 +286,6 @@ class TransferArray(CellArray):
         columns = torch.zeros(self.replicas, self.shape[1], dtype=torch.bool, device=u.device)
         columns.scatter_(1, lines, (u < probability) & valid)
         array.reset_at(columns.unsqueeze(1).expand(-1, *self.shape), step)
-
-    @property
-    def _has_out_choppers(self) -> bool:
-        return any(isinstance(cell, ChoppedTransferCompound) and cell.out_chop_prob > 0 for cell in self.cells)
 
     def _as_matrix(self, digital: Tensor) -> Tensor:
         """(R, slices, lines) as (R, out, in)."""
