@@ -93,7 +93,7 @@ class MixedPrecisionArray(Array):
         array = self._modules["array"]
         if isinstance(array, PulsedArray):
             if due:
-                written = array.packed(self._modules["trains"], array._buffers["granularity"])
+                written = array.packed(self._modules["trains"], array.granularity)
                 digital_transfer_(written, state["chi"], rows, state["unit"], state["written_unit"], calls)
         elif n:
             # A cell counts what it is given, so it is given a mini-batch each time, if only for other replicas.

@@ -114,7 +114,8 @@ class PulsedArray(Array):
         state: Any = self._buffers
         steps = state["steps"]
         if is_direct(state["weight"]) or state["weight"].is_cuda:
-            self.packed(self._modules["trains"], state["granularity"]).pulse(x, d, rate, steps, count=True)  # the first is Event.UPDATE
+            # The first of the steps is Event.UPDATE.
+            self.packed(self._modules["trains"], state["granularity"]).pulse(x, d, rate, steps, count=True)
             return
         self.pulse(x, d, rate, self.trains, state["granularity"], steps[Event.UPDATE])
         steps[Event.UPDATE].add_(1)
