@@ -36,7 +36,7 @@ _Models = Annotated[
     typer.Option(
         "--model",
         help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference, SoftBoundsPmax, ExpStep, PowStep, "
-        "PowStepReference, PiecewiseStep; repeatable.",
+        "PowStepReference, PiecewiseStep; table: a table of the measured steps; repeatable.",
     ),
 ]
 _Style = Annotated[str, typer.Option(help="Style of the figure: paper or screen.")]
@@ -286,12 +286,12 @@ def presets(
 @app.command(epilog="Examples: fitlab export cell.toml --to aihwkit  |  fitlab export cell.toml --to python -o cell.py")
 def export(
     what: Annotated[Path, typer.Argument(help="A parameter set (.toml).", show_default=False)],
-    to: Annotated[str, typer.Option(help="python, json or aihwkit.")] = "python",
+    to: Annotated[str, typer.Option(help="python, json, aihwkit or neurosim.")] = "python",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write (default: print).", show_default=False)
     ] = None,
 ) -> None:
-    """Write a fitted device for other programs: Python source, JSON, or a device of aihwkit."""
+    """Write a fitted device for other programs: Python source, JSON, a device of aihwkit, or the numbers of NeuroSim."""
     from fitlab.export import EXPORTS
     from fitlab.parameters import load, write_atomically
     from fitlab.terminal import say

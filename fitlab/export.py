@@ -1,4 +1,4 @@
-"""A parameter set for other programs: Python source, JSON, and keyword arguments of aihwkit's devices."""
+"""A parameter set for other programs: Python source, JSON, keyword arguments of aihwkit's devices, NeuroSim's numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from fitlab.errors import FitlabError
+from fitlab.neurosim import to_neurosim
 from fitlab.parameters import ParameterSet
 
 __all__ = ["EXPORTS", "aihwkit_arguments", "to_aihwkit", "to_json", "to_python"]
@@ -58,8 +60,21 @@ def aihwkit_arguments(document: ParameterSet) -> tuple[str, dict[str, Any]]:
 
 
 def to_aihwkit(document: ParameterSet) -> str:
-    """Python source that makes the device of aihwkit."""
+    """Python source that makes the device of aihwkit.
+
+    Raises
+    ------
+    FitlabError
+        A device that aihwkit does not have.
+    """
+    if document.device.model == "TableDevice":
+        raise FitlabError(f"{document.name}: aihwkit has no {document.device.model}; fit a formula with --model auto")
     return _source(document, "aihwkit.simulator.configs.devices")
 
 
-EXPORTS: dict[str, Callable[[ParameterSet], str]] = {"python": to_python, "json": to_json, "aihwkit": to_aihwkit}
+EXPORTS: dict[str, Callable[[ParameterSet], str]] = {
+    "python": to_python,
+    "json": to_json,
+    "aihwkit": to_aihwkit,
+    "neurosim": to_neurosim,
+}

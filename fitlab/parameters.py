@@ -51,7 +51,7 @@ class Device(_Document):
     """Class in `sim.devices` and its fields. Spreads that were not measured are not among them."""
 
     model: str
-    fields: dict[str, bool | float | list[float]]
+    fields: dict[str, bool | int | float | list[float]]
 
 
 class Conductance(_Document):

@@ -15,6 +15,7 @@ from .intervals import Requested
 from .models import nodes_of
 from .population import Spread, share
 from .run import Fit
+from .table import as_table
 
 
 def _rounded(x: Any) -> Any:
@@ -124,7 +125,7 @@ def _stuck(fit: Fit) -> ps.Estimate:
 
 
 def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
-    """The parameter set of the chosen model: of the device, or of the mean device with its spreads."""
+    """The parameter set of the chosen model, or of the table: of the device, or of the mean device with its spreads."""
     pairs = [
         (_requested(_estimates(c, d.limits), r) if r else _estimates(c, d.limits))
         for c, d, r in zip(fit.chosen, fit.diagnoses, fit.requested, strict=True)
@@ -132,7 +133,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
     estimates = _population_estimates(fit, [p[0] for p in pairs])
     model, first = fit.chosen[0].model, fit.chosen[0]
     dtod, stuck = _dtod(fit), _stuck(fit)
-    fields: dict[str, bool | float | list[float]] = {
+    fields: dict[str, bool | int | float | list[float]] = {
         n: e.value for n, e in estimates.items() if e.value is not None and n not in ("read_noise", "write_noise_std")
     }
     fields |= nodes_of(model, mean_values(fit.chosen))
@@ -251,4 +252,6 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
         if len(pairs) > 1
         else [],
     )
+    if fit.table:
+        document = as_table(fit, document)
     return ps.ParameterSet.model_validate(_rounded(document.model_dump()))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+TABLE = "table"
+"""Name that asks for a table of measured steps, beside the models that tell states and noise."""
 SAMPLE = 32
 """Devices on which models are compared."""
 OPEN_BOUNDS = 4.0
@@ -71,6 +73,7 @@ class Fit:
     population : spreads, correlations and outliers between devices
     trends : free parameter to its spread and trend over cycles
     requested : intervals by the method that was asked for, of each device
+    table : whether the parameter set shall hold a table of measured steps instead of the chosen model
     """
 
     window: Window
@@ -86,6 +89,7 @@ class Fit:
     requested: list[Requested | None]
     warnings: list[str]
     attrs: dict[str, Any]
+    table: bool = False
 
 
 def models_named(names: Sequence[str] | str) -> list[Model]:
@@ -104,7 +108,7 @@ def models_named(names: Sequence[str] | str) -> list[Model]:
     for name in names:
         key = name.lower().removesuffix("device")
         if key not in known:
-            raise FitError(f"--model {name}: there is no such model; choose from auto, {', '.join(MODELS)}")
+            raise FitError(f"--model {name}: there is no such model; choose from auto, table, {', '.join(MODELS)}")
         out.append(known[key])
     return list(dict.fromkeys(out))
 
@@ -133,7 +137,8 @@ def fit(
         PulseResponse of `fitlab.io.read`, or of `read_record`.
     models : str or sequence of str
         Model names, or "auto" for all; the choice falls by AICc of the state-space likelihood, the simpler model
-        within 2.
+        within 2. "table", alone or beside names: the parameter set holds a table of the measured steps
+        (`sim.devices.TableDevice`), whose states and read noise are told by the model that is chosen.
     adjust : callable
         Is given the lmfit Parameters of each fit, to fix, bound or tie them (names: step_up, step_down, w_max, w_min,
         gamma_up, gamma_down, dw_min_std, read_noise, start_0, ...). Devices are then fitted in threads.
@@ -160,7 +165,9 @@ def fit(
     if adjust is not None:
         import lmfit  # noqa: F401  # here, because the limit on threads below reaches only libraries that are loaded
 
-    chosen_models = models_named(models)
+    names = [models] if isinstance(models, str) else list(models)
+    table = any(n.lower() == TABLE for n in names)
+    chosen_models = models_named([n for n in names if n.lower() != TABLE] or "auto")
     response = PulseResponse.of(response)
     source = str(response.attrs["source"])
     if intervals is not None and intervals not in METHODS:
@@ -249,7 +256,7 @@ def fit(
     warnings += list(dict.fromkeys(note for r in requested if r is not None for note in r.notes))[:20]
     return Fit(
         window, live, every, chosen, diagnoses, dead, failures, comparison, people, changes, requested, warnings,
-        dict(response.attrs),
+        dict(response.attrs), table,
     )  # fmt: skip
 
 

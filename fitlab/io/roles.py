@@ -110,6 +110,8 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
                 setattr(roles, role, found[0])
                 taken.add(found[0].number)
     free = [c for c in rest if c.number not in taken]
+    # beside reads in siemens, ohms or amperes a column V is no read
+    other_unit = any(c.numeric and c.header.unit in ("S", "ohm", "A") for c in [*free, *roles.values])
     for column in free:
         if roles.read_voltage is None and column.numeric and column.header.unit == "V" and _is_setting(column):
             roles.read_voltage = column
@@ -129,12 +131,18 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
         elif (
             roles.pulse_voltage is None
             and column.numeric
-            and (column.header.unit == "V" or (column.header.text and _is("pulse_voltage", column) and not _is_index(column)))
+            and (
+                column.header.unit == "V"
+                or (other_unit and name_of(column) in ("v", "u", "voltage"))
+                or (column.header.text and _is("pulse_voltage", column) and not _is_index(column))
+            )
         ):
             v = column.values[column.present]
             if len(v) and v.min() < 0 < v.max():
                 roles.pulse_voltage = column
                 taken.add(column.number)
+                if column.header.unit != "V" and not _is("pulse_voltage", column):
+                    roles.assumptions.append(f"column '{column.label}' is the voltage of the pulses, whose sign is the direction")
         elif (
             roles.pulse is None
             and column.numeric

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from fitlab.errors import ReadError
 
 from .numbers import has_decimal_comma, has_suffix, is_missing, parse
+from .record import MISSING
 from .text import Source
 from .units import Header, parse_header, parse_unit
 
+_NUMBER_UNIT = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*([a-zA-Z\u00b5\u03bc\u03a9\u2126]+)")
 _COMMENT = ("#", "%", "//", "!")
 
 
@@ -295,13 +297,50 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
     return False
 
 
+def _engineering(cells: list[str], values: NDArray[np.float64]) -> bool:
+    """Whether numbers with and without suffix are one series of engineering notation, such as 980, 1.02k, 1.1k.
+
+    At least three have a suffix, every number before it lies between 1 and 1000, and where one with a suffix follows one
+    without, or the other way, the value changes by less than a factor of 2.
+    """
+    known = [k for k in range(len(cells)) if np.isfinite(values[k]) and values[k] != 0]
+    suffix = np.array([has_suffix(cells[k]) for k in known])
+    size = np.abs(values[known])
+    mantissa = size / 1000.0 ** np.where(suffix, np.floor(np.log10(size) / 3 + 1e-9), 0)
+    change = np.abs(np.diff(np.log(size)))[suffix[1:] != suffix[:-1]]
+    return bool(suffix.sum() >= 3 and np.all((mantissa >= 1) & (mantissa < 1000)) and np.all(change < np.log(2)))
+
+
+def _with_units(cells: list[str], comma: bool) -> tuple[NDArray[np.float64], str, NDArray[np.uint8]] | None:
+    """Numbers (n,) in SI, their unit and flags where every cell that is not missing is a number with a unit, as 1.25 uS.
+
+    Half of them have a decimal point or comma: 1A, 2A, 3A may be names.
+    """
+    values, flags = np.full(len(cells), np.nan), np.zeros(len(cells), np.uint8)
+    units, points, count = set(), 0, 0
+    for k, cell in enumerate(cells):
+        if is_missing(cell):
+            flags[k] = MISSING
+            continue
+        match = _NUMBER_UNIT.fullmatch(cell.strip())
+        unit = parse_unit(match[2]) if match else None
+        number = parse(match[1], decimal_comma=comma) if match else None
+        if unit is None or number is None:
+            return None
+        values[k], flags[k] = number[0] * unit[1], number[1]
+        units.add(unit[0])
+        points += "." in match[1] or "," in match[1] if match else 0
+        count += 1
+    return (values, units.pop(), flags) if len(units) == 1 and 2 * points >= count else None
+
+
 def _refuse_mixed_suffixes(source: Source, lines: list[int], cells: list[str], values: NDArray[np.float64], j: int) -> None:
-    """A suffix (1.2k) counts only where the whole column has one: a letter behind one number of many is a slip."""
+    """A suffix (1.2k) counts only where the whole column has one, or is engineering notation: a letter behind one is a slip."""
     plain = [k for k, c in enumerate(cells) if np.isfinite(values[k]) and values[k] != 0 and not has_suffix(c)]
     if not plain or len(plain) == len(cells):
         return
     odd = next((k for k, c in enumerate(cells) if has_suffix(c)), None)
-    if odd is not None:
+    if odd is not None and not _engineering(cells, values):
         raise ReadError(
             f"'{cells[odd]}' has a suffix and other numbers of the column have none; write all with or all without",
             file=source.name,
@@ -331,8 +370,17 @@ def _column(
             words.append(k)
         else:
             values[k], flags[k] = parsed
+    if words and (found := _with_units(text, comma)) is not None and header.unit in (None, found[1]) and header.factor == 1:
+        values, flags, words, header = found[0], found[2], [], replace(header, unit=found[1])
     if not words:
         _refuse_mixed_suffixes(source, [numbers[i] for i in body], text, values, j)
+        if header.factor != 1 and (at := next((i for i, c in enumerate(text) if has_suffix(c)), None)) is not None:
+            raise ReadError(
+                f"'{text[at]}' has a suffix and the header '{header.text}' has a prefix too; write it in one of them",
+                file=source.name,
+                line=numbers[body[at]],
+                column=j + 1,
+            )
         return Column(header, values, flags, text, True, j + 1)
     if len(words) > 0.5 * sum(1 for c in text if not is_missing(c)):
         return Column(header, np.full(len(body), np.nan), flags, text, False, j + 1)

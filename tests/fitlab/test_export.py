@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from fitlab import neurosim
 from fitlab.errors import FitlabError
 from fitlab.export import EXPORTS, aihwkit_arguments
 from fitlab.fit import fit, parameter_set
@@ -62,3 +65,20 @@ def test_the_command_prints_and_writes_but_never_replaces(document, tmp_path, ca
         export(path, "python", target)
     with pytest.raises(FitlabError, match="--to xml: use python, json, aihwkit"):
         export(path, "xml", None)
+
+
+def test_a_fitted_set_is_written_for_neurosim(document):
+    text = EXPORTS["neurosim"](document)
+    numbers = dict(line.split("#")[0].split(" = ") for line in text.splitlines() if " = " in line)
+    # of a step linear in the weight, between the weights -1 and 1: 1 / A = 2 artanh(gamma / bound)
+    fields = document.device.fields
+    assert float(numbers["A_LTP"]) == pytest.approx(0.5 / math.atanh(fields["gamma_up"] / fields["w_max"]), rel=0.05)
+    assert float(numbers["A_LTD"]) == pytest.approx(0.5 / math.atanh(fields["gamma_down"] / fields["w_min"]), rel=0.05)
+    assert neurosim.label_of_a(float(numbers["A_LTP"])) == pytest.approx(float(numbers["NL_LTP"]), rel=0.01)
+    assert float(numbers["minConductance"].strip()) == pytest.approx(document.weight.low, rel=1e-5)
+
+
+def test_devices_that_the_peer_lacks_are_refused(document):
+    device = document.device.model_copy(update={"model": "TableDevice", "fields": {}})
+    with pytest.raises(FitlabError, match="aihwkit has no TableDevice"):
+        EXPORTS["aihwkit"](document.model_copy(update={"device": device}))

@@ -280,6 +280,13 @@ BROKEN = {
         "pulse,G (uS)\n" + "".join(f'{k},"1,{k:03d}"\n' for k in range(9)), r"cell.csv:2: '1,000' may be 1.000 or 1000"
     ),
     "one suffix": (HEAD + rows() + "9,1,9.5k\n", r"cell.csv:11:3: '9.5k' has a suffix and other numbers"),
+    "prefix twice": (
+        HEAD + "".join(f"{k},{1 if k < 10 else -1},{k}.5u\n" for k in range(20)), r"suffix and the header .* prefix too"
+    ),
+    "engineering with a slip": (
+        "pulse,direction,R\n" + "".join(f"{k},1,{v}\n" for k, v in enumerate(["900", "950", "1.02k", "1.1k", "1.2", "1.3k"])),
+        r"has a suffix and other numbers",
+    ),
     "only zeros": ("0\n" * 30, r"constant"),
 }  # fmt: skip
 
@@ -391,3 +398,37 @@ def test_quoted_decimal_commas_between_commas(tmp_path):
     text = "pulse,G (uS)\n" + "".join(f'{k},"{v:.2f}"\n'.replace(".", ",") for k, v in enumerate([*UP, *DOWN]))
     expected = [float(f"{v:.2f}") * 1e-6 for v in [*UP, *DOWN]]
     np.testing.assert_allclose(read(write(tmp_path, text))["value"].values[0, 0], expected)
+
+
+def test_a_column_v_beside_reads_in_siemens_is_the_voltage_of_the_pulses(tmp_path):
+    rows = [f"{1.2 if k < 12 else -1.1},{v:.3f}" for k, v in enumerate([*UP, *DOWN])]
+    response = read(write(tmp_path, "\n".join(["V,G (\u00b5S)", *rows])))
+    np.testing.assert_allclose(response["conductance"].values[0, 0], np.concatenate([UP, DOWN]) * 1e-6, rtol=1e-12)
+    np.testing.assert_array_equal(np.sign(response["direction"].values[0, 0]), np.repeat([1, -1], 12))
+    np.testing.assert_allclose(response["amplitude"].values[0, 0], np.repeat([1.2, -1.1], 12))
+    assert any("'V' is the voltage of the pulses" in text for text in response.attrs["assumptions"])
+
+
+def test_engineering_notation_with_numbers_below_a_thousand(tmp_path):
+    ohm = np.round(np.concatenate([UP, DOWN]) * 67, 1)
+    cells = [f"{r:.1f}" if r < 1000 else f"{r / 1000:.4f}k" for r in ohm]
+    assert any("k" in c for c in cells)
+    assert not all("k" in c for c in cells)
+    rows = [f"{k},{1 if k < 12 else -1},{c}" for k, c in enumerate(cells)]
+    response = read(write(tmp_path, "\n".join(["pulse,direction,R", *rows])))
+    assert response.attrs["unit"] == "ohm"
+    np.testing.assert_allclose(response["value"].values[0, 0], ohm, rtol=1e-9)
+
+
+@pytest.mark.parametrize("cell", ["{:.3f}uS", "{:.3f} \u00b5S", "{:.3f} uS"])
+def test_cells_with_their_own_unit(tmp_path, cell):
+    rows = [f"{k},{1 if k < 12 else -1},{cell.format(v)}" for k, v in enumerate([*UP, *DOWN])]
+    response = read(write(tmp_path, "\n".join(["pulse,direction,G", *rows])))
+    assert response.attrs["unit"] == "S"
+    np.testing.assert_allclose(response["value"].values[0, 0], np.concatenate([UP, DOWN]) * 1e-6, rtol=1e-9)
+
+
+def test_names_that_end_in_a_unit_stay_names(tmp_path):
+    rows = [f"{1 + k // 24}A,{1 if k % 24 < 12 else -1},{v:.3f}" for k, v in enumerate([*UP, *DOWN] * 2)]
+    response = read(write(tmp_path, "\n".join(["cell,direction,G (uS)", *rows])))
+    assert [str(d) for d in response["device"].values] == ["1A", "2A"]

@@ -61,7 +61,7 @@ def test_95_percent_intervals_cover_the_truth(name):
         assert abs(np.mean(estimates[n]) - value) < 0.25 * np.std(estimates[n]), n
 
 
-@pytest.mark.parametrize(("sigma", "kappa"), [(0.3, 0.002), (0.3, 0.01), (1.0, 0.03)])
+@pytest.mark.parametrize(("sigma", "kappa"), [(0.3, 0.002), (0.3, 0.01), (0.3, 0.03), (1.0, 0.03), (3.0, 0.01)])
 def test_read_and_step_noise_are_told_apart(sigma, kappa):
     """Mean over 20 traces of 1000 reads within 3 errors of the mean; scatter as the reported (Cramer-Rao) errors say."""
     truth = {"step_up": 0.02, "step_down": 0.02, "w_max": 1.6, "w_min": -1.6, "dw_min_std": sigma, "read_noise": kappa}
