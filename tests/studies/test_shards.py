@@ -173,7 +173,8 @@ def test_job_scripts_of_the_real_batch_systems(tmp_path, system, cluster, lines)
 
 
 SBATCH = """#!/bin/sh
-bash "$1" >> {log} 2>&1 &
+cp "$1" "{log}.$$"  # the script is gone as soon as this returns
+bash "{log}.$$" >> {log} 2>&1 &
 echo "Submitted batch job $!"
 """
 
