@@ -195,9 +195,10 @@ class Tile(Checkpointed, nn.Module):
 
     def end_step(self) -> None:
         """What the array does once after each step of the optimizer."""
-        if self.array.ageing:
+        array: Any = self._modules["array"]
+        if array.ageing:
             with torch.no_grad():
-                self.array.end_step()
+                array.end_step()
 
     def set_learning_rate(self, rate: float | Sequence[float] | Tensor) -> None:
         """Set the learning rate, for all replicas or one each.
