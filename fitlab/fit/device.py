@@ -42,7 +42,9 @@ def candidates(models: Sequence[Model], trace: Trace, adjust: Adjust | None = No
     if threads == 1:
         return [c for model in models for c in fit_candidate(model, trace, adjust)]
     with ThreadPoolExecutor(threads) as pool:
-        return [c for found in pool.map(lambda model: fit_candidate(model, trace, adjust), models) for c in found]
+        # those that take longest first
+        tasks = {m.name: pool.submit(fit_candidate, m, trace, adjust) for m in sorted(models, key=lambda m: -len(m.parameters))}
+        return [c for m in models for c in tasks[m.name].result()]
 
 
 def mean_step_of_reads(fit: Candidate, trace: Trace) -> Floats:
