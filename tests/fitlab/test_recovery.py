@@ -75,11 +75,15 @@ def test_read_and_step_noise_are_told_apart(sigma, kappa):
             MODELS["ConstantStep"], Trace(row, pulses, np.zeros(len(row))), start, mult_noise=True, fixed=fixed
         )
         found.append([fit.values["dw_min_std"], fit.values["read_noise"]])
-        errors.append([fit.errors["dw_min_std"], fit.errors["read_noise"]])
+        names = ["dw_min_std", "read_noise"]
+        # Next to steps 6 times as wide, some traces show no read noise: then there is a reason in the place of the error.
+        assert all(name in fit.errors or fit.reasons[name] for name in names)
+        errors.append([fit.errors.get(name, np.nan) for name in names])
     mean, spread = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
     assert np.all(np.abs(mean - [sigma, kappa]) < 3 * spread / np.sqrt(20))
+    assert np.isfinite(errors).mean() > 0.85
     # the scatter of 20 values is known to 16 %
-    assert np.all(np.abs(spread / np.mean(errors, axis=0) - 1) < 3.5 * 0.16)
+    assert np.all(np.abs(spread / np.nanmean(errors, axis=0) - 1) < 3.5 * 0.16)
 
 
 def test_ties_and_fixed_parameters_are_kept():
