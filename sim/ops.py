@@ -459,6 +459,11 @@ def _check(
         raise ShapeError(f"{name} is not contiguous in memory: call .contiguous()")
 
 
+def _place(tensor: Tensor) -> torch.device | None:
+    """Where the others have to be, as `_check` takes it: None for the CPU."""
+    return None if tensor.is_cpu else tensor.device
+
+
 def is_direct(*tensors: Tensor) -> bool:
     """Whether the kernel can be called without torch's dispatcher, which costs more than a small tile: nothing traces, wraps or
     differentiates the call."""
@@ -514,7 +519,7 @@ def mvm(
             raise ShapeError(f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}; both need (R, ., .)")
         replicas, out, n_in = weight.shape
         n, m = (out, n_in) if flags.transposed else (n_in, out)
-        device = None if weight.is_cpu else weight.device
+        device = _place(weight)
         _check("weight", weight, None, device=device)
         _check("x", x, (replicas, x.shape[1], n), device=device)
         _check("settings", settings, (replicas, len(IO_SETTINGS)), device=device)
@@ -629,7 +634,7 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
     """``weight -= rate sum_b d_b x_b^T`` in place, for each replica; rate (R,), other shapes as in `pulsed_update_`."""
     if not torch.compiler.is_compiling():
         replicas, out, n_in = weight.shape
-        device = None if weight.is_cpu else weight.device
+        device = _place(weight)
         _check("weight", weight, None, device=device)
         _writable("weight", weight)
         _check("x", x, (replicas, x.shape[1], n_in), device=device)
@@ -695,7 +700,7 @@ def transfer_update_(
 def _checked_vectors(state: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Inputs (R, B, in) and errors (R, B, out) of a transfer's state, with the rates of the optimizer checked too."""
     x, d, rate = state[16:19]
-    device = None if x.is_cpu else x.device
+    device = _place(x)
     _check("x", x, None, device=device)
     _check("d", d, (*x.shape[:2], d.shape[2]), device=device)
     _check("rate", rate, (x.shape[0],), device=device)
@@ -746,7 +751,7 @@ def transfer_(
 
     ``values`` (R, E, lines) is what the array holds where each reads it, or, if ``done``, what was read.
     """
-    device = None if values.is_cpu else values.device
+    device = _place(values)
     _check("values", values, (*events.shape[:2], values.shape[2]), device=device)
     _check("n_events", n_events, (events.shape[0],), torch.int32, device)
     if device is not None:
@@ -765,7 +770,7 @@ def digital_transfer_(written: DeviceArray, digital: Tensor, rows: Tensor, unit:
     rows (R, n) int32 (below 0: none); what a full pulse train cannot write stays in the matrix.
     """
     replicas, _, n_in = digital.shape
-    device = None if digital.is_cpu else digital.device
+    device = _place(digital)
     _check("digital", digital, None, device=device)
     _check("rows", rows, (replicas, rows.shape[1]), torch.int32, device)
     _check("unit", unit, (replicas,), device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +210,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
         ],
         correlation=pairs[0][1] if len(pairs) == 1 else None,
         corrupt_devices=stuck,
-        dtod_correlation=[
-            ps.DtodCorrelation(first=p.first, second=p.second, value=p.value, error=p.error, low=p.low, high=p.high)
-            for p in fit.population.pairs
-        ],
+        dtod_correlation=[ps.DtodCorrelation(**asdict(p)) for p in fit.population.pairs],
         outliers=[ps.OutlyingDevice(device=o.device, field=o.field, deviation=o.deviation) for o in fit.population.outliers],
         trends={
             n: ps.CycleTrend(

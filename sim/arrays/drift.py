@@ -45,9 +45,7 @@ class Drift(nn.Module):
 
     def __init__(self, parameters: Sequence[SimpleDriftParameter], shape: tuple[int, int]) -> None:
         super().__init__()
-        full = [
-            p if isinstance(p, DriftParameter) else DriftParameter(nu=p.nu, t_0=p.t_0, reset_tol=p.reset_tol) for p in parameters
-        ]
+        full = [_complete(p) for p in parameters]
         for name in FIELDS:
             self.register_buffer(name, torch.tensor([float(getattr(p, name)) for p in full]).reshape(-1, 1, 1))
         replicas = len(full)

@@ -113,7 +113,7 @@ class PulsedArray(Array):
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
         state: Any = self._buffers
         steps = state["steps"]
-        if is_direct(state["weight"]) or state["weight"].is_cuda:
+        if _at_once(state["weight"]):
             # The first of the steps is Event.UPDATE.
             self.packed(self._modules["trains"], state["granularity"]).pulse(x, d, rate, steps, count=True)
             return
@@ -131,7 +131,7 @@ class PulsedArray(Array):
         """
         state: Any = self._buffers
         train: Any = trains._buffers
-        if rates is not None or is_direct(state["weight"]) or state["weight"].is_cuda:
+        if rates is not None or _at_once(state["weight"]):
             self.packed(trains, granularity, side).pulse(x, d, rate, step, rates)
             return
         pulsed_update_(
@@ -251,6 +251,11 @@ class PulsedArray(Array):
             return self._all(names.index(name))
         k = self.slow_of[SLOW.index(name)]
         return self.slow_fields[:, k] if k >= 0 else self.slow_values[:, SLOW.index(name)].reshape(-1, 1, 1)
+
+
+def _at_once(weight: Tensor) -> bool:
+    """Whether the kernels are called without torch's dispatcher."""
+    return weight.is_cuda or is_direct(weight)
 
 
 def _kernel_values(kernel: str, drawn: dict[str, Value]) -> list[Value]:

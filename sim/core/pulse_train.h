@@ -6,7 +6,8 @@
 // W. Haensch, Front. Neurosci. 11, 538 (2017). A and B are sqrt(lr / (delta BL)) in every branch, and the number of
 // pulses is capped by the length of the train.
 #pragma once
-#include "philox.h"
+#include "normal.h"
+#include "settings.h"
 
 namespace sim {
 
@@ -17,6 +18,12 @@ struct TrainSettings {
     float um_grad_scale;
     bool fixed_bl, update_management, update_bl_management;
 };
+
+// Of the numbers of a replica (N_TRAIN_SETTINGS) and TrainFlag.
+SIM_HD TrainSettings train_settings(const float* s, float learning_rate, float granularity, u32 flags) {
+    return {learning_rate, granularity, s[DESIRED_BL], s[UM_GRAD_SCALE], (flags & FIXED_BL) != 0, (flags & UPDATE_MANAGEMENT) != 0,
+            (flags & UPDATE_BL_MANAGEMENT) != 0};
+}
 
 struct Train {
     int length;           // BL; 0: no pulses for this sample
@@ -56,6 +63,12 @@ template <class F> SIM_HD F line_probability(F value, float scale, float resolut
     const F raw = absolute(value) * scale;
     const F p = select(raw > F{}, raw, F{} + 0);
     return resolution > 0.0f ? round_even(p / resolution + shift) * resolution : p;
+}
+
+// The same for one line, whose rounding may be random.
+SIM_HD float line_probability_at(float value, float scale, float resolution, bool rounding, Stream stream, u32 line, u32 sample, u32 step) {
+    const float shift = rounding && resolution > 0.0f ? uniform_element(stream, line, sample, 0, step) - 0.5f : 0.0f;
+    return line_probability(value, scale, resolution, shift);
 }
 
 // A slot has a pulse where its 31 random bits do not exceed the threshold: never for probability 0, always for 1.

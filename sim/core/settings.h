@@ -5,6 +5,8 @@ namespace sim {
 
 enum TrainSetting { DESIRED_BL, UM_GRAD_SCALE, RESOLUTION, X_RESOLUTION, D_RESOLUTION, N_TRAIN_SETTINGS };
 enum NoiseSetting { DW_MIN_STD, WRITE_NOISE, N_NOISE_SETTINGS };
+// Switches of a train, as a kernel takes them in one word.
+enum TrainFlag { FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8 };
 // How the trains of a sample come about (update.md, section 5).
 enum PulseKind { PULSES_STOCHASTIC, PULSES_MEAN_COUNT, PULSES_IMPLICIT, PULSES_NONE_WITH_DEVICE };
 

@@ -6,9 +6,7 @@
 #pragma once
 #include "analog.h"
 #include "converter.h"
-#include "normal.h"
 #include "pulse_train.h"
-#include "settings.h"
 #include "transfer_plan.h"
 
 namespace sim {
@@ -67,9 +65,8 @@ struct OneHotTrains {
 
     SIM_HD float probability_of(float value, bool row, u32 line) const {
         const float resolution = row ? row_resolution : column_resolution;
-        float shift = 0.0f;
-        if (rounding && resolution > 0.0f) shift = uniform_element(stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN), line, sample, 0, step) - 0.5f;
-        return line_probability(value, row ? train.row : train.column, resolution, shift);
+        const Stream stream = stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN);
+        return line_probability_at(value, row ? train.row : train.column, resolution, rounding, stream, line, sample, step);
     }
     // Pulses of a line.
     SIM_HD u32 pulses(float value, u32 line) const {

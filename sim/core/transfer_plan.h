@@ -5,7 +5,7 @@
 //     chopped:      a slice's chopper may switch after its read; at the end of a sweep those of the lines may
 #pragma once
 #include "buffer.h"
-#include "philox.h"
+#include "normal.h"
 
 namespace sim {
 
@@ -20,6 +20,11 @@ struct TransferFlags {
     bool columns, in_batches, random_start, scale_fast, scale_transfer, auto_scale, correct_magnitudes, chop_random, no_buffer,
         forget, correct_accumulation;
 };
+// Of one word: bit k is the k-th of the switches.
+SIM_HD TransferFlags transfer_flags(int mode, int reads, u32 switches) {
+    const auto flag = [&](int k) { return ((switches >> k) & 1u) != 0; };
+    return {mode, reads, flag(0), flag(1), flag(2), flag(3), flag(4), flag(5), flag(6), flag(7), flag(8), flag(9), flag(10)};
+}
 // One transfer of one slice (column or row): of which array, after which sample.
 struct TransferEvent {
     int sample, stage, slice, read;
@@ -33,8 +38,7 @@ struct TransferEvent {
 
 SIM_HD float uniform_at(u64 key, u32 purpose, u32 element, u32 draw, u32 step) {
     const Stream s = stream_of(key, purpose);
-    const Words4<u32> w = philox(Words4<u32>{element, 0u, draw, step}, s.key0, s.key1);
-    return to_float(to_signed(w.x >> 8)) * 5.9604644775390625e-8f;
+    return uniform<float>(philox(Words4<u32>{element, 0u, draw, step}, s.key0, s.key1).x);
 }
 
 // Whether the chopper of a line switches at the end of a sweep.

@@ -16,7 +16,7 @@ using Device = device::SIM_DEVICE;
 
 namespace {
 
-constexpr u32 FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8, RATE_OF_SAMPLE = 16;
+constexpr u32 RATE_OF_SAMPLE = 16;  // beside TrainFlag
 
 __device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
 
@@ -163,16 +163,13 @@ extern "C" __global__ void draw_trains(const float* x, const float* d, const u32
         const bool row = line >= in;
         const u32 j = static_cast<u32>(row ? line - in : line), sample = static_cast<u32>(task % batch), step = static_cast<u32>(*step_at);
         const float* s = settings + r * N_TRAIN_SETTINGS;
-        const TrainSettings plan{absolute(rate[flags & RATE_OF_SAMPLE ? task : r]), granularity[r], s[DESIRED_BL], s[UM_GRAD_SCALE],
-                                 (flags & FIXED_BL) != 0, (flags & UPDATE_MANAGEMENT) != 0, (flags & UPDATE_BL_MANAGEMENT) != 0};
+        const TrainSettings plan = train_settings(s, absolute(rate[flags & RATE_OF_SAMPLE ? task : r]), granularity[r], flags);
         const Train train = plan_train(plan, float_of(peak[2 * task]), float_of(peak[2 * task + 1]));
         const u64 key = static_cast<u64>(keys[r]);
         const float value = row ? d[static_cast<size_t>(task) * out + j] : x[static_cast<size_t>(task) * in + j];
         const float resolution = pulse_type == PULSES_IMPLICIT ? s[row ? D_RESOLUTION : X_RESOLUTION] : s[RESOLUTION];
-        float shift = 0.0f;
-        if ((flags & STOCHASTIC_ROUNDING) && resolution > 0.0f)
-            shift = uniform_element(stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN), j, sample, 0, step) - 0.5f;
-        const float p = line_probability(value, row ? train.row : train.column, resolution, shift);
+        const float p = line_probability_at(value, row ? train.row : train.column, resolution, (flags & STOCHASTIC_ROUNDING) != 0,
+                                            stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN), j, sample, step);
         negative[at] = value < 0.0f ? ~0u : 0u;
         u32* out_bits = bits + static_cast<size_t>(task) * words * lines + line;
         if (pulse_type != PULSES_STOCHASTIC) {

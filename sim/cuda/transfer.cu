@@ -15,8 +15,6 @@ using Device = device::SIM_DEVICE;
 
 namespace {
 
-constexpr u32 FIXED_BL = 1, UPDATE_MANAGEMENT = 2, UPDATE_BL_MANAGEMENT = 4, STOCHASTIC_ROUNDING = 8;
-
 __device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
 
 // The array that is written, of one replica.
@@ -61,8 +59,7 @@ __device__ __forceinline__ Target target_of(float* weight, float* apparent, long
 
 __device__ __forceinline__ OneHotTrains trains_of(const float* s, float rate, float granularity, u64 key, bool dense_is_row, float most, u32 flags,
                                                   int pulse_type, u32 sample, u32 step) {
-    const TrainSettings settings{rate, granularity, s[DESIRED_BL], s[UM_GRAD_SCALE], (flags & FIXED_BL) != 0, (flags & UPDATE_MANAGEMENT) != 0,
-                                 (flags & UPDATE_BL_MANAGEMENT) != 0};
+    const TrainSettings settings = train_settings(s, rate, granularity, flags);
     const bool implicit = pulse_type == PULSES_IMPLICIT;
     return {dense_is_row ? plan_train(settings, 1.0f, most) : plan_train(settings, most, 1.0f), key, dense_is_row, (flags & STOCHASTIC_ROUNDING) != 0,
             implicit ? s[D_RESOLUTION] : s[RESOLUTION], implicit ? s[X_RESOLUTION] : s[RESOLUTION], pulse_type, sample, step};
@@ -113,8 +110,7 @@ extern "C" __global__ void write_slices(float* weight, float* apparent, long lon
                                         const long long* vectors, const u32* events, const int* n_events, u32 varying, int n_fields, int n_shared,
                                         int replicas, int in, int out, int arrays, int max_events, int first_event, int last_event, int stage,
                                         int first, int mode, int reads, u32 switches, u32 train_flags, int pulse_type) {
-    const auto flag = [&](int k) { return ((switches >> k) & 1u) != 0; };
-    const TransferFlags flags{mode, reads, flag(0), flag(1), flag(2), flag(3), flag(4), flag(5), flag(6), flag(7), flag(8), flag(9), flag(10)};
+    const TransferFlags flags = transfer_flags(mode, reads, switches);
     const int at = thread_index(), lines = flags.columns ? out : in, slices = flags.columns ? in : out;
     if (at >= replicas * lines) return;
     const int r = at / lines, i = at % lines;

@@ -33,13 +33,12 @@ extern "C" __global__ void plan_transfers(const u32* peak, const float* rate, co
                                           int samples, int first, int whole_batch, int max_events, int mode, int reads, u32 switches) {
     const int r = thread_index();
     if (r >= replicas) return;
-    const auto flag = [&](int k) { return ((switches >> k) & 1u) != 0; };
     const size_t replica = static_cast<size_t>(r), room = replica * max_events;
     TransferPlan plan{settings + replica * N_TRANSFER_SETTINGS, stages + replica * arrays * N_STAGE_SETTINGS, every + replica * arrays,
                       counters + replica * arrays * 3, sweeps + r, choppers + replica * slices, maxima + replica * 3, switched + replica * slices,
                       reinterpret_cast<TransferEvent*>(events) + room, static_cast<u64>(keys[r]), static_cast<u32>(*vectors) + static_cast<u32>(first),
                       arrays, slices, whole_batch,
-                      {mode, reads, flag(0), flag(1), flag(2), flag(3), flag(4), flag(5), flag(6), flag(7), flag(8), flag(9), flag(10)}};
+                      transfer_flags(mode, reads, switches)};
     KnownLines lines{peak + 2 * (replica * samples + first), look_line + room, look_sample + room};
     plan.run(lines, batch, rate[r], rates + replica * batch);
     n_events[r] = plan.n;

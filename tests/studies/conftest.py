@@ -36,6 +36,17 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def study_file(tmp_path: Path) -> Callable[..., Path]:
     """Write a study file; pairs of text are replaced in it."""
 

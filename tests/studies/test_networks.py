@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import sim.presets
 from sim.configs import FloatingPointRPUConfig, build_config
@@ -16,13 +15,7 @@ from studies.resolve import configured, resolve
 from studies.task import NETWORKS, TASKS, Control
 from studies.train import train_replicas
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def some(name):

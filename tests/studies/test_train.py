@@ -16,13 +16,7 @@ from studies.records import Job, Pair, Stopped, TimeUp
 from studies.task import Control, execute
 from studies.train import classify, train_replicas
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
