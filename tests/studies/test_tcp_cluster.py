@@ -155,7 +155,7 @@ def test_scheduler_that_does_not_come_back_ends_the_run_which_can_be_resumed(slo
 
 def test_stopped_worker_loses_nothing(study_file, tmp_path, client, machines, address):
     """A process that does not answer at all: what it had is run elsewhere, and it gets no more."""
-    path = study_file(FAULTY, (":faulty", ":slow"), ("MODE", "x"), ('"1 s"', '"2 s"'), ("group = 5", "group = 1"))
+    path = study_file(FAULTY, (":faulty", ":slow"), ("MODE", "x"), ('"1 s"', '"6 s"'), ("group = 5", "group = 1"))
     resolved, whole = prepare(study_file(path.read_text(), (":slow", ":smooth"), name="smooth.toml"), tmp_path / "whole")
     run_study(resolved, whole, client, quiet=True)
     resolved, folder = prepare(path, tmp_path / "stopped")
