@@ -8,6 +8,14 @@
 namespace sim {
 namespace {
 
+// Columns that have a pulse wherever a row has one bit: `take_words` of a row that has no other.
+struct OneBit {
+    const u32* bits;          // of the columns
+    u32 row_bits;
+    u32 *list, *hit;          // packed columns, and which those are of each vector
+    int n;
+};
+
 struct RowScratch {
     u64* queue;               // directions of queued pulses, bit 1 = up; the next pulse is bit 0
     u64* count;               // their number
@@ -23,6 +31,7 @@ struct RowScratch {
     u32* hit;                 // which columns of a vector wait
     int stride;
     Words words;
+    OneBit one;
 };
 
 // Random streams of one replica in this call.
@@ -65,32 +74,27 @@ SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* co
     typename Device::template Cell<vf> cell[U];
     const float sigma = row.noise[DW_MIN_STD];
     for (int u = 0; u < U; ++u) cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
-    for (u32 n = 0; n < rounds; n += 4) {
-        Normals4<vf> xi[U] = {};
+    const auto pulse = [&](u32 n, const vf* xi) {
+        for (int u = 0; u < U; ++u) {
+            const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
+            const vf next = weight_pulse<Device, vf>(cell[u], weight[u], to_signed(direction & 1u) != 0, xi[u] * sigma);
+            weight[u] = select(to_signed(t[u].left) > static_cast<int>(n), next, weight[u]);
+        }
+    };
+    for (u32 n = 0; n < rounds; n += 2) {
+        const bool both = rounds - n > 1;
+        vf first[U] = {}, second[U] = {};
         if (sigma > 0.0f) {
-            Words2<vu> w[2 * U];
-            const auto pair = [&](int u, u32 k) { return pair_words(row.cycle, column[u] + row.first, ((t[u].done + n) >> 1) + k); };
-            for (int u = 0; u < U; ++u) w[u] = pair(u, 0);
-            if (rounds - n > 2) {
-                for (int u = 0; u < U; ++u) w[U + u] = pair(u, 1);
-                philox<2 * U>(w, row.cycle.key);
-                for (int u = 0; u < U; ++u) box_muller<vf>(w[U + u].x, w[U + u].y, xi[u].z[2], xi[u].z[3]);
-            } else {
-                philox<U>(w, row.cycle.key);
-            }
+            Words2<vu> w[U];
+            for (int u = 0; u < U; ++u) w[u] = pair_words(row.cycle, column[u] + row.first, (t[u].done + n) >> 1);
+            philox<U>(w, row.cycle.key);
             for (int u = 0; u < U; ++u) {
-                if (rounds - n == 1) xi[u].z[0] = first_normal<vf>(w[u].x, w[u].y);
-                else box_muller<vf>(w[u].x, w[u].y, xi[u].z[0], xi[u].z[1]);
+                if (both) box_muller<vf>(w[u].x, w[u].y, first[u], second[u]);
+                else first[u] = first_normal<vf>(w[u].x, w[u].y);
             }
         }
-        for (u32 k = 0; k < 4 && n + k < rounds; ++k) {
-            for (int u = 0; u < U; ++u) {
-                const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
-                const vi up = to_signed((direction >> k) & 1u) != 0;
-                const vf next = weight_pulse<Device, vf>(cell[u], weight[u], up, xi[u].z[k] * sigma);
-                weight[u] = select(to_signed(t[u].left) > static_cast<int>(n + k), next, weight[u]);
-            }
-        }
+        pulse(n, first);
+        if (both) pulse(n + 1, second);
     }
 }
 
@@ -162,18 +166,83 @@ template <class Device, class Source> void drain(const Row& row, RowScratch& s, 
 }
 
 #if defined(__AVX512F__)
-// Pulses of U vectors of the packed columns of `drain_few`.
-template <class Device, int U> SIM_HD void pulse_packed(const Row& row, RowScratch& s, const u32* list, int n, int first) {
+// Brings together what P planes hold in the columns of a row that have few pulses; hits_of tells which of each vector. That
+// costs far less than to gather them. Vectors are filled in registers: stores that overlap would take longer than the rest.
+template <int P> SIM_HD void pack_planes(const float* const* from, float* const* to, const u32* hits_of, int width) {
+    vf filled[P] = {};
+    u32 n = 0, at = 0;
+    for (int j = 0; j < width; j += LANES) {
+        const __mmask16 hit = static_cast<__mmask16>(hits_of[j / LANES]);
+        if (!hit) continue;
+        const u32 more = static_cast<u32>(__builtin_popcount(hit));
+        const vu behind = lane_index() - n;  // lane n takes the first
+        vf v[P];
+        for (int p = 0; p < P; ++p) {
+            v[p] = compress(load_masked(from[p] + j, hit), hit);
+            filled[p] = permute(filled[p], behind, v[p], static_cast<__mmask16>(0xFFFFu << n));
+        }
+        n += more;
+        if (n < LANES) continue;
+        n -= LANES;
+        const vu rest = lane_index() + (more - n);
+        for (int p = 0; p < P; ++p) {
+            store(to[p] + at, filled[p]);
+            filled[p] = permute(v[p], rest);
+        }
+        at += LANES;
+    }
+    for (int p = 0; p < P; ++p) store(to[p] + at, filled[p]);
+}
+
+// Weights and varying parameters of the columns of a row.
+SIM_HD void pack_columns(const Row& row, RowScratch& s, const u32* hits_of) {
+    constexpr int most = 5;
+    const int width = padded(row.a.in);
+    const float* from[most] = {row.weight};
+    float* to[most] = {s.packed};
+    int planes = 1;
+    for (int v = 0; v < s.n_varying; ++v) {
+        const int k = s.varying[v];
+        if (planes == most) {
+            pack_planes<most>(from, to, hits_of, width);
+            planes = 0;
+        }
+        from[planes] = s.parameter[k];
+        to[planes++] = s.packed + (k + 1) * s.stride;
+    }
+    switch (planes) {
+        case 1: return pack_planes<1>(from, to, hits_of, width);
+        case 2: return pack_planes<2>(from, to, hits_of, width);
+        case 3: return pack_planes<3>(from, to, hits_of, width);
+        case 4: return pack_planes<4>(from, to, hits_of, width);
+        default: return pack_planes<most>(from, to, hits_of, width);
+    }
+}
+
+// Their weights back to where they were.
+SIM_HD void unpack_columns(const Row& row, RowScratch& s, const u32* hits_of) {
+    const int in = row.a.in, width = padded(in);
+    const float* from = s.packed;
+    for (int j = 0; j < width; j += LANES) {
+        const __mmask16 hit = static_cast<__mmask16>(hits_of[j / LANES]);
+        if (!hit) continue;
+        store_first(row.weight + j, expand(load_padded(row.weight, j, in), hit, from), in - j < LANES ? in - j : LANES);
+        from += __builtin_popcount(hit);
+    }
+}
+
+// Pulses of U vectors of packed columns. With Once all of them have one pulse.
+template <class Device, int U, bool Once> SIM_HD void pulse_packed(const Row& row, RowScratch& s, const u32* list, int n, int first, u32 turn) {
     Taken t[U];
     vu column[U];
     vf w[U];
     u32 rounds = 0;
     for (int u = 0; u < U; ++u) {
-        const vu waiting = load(list + first + u * LANES);
+        const vu waiting = load(list + first + u * LANES) ^ turn;
         t[u] = unpack(waiting);
         column[u] = waiting >> 12;
         w[u] = load(s.packed + first + u * LANES);
-        rounds = maximum(rounds, most(t[u].left));
+        rounds = Once ? 1 : maximum(rounds, most(t[u].left));
     }
     const auto lookup = [&](int k, int u) {
         return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first + u * LANES) : broadcast(row.values[k]);
@@ -190,41 +259,54 @@ template <class Device, int U> SIM_HD void pulse_packed(const Row& row, RowScrat
     }
 }
 
-// The same where no column has many pulses: what the waiting columns need is packed vector by vector instead of gathered,
-// which costs far less.
+template <class Device, bool Once> SIM_HD void pulse_columns(const Row& row, RowScratch& s, u32* list, int n, u32 turn) {
+    for (int k = n; k % LANES; ++k) list[k] = list[0] & ~4095u;  // no pulse
+    int first = 0;
+    for (; first + LANES < n; first += TOGETHER * LANES) pulse_packed<Device, TOGETHER, Once>(row, s, list, n, first, turn);
+    if (first < n) pulse_packed<Device, 1, Once>(row, s, list, n, first, turn);
+    if (row.apparent)
+        for (int k = 0; k < n; ++k) s.touched[s.n_touched++] = list[k] >> 12;
+}
+
 template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) {
-    const int in = row.a.in, width = padded(in), n_varying = s.n_varying, stride = s.stride;
-    u32 *list = s.waiting.column, *hits_of = s.hit;
-    const float* const* parameter = s.parameter;
-    const int* varying = s.varying;
-    float *packed = s.packed, *weight = row.weight;
+    const int width = padded(row.a.in);
     int n = 0;
     for (int j = 0; j < width; j += LANES) {
         Taken t;
-        hits_of[j / LANES] = 0;
+        s.hit[j / LANES] = 0;
         if (!source(j, t)) continue;
         const __mmask16 hit = hits(t);
-        hits_of[j / LANES] = hit;
-        compress(pack(j, t), hit, list + n);
-        compress(load_padded(weight, j, in), hit, packed + n);
-        for (int k = 0; k < n_varying; ++k)
-            compress(load_padded(parameter[varying[k]], j, in), hit, packed + (varying[k] + 1) * stride + n);
+        s.hit[j / LANES] = hit;
+        compress(pack(j, t), hit, s.waiting.column + n);
         n += static_cast<int>(t.columns);
     }
-    for (int k = n; k % LANES; ++k) list[k] = list[0] & ~4095u;  // no pulse
-    int first = 0;
-    for (; first + LANES < n; first += TOGETHER * LANES) pulse_packed<Device, TOGETHER>(row, s, list, n, first);
-    if (first < n) pulse_packed<Device, 1>(row, s, list, n, first);
-    int at = 0;
-    for (int j = 0; j < width; j += LANES) {
-        const __mmask16 hit = static_cast<__mmask16>(s.hit[j / LANES]);
-        if (!hit) continue;
-        const vf w = expand(load_padded(row.weight, j, in), hit, s.packed + at);
-        store_first(row.weight + j, w, in - j < LANES ? in - j : LANES);
-        at += __builtin_popcount(hit);
+    pack_columns(row, s, s.hit);
+    pulse_columns<Device, false>(row, s, s.waiting.column, n, 0);
+    unpack_columns(row, s, s.hit);
+}
+
+// A row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share the bit.
+template <class Device> void drain_one(const Row& row, const Words::Word& word, RowScratch& s) {
+    OneBit& one = s.one;
+    const bool ups_only = row.a.side != 0;
+    if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
+        const int width = padded(row.a.in);
+        const vu bit = broadcast(word.row_bits);
+        one.n = 0;
+        for (int j = 0; j < width; j += LANES) {
+            const vu negative = load(word.negative + j), up = negative ^ (ups_only ? word.up_if : 0u);
+            vu shared = load(word.bits + j) & bit;
+            if (ups_only) shared &= up;
+            const __mmask16 hit = _mm512_test_epi32_mask((__m512i)shared, (__m512i)shared);
+            one.hit[j / LANES] = hit;
+            compress((up & 1u) | (1u << 8) | ((lane_index() + static_cast<u32>(j)) << 12), hit, one.list + one.n);
+            one.n += __builtin_popcount(hit);
+        }
+        one.bits = word.bits, one.row_bits = word.row_bits;
     }
-    if (row.apparent)
-        for (int k = 0; k < n; ++k) s.touched[s.n_touched++] = list[k] >> 12;
+    pack_columns(row, s, one.hit);
+    pulse_columns<Device, true>(row, s, one.list, one.n, ups_only ? 0u : word.up_if & 1u);
+    unpack_columns(row, s, one.hit);
 }
 #endif
 

@@ -178,7 +178,10 @@ SIM_HD vu pack(int j, const Taken& t) { return t.low | (t.left << 8) | ((lane_in
 SIM_HD Taken unpack(vu p) { return {p & 255u, vu{}, (p >> 8) & 15u, vu{}, 0}; }
 
 // Values of the columns of a vector that have pulses, next to those of the vectors before; and back to their columns.
-SIM_HD void compress(vf v, __mmask16 hit, float* to) { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(hit, (__m512)v)); }
+SIM_HD vf load_masked(const float* p, __mmask16 lanes) { return (vf)_mm512_maskz_loadu_ps(lanes, p); }
+SIM_HD vf compress(vf v, __mmask16 hit) { return (vf)_mm512_maskz_compress_ps(hit, (__m512)v); }
+SIM_HD vf permute(vf v, vu lane) { return (vf)_mm512_permutexvar_ps((__m512i)lane, (__m512)v); }
+SIM_HD vf permute(vf other, vu lane, vf v, __mmask16 taken) { return (vf)_mm512_mask_permutexvar_ps((__m512)other, taken, (__m512i)lane, (__m512)v); }
 SIM_HD void compress(vu v, __mmask16 hit, u32* to) { _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(hit, (__m512i)v)); }
 SIM_HD vf expand(vf v, __mmask16 hit, const float* from) { return (vf)_mm512_mask_expand_ps((__m512)v, hit, _mm512_loadu_ps(from)); }
 SIM_HD __mmask16 hits(const Taken& t) { return _mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left); }

@@ -87,6 +87,10 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, c
     s.drained = false;
     s.n_touched = 0;
     if (words) {
+#if defined(__AVX512F__)
+        if (s.words.pulses == 1) drain_one<Device>(row, s.words.word[0], s);
+        else
+#endif
         drain_most<Device>(row, s.words.pulses, s, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
         if (row.apparent) write_noise(row, s);
         return;
@@ -157,11 +161,11 @@ template <class Device> void update_device(const UpdateArgs& a) {
         Scratch<const float*> parameter(a.n_parameters);
         Scratch<int> varying(a.n_parameters);
         Scratch<float> packed((1 + a.n_parameters) * (width + MARGIN));
-        Scratch<u32> hit(width / LANES);
+        Scratch<u32> hit(width / LANES), one(2 * (width + MARGIN));
         const auto list = [&](size_t k) { return lists.get() + k * (width + MARGIN); };
         RowScratch scratch{queue.get(), count.get(), done.get(), {list(0), list(1), list(2), list(3), list(4), 0},
                            {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get(),
-                           varying.get(), 0, packed.get(), hit.get(), static_cast<int>(width) + MARGIN, {}};
+                           varying.get(), 0, packed.get(), hit.get(), static_cast<int>(width) + MARGIN, {}, {nullptr, 0, one.get(), one.get() + width + MARGIN, 0}};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
