@@ -36,7 +36,16 @@ _Models = Annotated[
     typer.Option(
         "--model",
         help="auto, or a model: ConstantStep, LinearStep, SoftBounds, SoftBoundsReference, SoftBoundsPmax, ExpStep, PowStep, "
-        "PowStepReference, PiecewiseStep; table: a table of the measured steps; repeatable.",
+        "PowStepReference, PiecewiseStep; ExpressionDevice: the formulas of --set; table: a table of the measured steps; "
+        "repeatable.",
+    ),
+]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="FIELD=VALUE of --model ExpressionDevice: up, down, noise (formulas), parameters={NAME=START, ...}; repeatable.",
+        show_default=False,
     ),
 ]
 _Style = Annotated[str, typer.Option(help="Style of the figure: paper or screen.")]
@@ -73,12 +82,15 @@ app.command(
     name="fit",
     epilog="Examples: fitlab fit cell.csv -o cell.toml --figure cell.svg  |  fitlab fit array.csv --columns devices  |  "
     "fitlab fit set.csv reset.csv --columns cycles --read-voltage 0.1V  |  "
-    "fitlab fit log.csv --map value='I (A)' --map direction=pulse",
+    "fitlab fit log.csv --map value='I (A)' --map direction=pulse  |  "
+    "fitlab fit cell.csv --model ExpressionDevice --set up='dw_min*exp(-a*w)' --set down='dw_min*exp(b*w)' "
+    "--set parameters='{a=1.0, b=1.0}'",
 )
 @with_reading_options
 def fit_command(
     files: _Files,
     model: _Models = None,
+    set_: _Set = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -125,7 +137,7 @@ def fit_command(
         say(f"going on with what is in {parts}")
     result = fit(
         response,
-        model or "auto",
+        _models(model, set_),
         threads=threads,
         dask=dask,
         keep=parts,
@@ -159,6 +171,7 @@ def report_command(
         typer.Option("-o", "--output", help="File to write, .html or .pdf (default: NAME.html).", show_default=False),
     ] = None,
     model: _Models = None,
+    set_: _Set = None,
     threads: _Threads = None,
     dask: _Dask = None,
     intervals: _Intervals = None,
@@ -184,7 +197,7 @@ def report_command(
     response = read_record(list(files), reading_options(reading))
     result = fit(
         response,
-        model or "auto",
+        _models(model, set_),
         threads=threads,
         dask=dask,
         intervals=intervals,
@@ -325,6 +338,19 @@ def doctor() -> None:
 
     missing = examine()
     raise typer.Exit(1 if missing else 0)
+
+
+def _models(names: list[str] | None, settings: list[str] | None) -> list[Any]:
+    """Models of --model; the formula of --set in the place of ExpressionDevice."""
+    from fitlab.overview.named import device_named, settings_of
+
+    out: list[Any] = list(names or ["auto"])
+    at = [i for i, name in enumerate(out) if name.lower().removesuffix("device") == "expression"]
+    if settings and not at:
+        raise FitlabError("--set: gives the formulas of a model; add --model ExpressionDevice")
+    for i in at:
+        out[i] = device_named("ExpressionDevice", settings_of(settings or [])).device
+    return out
 
 
 def _log_scale(scale: str) -> bool:

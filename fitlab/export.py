@@ -67,8 +67,8 @@ def to_aihwkit(document: ParameterSet) -> str:
     FitlabError
         A device that aihwkit does not have.
     """
-    if document.device.model == "TableDevice":
-        raise FitlabError(f"{document.name}: aihwkit has no {document.device.model}; fit a formula with --model auto")
+    if document.device.model in ("TableDevice", "ExpressionDevice"):
+        raise FitlabError(f"{document.name}: aihwkit has no {document.device.model}; fit one of its models with --model auto")
     return _source(document, "aihwkit.simulator.configs.devices")
 
 

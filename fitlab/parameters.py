@@ -10,9 +10,10 @@ import os
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fitlab.errors import ParameterFileError
 
@@ -35,7 +36,7 @@ class Estimate(_Document):
     """
 
     value: float | None = None
-    error: float | None = Field(default=None, ge=0)
+    error: Annotated[float, Ge(0)] | None = None
     reason: str | None = None
     low: float | None = None
     high: float | None = None
@@ -47,11 +48,15 @@ class Estimate(_Document):
         return self
 
 
+Field = bool | int | float | str | list[float] | dict[str, float]
+"""A field of a device: a number, a formula, a list of nodes, or numbers by name."""
+
+
 class Device(_Document):
     """Class in `sim.devices` and its fields. Spreads that were not measured are not among them."""
 
     model: str
-    fields: dict[str, bool | int | float | list[float]]
+    fields: dict[str, Field]
 
 
 class Conductance(_Document):

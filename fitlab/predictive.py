@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fitlab.fit.candidate import Candidate
 from fitlab.fit.guess import ramps
-from fitlab.fit.models import nodes_of
 from fitlab.fit.response import Trace
 
 if TYPE_CHECKING:
@@ -93,7 +92,8 @@ def device_of(chosen: Candidate) -> PulsedDevice:
     from fitlab.overview.variants import without_spread, without_write_noise
 
     model, stored = chosen.model, chosen.stored
-    values = {**model.fields(stored), "dw_min_std": stored["dw_min_std"], **nodes_of(model, stored)}
+    numbers = {n: v for n, v in model.fields(stored).items() if n not in model.own}
+    values = {**numbers, "dw_min_std": stored["dw_min_std"], **model.structure(stored)}
     if "dw_min_std" in chosen.reasons:
         values["dw_min_std"] = 0.0
     if model.forms:

@@ -54,6 +54,8 @@ def relative_to(model: Model, centre: dict[str, float]) -> Callable[[dict[str, f
         for name in GAMMAS:
             if name in model.parameters:
                 out[f"{name}_dtod"] = values[name]
+        for name in model.own:
+            out[f"{name}_dtod"] = values[name] / (abs(centre[name]) or 1.0)
         if exponents is not None:
             own = values[EXPONENTS[0]], values[EXPONENTS[1]]
             gain, ratio = drawn((exponents[0], exponents[1]), own)
@@ -66,7 +68,7 @@ def relative_to(model: Model, centre: dict[str, float]) -> Callable[[dict[str, f
 def spread_fields(model: Model) -> list[str]:
     """Names of the spreads that a device of this model has beside its class's others, in the order of `relative_to`."""
     out = ["dw_min_dtod", "up_down_dtod", *(f"{n}_dtod" for n in BOUNDS)]
-    out += [f"{n}_dtod" for n in GAMMAS if n in model.parameters]
+    out += [f"{n}_dtod" for n in (*GAMMAS, *model.own) if n in model.parameters]
     return out + (["pow_gamma_dtod", "pow_up_down_dtod"] if EXPONENTS[0] in model.parameters else [])
 
 

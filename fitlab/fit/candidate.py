@@ -26,7 +26,7 @@ class Candidate:
     starts, mean : start values and mean trajectory of `stored`
     r2, nrmse : of that trajectory
     reasons : parameter to the reason why it has no standard error
-    profiles : 95 % profile-likelihood intervals of parameters whose likelihood is not quadratic
+    profiles : 95 % profile-likelihood intervals, at the stored values, of parameters whose likelihood is not quadratic
     effective_reads : number of independent reads, where the mean response was taken from least squares because the read
         noise is coloured; then it is compared by AICc = n ln(residual mean square) + ...
     """
@@ -71,6 +71,13 @@ class Candidate:
     def bic(self) -> float:
         """-2 ln L + k ln n."""
         return -2 * self.log_likelihood + self.parameters * float(np.log(self.effective_reads or self.likelihood.reads))
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """95 % interval of a free parameter: of its profile where the likelihood is not quadratic; None without error."""
+        low, high = self.profiles.get(name, (None, None))
+        if name in self.reasons:
+            return None
+        return (low, high) if low is not None and high is not None else self.likelihood.interval(name)
 
     def fields(self) -> tuple[dict[str, float], list[str], Floats]:
         """Device fields, the names of those that have a standard error, and the covariance of those.

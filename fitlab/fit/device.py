@@ -74,6 +74,8 @@ def _law(fit: Candidate, trace: Trace) -> Law:
     offset = shift * np.where(near, n - n * (n - 1) / 2 * lost, (1 - keep**n) / np.where(near, 1.0, lost))
     additive = fit.model.noise == (False,) or not fit.mult_noise
     size = np.abs(shift) if additive else np.abs(shift + (keep - 1) * fit.mean)
+    if fit.model.noise_sizes is not None:
+        size = np.where(rising, *fit.model.noise_sizes(fit.stored, before))
     return Law(offset, keep**n, low, high, fit.stored["dw_min_std"] * size * np.sqrt(n), fit.stored["read_noise"])
 
 

@@ -13,7 +13,7 @@ from fitlab import parameters as ps
 from .between import mean_values, spread_fields
 from .candidate import Candidate
 from .intervals import Requested
-from .models import nodes_of
+from .models import OWN
 from .population import Spread, share
 from .run import Fit
 from .table import as_table
@@ -134,17 +134,20 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
     estimates = _population_estimates(fit, [p[0] for p in pairs])
     model, first = fit.chosen[0].model, fit.chosen[0]
     dtod, stuck = _dtod(fit), _stuck(fit)
-    fields: dict[str, bool | int | float | list[float]] = {
-        n: e.value for n, e in estimates.items() if e.value is not None and n not in ("read_noise", "write_noise_std")
+    fields: dict[str, ps.Field] = {
+        n: e.value for n, e in estimates.items() if e.value is not None and n not in ("read_noise", "write_noise_std", *model.own)
     }
-    fields |= nodes_of(model, mean_values(fit.chosen))
+    fields |= model.structure({**mean_values(fit.chosen), **{n: estimates[n].value or 0.0 for n in model.own}})
     if model.writes:
         fields["write_noise_std"] = estimates["write_noise_std"].value or 0.0
     if model.forms:
         fields["mult_noise"] = first.mult_noise
     if "gamma_up" in model.parameters:
         fields["allow_increasing"] = bool(min(c.stored[g] for c in fit.chosen for g in ("gamma_up", "gamma_down")) < 0)
-    fields |= {n: e.value for n, e in dtod.items() if e.value is not None}
+    own = {f"{n}_dtod": n.removeprefix(OWN) for n in model.own}
+    fields |= {n: e.value for n, e in dtod.items() if e.value is not None and n not in own}
+    if spreads := {own[n]: e.value for n, e in dtod.items() if n in own and e.value is not None}:
+        fields["dtod"] = spreads
     warnings = list(fit.warnings)
     read_noise = estimates["read_noise"]
     if not model.writes and read_noise.value:

@@ -49,7 +49,7 @@ _BENT = ((0.002, 0.98), (1.02, 500.0))
 
 def limits(name: str, value: float) -> tuple[float, float]:
     """Limits of the search for a parameter that is at `value`."""
-    return _LIMITS[name] if name not in BENDS else _BENT[value > 1]
+    return _LIMITS.get(name, (-np.inf, np.inf)) if name not in BENDS else _BENT[value > 1]
 
 
 @dataclass
@@ -117,10 +117,12 @@ def start_name(segment: int) -> str:
 class Space:
     """The vector of varied parameters x, and every parameter's value and derivative as a function of it.
 
-    Quantities of one sign are varied as the logarithm of their size when `log` names them.
+    Quantities of one sign are varied as the logarithm of their size when `log` names them, others in parts of their `units`.
     """
 
-    def __init__(self, parameters: Mapping[str, Any], log: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Any], log: tuple[str, ...] = (), units: Mapping[str, float] | None = None
+    ) -> None:
         self.parameters: Any = parameters
         self.names = [name for name, p in parameters.items() if p.vary and p.expr is None]
         self.all = list(parameters)
@@ -128,9 +130,12 @@ class Space:
         self.log = np.array([name in log for name in self.names], dtype=bool)
         limits = [(parameters[name].min, parameters[name].max) for name in self.names]
         self.sign = np.array([-1.0 if high <= 0 else 1.0 for _, high in limits])
+        self.unit = np.array([(units or {}).get(name, 1.0) for name in self.names])
+        # a step of 2 in a logarithm or in the window goes far; of a user's own parameter only its start is known
+        self.reach = np.array([100.0 if name in (units or {}) else 2.0 for name in self.names])
         ends = [
-            sorted(float(np.log(max(abs(v), 1e-300))) for v in pair) if lg else pair
-            for pair, lg in zip(limits, self.log, strict=True)
+            sorted(float(np.log(max(abs(v), 1e-300))) for v in pair) if lg else [v / unit for v in pair]
+            for pair, lg, unit in zip(limits, self.log, self.unit.tolist(), strict=True)
         ]
         self.low, self.high = np.array(ends, dtype=float).reshape(-1, 2).T
         self._fixed = {name: float(p.value) for name, p in parameters.items()}
@@ -140,11 +145,11 @@ class Space:
     def x(self) -> Floats:
         """Present values of the varied parameters."""
         v = np.array([self.parameters[name].value for name in self.names], dtype=float)
-        return np.where(self.log, np.log(np.maximum(self.sign * v, 1e-300)), v)
+        return np.where(self.log, np.log(np.maximum(self.sign * v, 1e-300)), v / self.unit)
 
     def values(self, x: Floats) -> dict[str, float]:
         """All parameter values at x."""
-        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, x, 0.0)), x).tolist()
+        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, x, 0.0)), x * self.unit).tolist()
         if not self.tied:
             return {**self._fixed, **dict(zip(self.names, varied, strict=True))}
         for name, value in zip(self.names, varied, strict=True):
@@ -157,9 +162,9 @@ class Space:
         if self.tied:
             values = [self.values(x) for x in points]
             return {n: np.array([v[n] for v in values]) for n in self.all}, np.array([self.jacobian(x) for x in points])
-        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, points, 0.0)), points)
+        varied = np.where(self.log, self.sign * np.exp(np.where(self.log, points, 0.0)), points * self.unit)
         out = np.zeros((len(points), len(self.all), len(self.names)))
-        out[:, self._rows, np.arange(len(self.names))] = np.where(self.log, varied, 1.0)
+        out[:, self._rows, np.arange(len(self.names))] = np.where(self.log, varied, self.unit)
         fixed = {n: np.full(len(points), v) for n, v in self._fixed.items()}
         return {**fixed, **dict(zip(self.names, varied.T, strict=True))}, out
 
@@ -168,7 +173,7 @@ class Space:
         values = values or self.values(x)
         out = np.zeros((len(self.all), len(self.names)))
         for j, (i, lg, name) in enumerate(zip(self._rows, self._logs, self.names, strict=True)):
-            out[i, j] = values[name] if lg else 1.0
+            out[i, j] = values[name] if lg else self.unit[j]
         if self.tied:
             row = {name: i for i, name in enumerate(self.all)}
             for j in range(len(self.names)):

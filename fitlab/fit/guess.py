@@ -100,7 +100,8 @@ def _pairs(trace: Trace, direction: int) -> tuple[Floats, Floats, Floats]:
 
 def starts(model: Model, line: Lines) -> list[dict[str, float]]:
     """Start values of a model: closed form first, then its reflections and quasi-random neighbours."""
-    out = _FIRST[model.kernel if "alpha" not in model.parameters else "alpha"](line)
+    first = model.first or _FIRST[model.kernel.name if "alpha" not in model.parameters else "alpha"]
+    out = first(line)
     span = line.high - line.low
     # additive recurrence with the plastic-number family: even coverage, the same points every time
     neighbours = np.modf(np.outer(np.arange(1, 9), 1 / 1.22074408460575947536 ** np.arange(1, 7)))[0]
@@ -112,6 +113,8 @@ def starts(model: Model, line: Lines) -> list[dict[str, float]]:
         for name, part in zip(("exponent_up", "exponent_down"), (u[4], u[5]), strict=True):
             if name in values:
                 values[name] *= float(np.exp(2 * (part - 0.5)))
+        for k, name in enumerate(model.own):
+            values[name] += 2 * (np.modf(u[k % 6] * (1 + k // 6))[0] - 0.5) * model.units.get(name, 1.0)
         if abs(values["w_max"]) < FAR and not model.held:
             values["w_max"] = float(max(values["w_max"] + span * (u[2] - 0.3) * 0.5, 0.05))
             values["w_min"] = float(min(values["w_min"] - span * (u[3] - 0.3) * 0.5, -0.05))

@@ -117,7 +117,7 @@ def posterior(c: Candidate, device: DeviceTrace, seed: int = 1) -> Requested:
         raise FitError("--intervals emcee: emcee is not installed; pip install 'fitlab[mcmc]'") from None
     fit = c.likelihood
     fixed = frozenset(n for n in c.model.parameters if n not in fit.varied)
-    space = Space(make_parameters(c.model, fit.values, fixed=fixed), log=LOG)
+    space = Space(make_parameters(c.model, fit.values, fixed=fixed), log=LOG, units=c.model.units)
     likelihood = Likelihood(c.model, c.mult_noise, device.trace, space)
     centre, size = space.x(), len(space.names)
 
@@ -130,7 +130,7 @@ def posterior(c: Candidate, device: DeviceTrace, seed: int = 1) -> Requested:
         return out
 
     variance = np.array([fit.errors.get(n, 0.1 * max(abs(fit.values[n]), 1e-3)) ** 2 for n in space.names])
-    width = np.sqrt(variance) / np.where(space.log, np.abs([fit.values[n] for n in space.names]), 1.0)
+    width = np.sqrt(variance) / np.where(space.log, np.abs([fit.values[n] for n in space.names]), space.unit)
     walkers = max(4 * size, 16) + (4 * size) % 2
     chains, longest = [], 0.0
     for run in range(RUNS):

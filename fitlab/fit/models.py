@@ -12,11 +12,16 @@ All are in units of the window coordinate w; exponents, bends and `gamma_*` are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .response import Floats, kernel_parameters
+from .response import Floats, Kernel, kernel_parameters
+
+if TYPE_CHECKING:
+    from .guess import Lines
 
 STEPS = ("step_up", "step_down")
 BOUNDS = ("w_max", "w_min")
@@ -24,6 +29,8 @@ GAMMAS = ("gamma_up", "gamma_down")
 SLOPES = ("slope_up", "slope_down")
 BENDS = ("bend_up", "bend_down")
 EXPONENTS = ("exponent_up", "exponent_down")
+OWN = "own_"
+"""Before the names of a user's own parameters, which may be like those here."""
 NODES = 6
 """Nodes a direction of the piecewise step: the most whose errors ramps of a hundred pulses can carry."""
 
@@ -36,6 +43,10 @@ def _zero_steps(values: Values) -> tuple[float, float]:
     return values["step_up"], values["step_down"]
 
 
+def _numbers_only(values: Values) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Model:
     """One device model as the fit sees it.
@@ -46,8 +57,8 @@ class Model:
         Short name, as `--model` takes it.
     device : str
         Class in `sim.devices`.
-    kernel : str
-        Header in `sim/core/devices`.
+    kernel : Kernel
+        The compiled step.
     parameters : tuple of str
         Free parameters of the mean response.
     noise : tuple of bool
@@ -58,6 +69,16 @@ class Model:
         Free parameters to the fields of the device class.
     drawn : callable
         Free parameters to the two steps whose spread `dw_min_dtod` and `up_down_dtod` describe.
+    structure : callable
+        Free parameters to the fields of the device class that are not single numbers.
+    first : callable or None
+        Straight lines through the steps to start values, where `guess` has none for the kernel.
+    noise_sizes : callable or None
+        Free parameters and states to the noise scales up and down, where they are neither the steps nor constant.
+    own : tuple of str
+        Free parameters that the user named, with `OWN` before the name.
+    units : dict
+        Parameters that are not of order 1 to their size.
     held : frozenset of str
         Parameters that keep their start value.
     soft : bool
@@ -76,12 +97,17 @@ class Model:
 
     name: str
     device: str
-    kernel: str
+    kernel: Kernel
     parameters: tuple[str, ...]
     noise: tuple[bool, ...]
     law: Callable[[Values], Iterator[Entry]]
     fields: Callable[[Values], dict[str, float]]
     drawn: Callable[[Values], tuple[float, float]] = _zero_steps
+    structure: Callable[[Values], dict[str, Any]] = _numbers_only
+    first: Callable[[Lines], list[dict[str, float]]] | None = None
+    noise_sizes: Callable[[Values, Floats], tuple[Floats, Floats]] | None = None
+    own: tuple[str, ...] = ()
+    units: Mapping[str, float] = field(default_factory=dict, hash=False)
     held: frozenset[str] = frozenset()
     soft: bool = False
     inner: bool = False
@@ -95,7 +121,7 @@ class Model:
 
         Each value may be an array over `points` points.
         """
-        row, column = self._places()
+        row, column = self._places
         kernel, jacobian = np.zeros((*points, len(row))), np.zeros((*points, len(row), len(column)))
         for name, value, slopes in self.law(values):
             at = row[name]
@@ -108,15 +134,12 @@ class Model:
             kernel[..., row["reverse_offset"]] = 0.01
         return kernel, jacobian
 
+    @cached_property
     def _places(self) -> tuple[dict[str, int], dict[str, int]]:
         """Row of every kernel parameter and column of every free one."""
-        found = _PLACES.get(self.name)
-        if found is None:
-            nodes = [node_name(side, k) for side in ("up", "down") for k in range(self.nodes)]
-            names = [*kernel_parameters(self.kernel), *nodes]
-            found = {n: i for i, n in enumerate(names)}, {n: i for i, n in enumerate(self.parameters)}
-            _PLACES[self.name] = found
-        return found
+        nodes = [node_name(side, k) for side in ("up", "down") for k in range(self.nodes)]
+        names = [*kernel_parameters(self.kernel), *nodes]
+        return {n: i for i, n in enumerate(names)}, {n: i for i, n in enumerate(self.parameters)}
 
     def mean_steps(self, values: Values, w: Floats) -> tuple[Floats, Floats]:
         """Mean up and down step (both positive towards their direction) at states w inside the bounds."""
@@ -130,9 +153,6 @@ class Model:
         path = trajectory(self.kernel, kernel, Trace(np.zeros(4 * count), pulses, segment), np.tile(inside, 2))
         change = path[1::2] - path[::2]
         return change[:count], -change[count:]
-
-
-_PLACES: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
 
 
 def node_name(side: str, k: int) -> str:
@@ -308,15 +328,13 @@ def _node_means(values: Values) -> tuple[float, float]:
 
 
 def _piecewise_fields(values: Values) -> dict[str, float]:
-    """`dw_min` and `up_down` of the mean steps; the nodes are lists, which `nodes_of` gives."""
+    """`dw_min` and `up_down` of the mean steps; the nodes are lists: `structure`."""
     up, down = _node_means(values)
     return _plain_fields({**values, "step_up": up, "step_down": down})
 
 
-def nodes_of(model: Model, values: Values) -> dict[str, list[float]]:
-    """Lists of nodes of the device class, relative to the mean step of their direction; none for other models."""
-    if not model.nodes:
-        return {}
+def _piecewise_lists(values: Values) -> dict[str, Any]:
+    """Lists of nodes, relative to the mean step of their direction."""
     return {
         f"piecewise_{side}": [v / mean for v in _node_values(values, side)]
         for side, mean in zip(("up", "down"), _node_means(values), strict=True)
@@ -330,33 +348,35 @@ _NODES = tuple(node_name(side, k) for side in ("up", "down") for k in range(NODE
 MODELS: dict[str, Model] = {
     model.name: model
     for model in (
-        Model("ConstantStep", "ConstantStepDevice", "constant_step", _SOFT, (True,), _plain, _plain_fields, writes=False),
-        Model("LinearStep", "LinearStepDevice", "linear_step", STEPS + GAMMAS + BOUNDS, (True, False), _linear, _linear_fields,
-              forms=True),
-        Model("SoftBounds", "SoftBoundsDevice", "soft_bounds", _SOFT, (True,), _plain, _plain_fields, soft=True, inner=True,
-              forms=True),
+        Model("ConstantStep", "ConstantStepDevice", Kernel("constant_step"), _SOFT, (True,), _plain, _plain_fields,
+              writes=False),
+        Model("LinearStep", "LinearStepDevice", Kernel("linear_step"), STEPS + GAMMAS + BOUNDS, (True, False), _linear,
+              _linear_fields, forms=True),
+        Model("SoftBounds", "SoftBoundsDevice", Kernel("soft_bounds"), _SOFT, (True,), _plain, _plain_fields, soft=True,
+              inner=True, forms=True),
         Model(
-            "SoftBoundsReference", "SoftBoundsReferenceDevice", "soft_bounds_reference", _SOFT, (False,), _plain, _plain_fields,
-            soft=True, inner=True, forms=True,
+            "SoftBoundsReference", "SoftBoundsReferenceDevice", Kernel("soft_bounds_reference"), _SOFT, (False,), _plain,
+            _plain_fields, soft=True, inner=True, forms=True,
         ),
         Model(
-            "SoftBoundsPmax", "SoftBoundsPmaxDevice", "soft_bounds", ("alpha", *BOUNDS), (True,), _pmax, _pmax_fields,
+            "SoftBoundsPmax", "SoftBoundsPmaxDevice", Kernel("soft_bounds"), ("alpha", *BOUNDS), (True,), _pmax, _pmax_fields,
             drawn=_pmax_steps, soft=True, inner=True, alike="SoftBounds", forms=True,
         ),
         Model(
-            "ExpStep", "ExpStepDevice", "exp_step", STEPS + SLOPES + BENDS + BOUNDS, (True,), _exponential, _exponential_fields,
+            "ExpStep", "ExpStepDevice", Kernel("exp_step"), STEPS + SLOPES + BENDS + BOUNDS, (True,), _exponential,
+            _exponential_fields,
         ),
         Model(
-            "PowStep", "PowStepDevice", "pow_step", _POWER, (True,), _power, _power_fields, drawn=_far_steps, soft=True,
+            "PowStep", "PowStepDevice", Kernel("pow_step"), _POWER, (True,), _power, _power_fields, drawn=_far_steps, soft=True,
             inner=True,
         ),
         Model(
-            "PowStepReference", "PowStepReferenceDevice", "pow_step_reference", _POWER, (True,), _power, _power_fields,
+            "PowStepReference", "PowStepReferenceDevice", Kernel("pow_step_reference"), _POWER, (True,), _power, _power_fields,
             drawn=_far_steps, soft=True, inner=True, alike="PowStep", writes=False,
         ),
         Model(
-            "PiecewiseStep", "PiecewiseStepDevice", "piecewise_step", _NODES + BOUNDS, (True,), _piecewise, _piecewise_fields,
-            drawn=_node_means, held=frozenset(BOUNDS), inner=True, nodes=NODES,
+            "PiecewiseStep", "PiecewiseStepDevice", Kernel("piecewise_step"), _NODES + BOUNDS, (True,), _piecewise,
+            _piecewise_fields, drawn=_node_means, structure=_piecewise_lists, held=frozenset(BOUNDS), inner=True, nodes=NODES,
         ),
     )
 }  # fmt: skip

@@ -66,6 +66,7 @@ def minimise(
     tolerance: float = 1e-6,
     coarse: float = 1e-3,
     refine: bool = True,
+    reach: Floats | float = 2.0,
 ) -> Minimum:
     """Local minimum from x.
 
@@ -73,7 +74,7 @@ def minimise(
     expected decrease of a step is below `tolerance`. Variables on a limit are held while the gradient points outward;
     a Hessian's eigenvalues enter by their size, so that a saddle is left downhill; steps are shortened until the value
     falls. Scoring ends where a step promises less than `coarse`. Without `refine` the search ends there too, within about
-    that of the minimum.
+    that of the minimum. No variable moves by more than `reach` in a step.
     """
     x = np.clip(x, low, high)
     evaluations, exact = 1, False
@@ -83,7 +84,7 @@ def minimise(
         free = ~held
         if not np.isfinite(value) or not np.isfinite(second).all():
             break
-        step, expected = _step(gradient, second, free)
+        step, expected = _step(gradient, second, free, reach)
         moved = False
         if expected > (tolerance if exact else coarse):
             best, least = x, value - 1e-12 * max(1.0, abs(value))
@@ -116,7 +117,7 @@ def minimise(
     return Minimum(x, value, gradient, second, _at_limit(x, low, high), False, evaluations)
 
 
-def _step(gradient: Floats, second: Floats, free: np.ndarray) -> tuple[Floats, float]:
+def _step(gradient: Floats, second: Floats, free: np.ndarray, reach: Floats | float) -> tuple[Floats, float]:
     """Newton step over the free variables and twice the decrease that it promises."""
     step = np.zeros_like(gradient)
     if not free.any():
@@ -127,7 +128,7 @@ def _step(gradient: Floats, second: Floats, free: np.ndarray) -> tuple[Floats, f
     size = np.maximum(np.abs(eigenvalues), 1e-7)
     inner = vectors.T @ (scale * gradient[free])
     step[free] = -scale * (vectors @ (inner / size))
-    return np.clip(step, -2.0, 2.0), float(np.sum(inner**2 / size))
+    return np.clip(step, -reach, reach), float(np.sum(inner**2 / size))
 
 
 def _at_limit(x: Floats, low: Floats, high: Floats) -> np.ndarray:

@@ -179,20 +179,21 @@ def fit_output_error(model: Model, trace: Trace, *, adjust: Adjust | None = None
     for values in starts(model, lines(trace)):
         fixed = frozenset(n for n in BOUNDS if not model.inner and abs(values[n]) >= FAR)
         free = make_parameters(model, values, fixed=fixed, starts=begin.tolist() if free_starts else (), adjust=adjust)
-        problems.append(_SumOfSquares(model, trace, Space(free, log=(*STEPS, *EXPONENTS, "alpha", *BOUNDS)), begin, free_starts))
+        space = Space(free, log=(*STEPS, *EXPONENTS, "alpha", *BOUNDS), units=model.units)
+        problems.append(_SumOfSquares(model, trace, space, begin, free_starts))
     evaluations = len(problems)
     # the sum of squares has several minima where bounds are reached: a few steps from many starts tell which to follow
     order = np.argsort([1 / p.scale for p in problems])[: 4 * tries]
     sketches = []
     for which in order:
         p = problems[which]
-        found = minimise(p, p.space.x(), p.space.low, p.space.high, most=6, coarse=1e-2, refine=False)
+        found = minimise(p, p.space.x(), p.space.low, p.space.high, most=6, coarse=1e-2, refine=False, reach=p.space.reach)
         evaluations += found.evaluations
         sketches.append((found.value / p.scale, which, found.x))
     followed = []
     for _, which, x in sorted(sketches, key=lambda s: s[0])[:tries]:
         problem = problems[which]
-        found = minimise(problem, x, problem.space.low, problem.space.high, coarse=1e-6, refine=False)
+        found = minimise(problem, x, problem.space.low, problem.space.high, coarse=1e-6, refine=False, reach=problem.space.reach)
         evaluations += found.evaluations
         followed.append((found.value / problem.scale, which, found.x))
     _, which, x = min(followed, key=lambda f: f[0])

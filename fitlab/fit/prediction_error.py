@@ -122,7 +122,7 @@ def noise_starts(model: Model, mult_noise: bool, mean: dict[str, float], trace: 
     step = np.diff(trace.reads[trace.used])
     scale = max(float(np.median(np.abs(step - np.median(step)))) * 1.4826, 1e-5)
     kernel, _ = model.kernel_values(mean, mult_noise)
-    size = max(model.drawn(mean))
+    size = max(model.drawn(mean) if model.noise_sizes is None else (s[0] for s in model.noise_sizes(mean, np.zeros(1))))
     grid = [
         (s, k)
         for k in scale * np.array([0.02, 0.2, 0.4, 0.7, 1.0])
@@ -156,18 +156,18 @@ def fit_prediction_error(
     begins = [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries)
     for begin in begins:
         parameters = make_parameters(model, {**mean, **begin}, fixed=fixed, held=held, adjust=adjust)
-        space = Space(parameters, log=LOG)
+        space = Space(parameters, log=LOG, units=model.units)
         likelihood = Likelihood(model, mult_noise, trace, space)
         # of several starts only the best is followed by the steps with the exact Hessian, which cost most
         last = refine and len(begins) == 1
-        found = minimise(likelihood, space.x(), space.low, space.high, refine=last)
+        found = minimise(likelihood, space.x(), space.low, space.high, refine=last, reach=space.reach)
         evaluations += found.evaluations
         if best is None or found.value < best[0].value:
             best = (found, space)
     assert best is not None
     found, space = best
     if refine and len(begins) > 1:
-        found = minimise(Likelihood(model, mult_noise, trace, space), found.x, space.low, space.high)
+        found = minimise(Likelihood(model, mult_noise, trace, space), found.x, space.low, space.high, reach=space.reach)
         evaluations += found.evaluations
     at = _restricted(Likelihood(model, mult_noise, trace, space), found, space) if refine else found
     values = space.values(at.x)
@@ -249,7 +249,7 @@ def _covariance(found: Minimum, space: Space) -> tuple[Floats, dict[str, str]]:
             inverse = (vectors / eigenvalues) @ vectors.T * np.outer(scale, scale)
             # from ln p to p: dp = p d(ln p)
             values = space.values(found.x)
-            chain = np.array([values[n] if lg else 1.0 for n, lg in zip(names, space.log, strict=True)])[free]
+            chain = np.where(space.log, [values[n] for n in names], space.unit)[free]
             covariance[np.ix_(free, free)] = inverse * np.outer(chain, chain)
             break
         # the flat direction is named, and its largest component leaves

@@ -7,108 +7,108 @@ from dataclasses import replace
 import numpy as np
 
 from .candidate import Candidate
-from .free import NOISE, limits
-from .prediction_error import fit_prediction_error
-from .response import Floats, Trace, likelihood_values
+from .free import NOISE, Space, make_parameters
+from .prediction_error import LOG, Likelihood, fit_prediction_error
+from .response import Trace
 
-DROP = 1.92
-"""Half the 95 % point of chi-square with one degree of freedom."""
-
-
-def _along(c: Candidate, name: str, shift: float) -> dict[str, float]:
-    """Parameters with one moved and the others following as the covariance says."""
-    fit = c.likelihood
-    known = np.isfinite(np.diag(fit.covariance))
-    names = [n for n, k in zip(fit.varied, known, strict=True) if k]
-    part = fit.covariance[np.ix_(known, known)]
-    j = names.index(name)
-    moves = part[:, j] / part[j, j] * shift
-    values = dict(fit.values)
-    for n, move in zip(names, moves, strict=True):
-        low, high = limits(n, values[n])
-        low = max(low, values[n] / 4) if n in NOISE or n.startswith("step_") else low
-        values[n] = float(np.clip(values[n] + move, low, high))
-    return values
+DEVIATIONS = 1.96
+"""Roots of twice the rise of -ln L at the ends of a 95 % interval (chi-square with one degree of freedom)."""
+STRAIGHT = 0.15
+"""Part by which the root at two standard errors may miss two before the likelihood is no parabola."""
+FARTHEST = 20.0
+"""No end of an interval is looked for beyond this, in units of the parameter."""
 
 
-def _nll(c: Candidate, trace: Trace, points: list[dict[str, float]]) -> Floats:
-    kernels = np.array([c.model.kernel_values(v, c.mult_noise)[0] for v in points])
-    sigma, kappa = np.array([[v[n] for n in NOISE] for v in points]).T
-    return likelihood_values(c.model.kernel, kernels, sigma, kappa, trace)
+def _fixed(c: Candidate) -> frozenset[str]:
+    return frozenset(n for n in c.model.parameters if n not in c.likelihood.varied)
 
 
 def not_quadratic(c: Candidate, trace: Trace) -> list[str]:
-    """Parameters for which -ln L rises by less than 1 at two standard errors, where a parabola rises by 2."""
-    errors = c.likelihood.errors
-    names = [n for n in errors if errors[n] > 0]
-    if not names:
+    """Parameters for which the rise of -ln L at two standard errors, the others following, is not that of a parabola.
+
+    The others are at the optimum next to where the covariance takes them, by one Newton step.
+    """
+    fit = c.likelihood
+    space = Space(make_parameters(c.model, fit.values, fixed=_fixed(c)), log=LOG, units=c.model.units)
+    known = np.isfinite(np.diag(fit.covariance)) & (np.diag(fit.covariance) > 0)
+    if not known.any():
         return []
-    points = [_along(c, n, sign * 2 * errors[n]) for n in names for sign in (1, -1)]
-    rise = _nll(c, trace, points) + c.likelihood.log_likelihood
-    return [n for i, n in enumerate(names) if np.nanmin(rise[2 * i : 2 * i + 2]) < 1.0]
+    size = np.where(space.log, [abs(fit.values[n]) for n in space.names], space.unit)[known]
+    covariance = fit.covariance[np.ix_(known, known)] / np.outer(size, size)
+    spread = np.sqrt(np.diag(covariance))
+    moves = covariance / spread  # columns: where all go when one goes by its standard error
+    centre, rows = space.x(), np.flatnonzero(known)
+    points = np.tile(centre, (2 * len(rows), 1))
+    points[:, rows] += 2 * np.vstack([-moves.T, moves.T])
+    points = np.clip(points, space.low, space.high)
+    value, gradient = Likelihood(c.model, c.mult_noise, trace, space).gradients(points)
+    out = []
+    for j, row in enumerate(rows):
+        if space.names[row] in NOISE:
+            continue
+        others = covariance - np.outer(moves[:, j], moves[:, j])
+        for k in (j, j + len(rows)):
+            g = gradient[k, rows]
+            rise = value[k] + fit.log_likelihood - 0.5 * float(g @ others @ g)
+            if not abs(np.sqrt(2 * max(rise, 0.0)) - 2) < 2 * STRAIGHT:
+                out.append(space.names[row])
+                break
+    return out
 
 
 def interval(c: Candidate, trace: Trace, name: str) -> tuple[float | None, float | None]:
     """95 % profile-likelihood interval; None on a side that the data leave open."""
-    fit = c.likelihood
-    fixed = frozenset(n for n in c.model.parameters if n not in fit.varied)
-    best, centre, error = -fit.log_likelihood, fit.values[name], fit.errors[name]
+    fit, fixed = c.likelihood, _fixed(c)
+    centre, error = fit.values[name], fit.errors[name]
+    limit = FARTHEST * c.model.units.get(name, 1.0)
 
-    def rise(value: float) -> float:
-        start = _along(c, name, value - centre)
-        mean = {n: start[n] for n in c.model.parameters}
-        noise = {n: start[n] for n in NOISE}
-        found = fit_prediction_error(
-            c.model, trace, mean, mult_noise=c.mult_noise, held={name: value}, fixed=fixed, noise=noise, refine=False
-        )
-        return -found.log_likelihood - best
+    def end(sign: int) -> float | None:
+        # the root of the rise is close to a straight line in the parameter
+        at, before, reach = fit.values, (0.0, 0.0), 2 * error
+        for _ in range(12):
+            value = centre + sign * reach
+            if (name.startswith("w_") and value * centre <= 0) or abs(value) > limit:
+                return None
+            mean, noise = ({n: at[n] for n in names} for names in (c.model.parameters, NOISE))
+            found = fit_prediction_error(
+                c.model, trace, mean, mult_noise=c.mult_noise, held={name: value}, fixed=fixed, noise=noise, refine=False
+            )
+            at = found.values
+            root = float(np.sqrt(2 * max(fit.log_likelihood - found.log_likelihood, 0.0)))
+            if abs(root - DEVIATIONS) < 0.03:
+                return float(value)
+            slope = (root - before[1]) / (reach - before[0])
+            guess = reach + (DEVIATIONS - root) / slope if slope > 0 else np.inf
+            before = (reach, root)
+            reach = float(np.clip(guess, 0.4 * reach, 2.5 * reach))
+        return float(value) if abs(root - DEVIATIONS) < 0.3 else None
 
-    ends: list[float | None] = []
-    for sign in (-1, 1):
-        near, far = centre, centre + sign * 2 * error
-        for _ in range(7):
-            if (name.startswith("w_") and far * centre <= 0) or abs(far) > 20:
-                break
-            if rise(far) > DROP:
-                break
-            near, far = far, centre + 2 * (far - centre)
-        else:
-            ends.append(None)
-            continue
-        if abs(far) > 20:
-            ends.append(None)
-            continue
-        for _ in range(6):
-            middle = (near + far) / 2
-            near, far = (middle, far) if rise(middle) < DROP else (near, middle)
-        ends.append(far)
-    return ends[0], ends[1]
+    return end(-1), end(1)
 
 
 def with_profiles(c: Candidate, trace: Trace) -> Candidate:
     """The candidate with honest errors where the curvature at the optimum misleads.
 
-    The covariance of such a parameter is widened to the longer side of its profile interval; a side that is open takes
-    its error away.
+    The ends of the profile interval of such a parameter are kept, and its standard error becomes that of the longer side; a side
+    that is open takes its error away.
     """
     fit = c.likelihood
     profiles: dict[str, tuple[float | None, float | None]] = {}
     reasons = dict(c.reasons)
-    covariance = fit.covariance.copy()
+    scale = np.ones(len(fit.varied))
     for name in not_quadratic(c, trace):
-        if name in NOISE or name in reasons:
+        if name in reasons:
             continue
         low, high = interval(c, trace, name)
-        profiles[name] = (low, high)
-        centre = fit.values[name]
+        ratio = c.stored[name] / fit.values[name] if fit.values[name] else 1.0
+        profiles[name] = (None if low is None else low * ratio, None if high is None else high * ratio)
         if low is None or high is None:
             side = "below" if low is None else "above"
             reasons[name] = f"not identifiable: the likelihood does not fall on the side {side}"
             continue
-        ratio = max(high - centre, centre - low) / (1.96 * fit.errors[name])
-        j = fit.varied.index(name)
-        covariance[j, :] *= max(ratio, 1.0)
-        covariance[:, j] *= max(ratio, 1.0)
+        longer = max(high - fit.values[name], fit.values[name] - low)
+        scale[fit.varied.index(name)] = longer / (DEVIATIONS * fit.errors[name])
     if not profiles:
         return c
+    covariance = fit.covariance * np.outer(scale, scale)
     return replace(c, likelihood=replace(fit, covariance=covariance), reasons=reasons, profiles=profiles)

@@ -15,6 +15,27 @@ Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """A compiled step.
+
+    Attributes
+    ----------
+    name : str
+        Header in `sim/core/devices`.
+    program : tuple of float
+        Of a step that is a formula: its instructions (`sim.devices.ExpressionDevice.shared`).
+    """
+
+    name: str
+    program: tuple[float, ...] = ()
+
+    @cached_property
+    def shared(self) -> NDArray[np.float32] | None:
+        """The program as the kernel takes it."""
+        return np.array(self.program, np.float32) if self.program else None
+
+
+@dataclass(frozen=True)
 class Trace:
     """Reads of one device in the window coordinate w.
 
@@ -58,16 +79,16 @@ class Trace:
         return np.isfinite(self.reads)
 
 
-def kernel_parameters(kernel: str) -> tuple[str, ...]:
+def kernel_parameters(kernel: Kernel) -> tuple[str, ...]:
     """Names of a kernel's parameters, in the order in which it takes them."""
-    return tuple(_core.response_parameters(kernel))
+    return tuple(_core.response_parameters(kernel.name))
 
 
 def _whole(trace: Trace) -> NDArray[np.int64]:
     return np.array([0, len(trace.reads)], dtype=np.int64)
 
 
-def trajectory(kernel: str, parameters: Floats, trace: Trace, starts: Floats) -> Floats:
+def trajectory(kernel: Kernel, parameters: Floats, trace: Trace, starts: Floats) -> Floats:
     """Mean state after the pulses of each read, without noise.
 
     Parameters
@@ -81,22 +102,24 @@ def trajectory(kernel: str, parameters: Floats, trace: Trace, starts: Floats) ->
     """
     out = np.empty(len(trace.reads))
     start = np.ascontiguousarray(starts[trace.segment_index])
-    _core.response_trajectory(kernel, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, 1)
+    _core.response_trajectory(
+        kernel.name, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, 1, kernel.shared
+    )
     return out
 
 
-def trajectory_jacobian(kernel: str, parameters: Floats, trace: Trace, starts: Floats) -> tuple[Floats, Floats]:
+def trajectory_jacobian(kernel: Kernel, parameters: Floats, trace: Trace, starts: Floats) -> tuple[Floats, Floats]:
     """Mean state (n,) and its derivatives (n, K + 1) by the parameters and the start value of the read's segment."""
     n = len(trace.reads)
     out, jacobian = np.empty(n), np.empty((n, len(parameters) + 1))
     start = np.ascontiguousarray(starts[trace.segment_index])
     _core.response_trajectory_jacobian(
-        kernel, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, jacobian, 1
+        kernel.name, np.atleast_2d(parameters), trace.pulses, trace.segment, _whole(trace), start, out, jacobian, 1, kernel.shared
     )
     return out, jacobian
 
 
-def innovations(kernel: str, parameters: Floats, sigma: float, kappa: float, trace: Trace) -> tuple[float, Floats, Floats]:
+def innovations(kernel: Kernel, parameters: Floats, sigma: float, kappa: float, trace: Trace) -> tuple[float, Floats, Floats]:
     """-ln L of the reads, one-step-ahead prediction errors (n,) and their variances (n,), NaN where there is none.
 
     sigma is the relative step noise (dw_min_std), kappa the standard deviation of a read in w.
@@ -104,7 +127,7 @@ def innovations(kernel: str, parameters: Floats, sigma: float, kappa: float, tra
     n = len(trace.reads)
     nll, error, variance = np.empty(1), np.empty(n), np.empty(n)
     _core.response_likelihood(
-        kernel,
+        kernel.name,
         np.atleast_2d(parameters),
         np.array([sigma], float),
         np.array([kappa], float),
@@ -116,6 +139,7 @@ def innovations(kernel: str, parameters: Floats, sigma: float, kappa: float, tra
         error,
         variance,
         1,
+        kernel.shared,
     )
     return float(nll[0]), error, variance
 
@@ -128,13 +152,13 @@ def _repeat(trace: Trace, points: int) -> tuple[Ints, Ints, NDArray[np.int64], F
     return pulses, segment, np.arange(points + 1, dtype=np.int64) * len(trace.reads), reads
 
 
-def likelihood_values(kernel: str, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace) -> Floats:
+def likelihood_values(kernel: Kernel, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace) -> Floats:
     """-ln L (P,) at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace."""
     points = len(parameters)
     pulses, segment, offsets, reads = _repeat(trace, points)
     nll = np.empty(points)
     _core.response_likelihood(
-        kernel,
+        kernel.name,
         np.ascontiguousarray(parameters, float),
         np.ascontiguousarray(sigma, float),
         np.ascontiguousarray(kappa, float),
@@ -146,12 +170,13 @@ def likelihood_values(kernel: str, parameters: Floats, sigma: Floats, kappa: Flo
         np.empty(len(reads)),
         np.empty(len(reads)),
         1,
+        kernel.shared,
     )
     return nll
 
 
 def likelihood_gradient(
-    kernel: str, parameters: Floats, active: Ints, sigma: Floats, kappa: Floats, trace: Trace, *, information: bool = False
+    kernel: Kernel, parameters: Floats, active: Ints, sigma: Floats, kappa: Floats, trace: Trace, *, information: bool = False
 ) -> tuple[Floats, Floats, Floats]:
     """-ln L at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace, with derivatives.
 
@@ -169,7 +194,7 @@ def likelihood_gradient(
     nll, gradient = np.empty(points), np.empty((points, width))
     expected = np.empty((points if information else 0, width, width))
     _core.response_likelihood_gradient(
-        kernel,
+        kernel.name,
         np.ascontiguousarray(parameters, float),
         np.ascontiguousarray(active, np.int32),
         np.ascontiguousarray(sigma, float),
@@ -182,5 +207,6 @@ def likelihood_gradient(
         gradient,
         expected,
         1,
+        kernel.shared,
     )
     return nll, gradient, expected

@@ -32,6 +32,8 @@ from .workers import BATCH, Crew, Failure, Work, attempt
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sim.devices import ExpressionDevice
+
 Progress = Callable[[int, int], None]
 
 TABLE = "table"
@@ -92,30 +94,44 @@ class Fit:
     table: bool = False
 
 
-def models_named(names: Sequence[str] | str) -> list[Model]:
-    """Models by name; "auto" is all of them.
+def models_named(names: Sequence[str | ExpressionDevice] | str | ExpressionDevice) -> list[Model]:
+    """Models by name, or formulas; "auto" is all that have a name.
 
     Raises
     ------
     FitError
         A name that is not a model.
     """
-    names = [names] if isinstance(names, str) else list(names)
-    if names == ["auto"]:
-        return [m for m in MODELS.values() if m.alike is None]
+    named = _listed(names)
     known = {key.lower(): model for key, model in MODELS.items()}
-    out = []
-    for name in names:
-        key = name.lower().removesuffix("device")
-        if key not in known:
-            raise FitError(f"--model {name}: there is no such model; choose from auto, table, {', '.join(MODELS)}")
-        out.append(known[key])
+    out: list[Model] = []
+    for name in named:
+        if not isinstance(name, str):
+            from .formula import formula_model  # it needs the simulator's devices, whose import takes longer than a fit
+
+            model = formula_model(name)
+            formulas = sum(m.device == model.device for m in out)
+            out.append(replace(model, name=f"{model.name} {formulas + 1}") if formulas else model)
+        elif name.lower() == "auto":
+            out += [m for m in MODELS.values() if m.alike is None]
+        elif (key := name.lower().removesuffix("device")) in known:
+            out.append(known[key])
+        elif key == "expression":
+            raise FitError(f"--model {name}: has no formula; give --set up=FORMULA --set down=FORMULA")
+        else:
+            raise FitError(
+                f"--model {name}: there is no such model; choose from auto, table, ExpressionDevice, {', '.join(MODELS)}"
+            )
     return list(dict.fromkeys(out))
+
+
+def _listed(names: Sequence[str | ExpressionDevice] | str | ExpressionDevice) -> list[str | ExpressionDevice]:
+    return list(names) if isinstance(names, Sequence) and not isinstance(names, str) else [names]
 
 
 def fit(
     response: xr.Dataset | PulseResponse,
-    models: Sequence[str] | str = "auto",
+    models: Sequence[str | ExpressionDevice] | str | ExpressionDevice = "auto",
     *,
     adjust: Adjust | None = None,
     threads: int | None = None,
@@ -135,10 +151,11 @@ def fit(
     ----------
     response : Dataset or PulseResponse
         PulseResponse of `fitlab.io.read`, or of `read_record`.
-    models : str or sequence of str
-        Model names, or "auto" for all; the choice falls by AICc of the state-space likelihood, the simpler model
-        within 2. "table", alone or beside names: the parameter set holds a table of the measured steps
-        (`sim.devices.TableDevice`), whose states and read noise are told by the model that is chosen.
+    models : str, ExpressionDevice, or sequence of these
+        Model names, "auto" for all of them, or formulas, whose parameters, `dw_min` and bounds are then free; the choice falls
+        by AICc of the state-space likelihood, the simpler model within 2. "table", alone or beside names: the parameter set
+        holds a table of the measured steps (`sim.devices.TableDevice`), whose states and read noise are told by the model that
+        is chosen.
     adjust : callable
         Is given the lmfit Parameters of each fit, to fix, bound or tie them (names: step_up, step_down, w_max, w_min,
         gamma_up, gamma_down, dw_min_std, read_noise, start_0, ...). Devices are then fitted in threads.
@@ -165,9 +182,10 @@ def fit(
     if adjust is not None:
         import lmfit  # noqa: F401  # here, because the limit on threads below reaches only libraries that are loaded
 
-    names = [models] if isinstance(models, str) else list(models)
-    table = any(n.lower() == TABLE for n in names)
-    chosen_models = models_named([n for n in names if n.lower() != TABLE] or "auto")
+    names = _listed(models)
+    rest_of_names = [n for n in names if not (isinstance(n, str) and n.lower() == TABLE)]
+    table = len(rest_of_names) < len(names)
+    chosen_models = models_named(rest_of_names or "auto")
     response = PulseResponse.of(response)
     source = str(response.attrs["source"])
     if intervals is not None and intervals not in METHODS:
@@ -177,7 +195,8 @@ def fit(
     partial = None
     if keep is not None:
         told = {
-            "sha256": response.attrs["sha256"], "models": [m.name for m in chosen_models], "devices": len(devices),
+            "sha256": response.attrs["sha256"], "models": [[m.name, *m.kernel.program] for m in chosen_models],
+            "devices": len(devices),
             "intervals": intervals, "log_scale": log_scale, "cross_validate": cross_validate,
         }  # fmt: skip
         partial = Partial(Path(keep), told)

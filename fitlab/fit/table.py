@@ -139,7 +139,7 @@ def as_table(fit: Fit, document: ps.ParameterSet) -> ps.ParameterSet:
     else:
         step = float(up_mean.mean() + down_mean.mean()) / 2
     read_noise = document.noise.read_noise.value or 0.0
-    fields: dict[str, bool | int | float | list[float]] = {
+    fields: dict[str, ps.Field] = {
         "dw_min": step, "w_min": low, "w_max": high, "rows": ROWS, "dw_min_std": 1.0, "write_noise_std": read_noise / step,
         "up": (up / step).ravel().tolist(), "down": (down / step).ravel().tolist(),
     }  # fmt: skip

@@ -55,7 +55,7 @@ class ExpressionDevice(WriteNoiseDevice):
         for field in ("up", "down", "noise"):
             text = getattr(self, field)
             try:
-                program = self._program(field)
+                program = self.program(field)
             except FormulaError as error:
                 raise ConfigError(f"{field}: {error}", field=field, value=text, allowed="a formula") from None
             for direction in (0, 1):
@@ -95,7 +95,8 @@ class ExpressionDevice(WriteNoiseDevice):
                     allowed=", ".join(self.parameters) or "nothing",
                 )
 
-    def _program(self, field: str) -> list[Instruction]:
+    def program(self, field: str) -> list[Instruction]:
+        """Program of a formula: ``up``, ``down`` or ``noise``; its variables are ``BUILT_IN``, then the own parameters."""
         # A step cannot be made of the step: its name is there for the noise only.
         names = tuple("" if field != "noise" and name == "step" else name for name in BUILT_IN)
         return _compiled(getattr(self, field), (*names, *self.parameters))
@@ -107,12 +108,12 @@ class ExpressionDevice(WriteNoiseDevice):
 
     def granularity(self) -> float:
         """Average size of the mean steps up and down at w = 0; ``dw_min`` where both are 0."""
-        sizes = [evaluate(self._program(field), self._values(0.0, k)) for k, field in enumerate(("up", "down"))]
+        sizes = [evaluate(self.program(field), self._values(0.0, k)) for k, field in enumerate(("up", "down"))]
         return 0.5 * (abs(sizes[0]) + abs(sizes[1])) or self.dw_min
 
     def shared(self) -> list[float]:
         """Lengths of the three programs, then their instructions."""
-        programs = [self._program(field) for field in ("up", "down", "noise")]
+        programs = [self.program(field) for field in ("up", "down", "noise")]
         return [*map(float, map(len, programs)), *(float(x) for program in programs for i in program for x in i)]
 
     def draw_model(self, values: dict[str, Value], draws: Draws) -> dict[str, Value]:

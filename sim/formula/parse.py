@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sim.errors import FitlabError
 from sim.settings.fields import FLOAT32_MAX, close
 
-__all__ = ["FUNCTIONS", "FormulaError", "Node", "parse"]
+__all__ = ["FUNCTIONS", "FormulaError", "Node", "parse", "variables"]
 
 FUNCTIONS = {"exp": 1, "log": 1, "sqrt": 1, "abs": 1, "min": 2, "max": 2}
 """Names of the functions and how many arguments they take."""
@@ -75,6 +75,17 @@ def parse(text: str, names: Collection[str]) -> Node:
 def _example(names: Collection[str]) -> str:
     listed = list(names)
     return f"{listed[1]}*(1 - {listed[0]})" if len(listed) > 1 else "1"
+
+
+def variables(text: str, names: Collection[str]) -> set[str]:
+    """The variables that a formula has, of those it may use; errors as of :func:`parse`."""
+    found: set[str] = set()
+    rest = [parse(text, names)]
+    while rest:
+        node = rest.pop()
+        found |= {node.name} if node.name else set()
+        rest += node.operands
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Simulation-based calibration: truths drawn from a prior, simulated by the NumPy copy of the equations, fitted; where the
-truth falls in the stated error of each parameter (S. Talts et al., arXiv:1804.06788).
+truth falls in the stated interval of each parameter (S. Talts et al., arXiv:1804.06788).
 
 `python -m tests.fitlab.calibration 400` prints the table of docs/fitting.md.
 """
@@ -12,10 +12,12 @@ import numpy as np
 from scipy.stats import chi2, norm
 from threadpoolctl import threadpool_limits
 
+from fitlab.fit.candidate import store
 from fitlab.fit.free import FAR
 from fitlab.fit.models import BOUNDS, MODELS, NODES
 from fitlab.fit.output_error import fit_output_error
 from fitlab.fit.prediction_error import fit_prediction_error
+from fitlab.fit.profile import with_profiles
 from fitlab.fit.response import Trace
 from tests.fitlab.simulate import ramps, traces
 
@@ -53,28 +55,28 @@ def prior(name: str, rng: np.random.Generator) -> tuple[dict[str, float], np.nda
 
 
 def draw(name: str, seed: int) -> dict[str, float]:
-    """Where the truth falls in the error of each parameter, as a probability; one repeat."""
+    """Where the truth falls in the interval of each parameter, as a probability; one repeat."""
     rng = np.random.default_rng([seed, *name.encode()])
     truth, pulses, additive = prior(name, rng)
     model = MODELS[name.split(" ")[0]]
     row = traces(model.name, truth, pulses, 1, rng, rng.uniform(-0.9, -0.6), additive=additive)[0]
     trace = Trace(row, pulses, np.zeros(len(row)))
-    if model.held:
-        mean = {n: truth[n] for n in model.parameters}  # the bounds are held, and only the truth's are those of the nodes
-    else:
-        mean = fit_output_error(model, trace, tries=1).values
+    least_squares = fit_output_error(model, trace, tries=1)
+    # bounds that are held are those of the nodes: the truth's
+    mean = {n: truth[n] for n in model.parameters} if model.held else dict(least_squares.values)
     fixed = frozenset(BOUNDS if truth["w_max"] == FAR else ())
     mean |= {n: truth[n] for n in fixed}
     fit = fit_prediction_error(model, trace, mean, mult_noise=not additive, fixed=fixed)
+    found = with_profiles(store(model, trace, least_squares, fit, set(fixed), not additive), trace)
     out = {}
     for n in fit.varied:
-        error = fit.errors.get(n)
-        if error is None:
+        ends = found.interval(n)
+        if ends is None:
             out[n] = float("nan")
             continue
-        value, true = fit.values[n], truth[n]
-        z = np.log(true / value) * value / error if n in LOG else (true - value) / error
-        out[n] = float(norm.cdf(z))
+        low, value, high, true = (np.log(v) if n in LOG else v for v in (ends[0], fit.values[n], ends[1], truth[n]))
+        half = high - value if true > value else value - low
+        out[n] = float(norm.cdf(1.96 * (true - value) / half))
     return out
 
 

@@ -49,6 +49,22 @@ def test_fit_writes_a_set_and_a_figure_and_show_reads_them(small, tmp_path):
     assert (tmp_path / "device.png").stat().st_size > 1000
 
 
+def test_fit_takes_formulas(small, tmp_path):
+    formulas = ("--set", "up=dw_min*exp(-a*w)", "--set", "down=dw_min*exp(b*w)", "--set", "parameters={a=1.0, b=1.0}")
+    done = run("fit", small / "two.csv", "--model", "ExpressionDevice", *formulas, "-o", "cell.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    device = load(tmp_path / "cell.toml").to_device()
+    assert device.up == "dw_min*exp(-a*w)"
+    assert set(device.parameters) == {"a", "b"}
+    for arguments, text in (
+        (formulas, "add --model ExpressionDevice"),
+        (("--model", "ExpressionDevice", "--set", "up=dw_min*z"), "there is no 'z'"),
+    ):
+        done = run("fit", small / "two.csv", *arguments, "-o", "other.toml", cwd=tmp_path)
+        assert done.returncode == 2
+        assert text in done.stderr
+
+
 def test_show_prints_devices_and_measurements(small, tmp_path):
     preset = run("show", "ReRamSBPresetDevice", "--set", "dw_min=0.01", "-o", "a.svg", cwd=tmp_path)
     assert preset.returncode == 0, preset.stderr

@@ -337,7 +337,7 @@ def test_what_cannot_be_fitted_is_refused():
         fit(response_of(np.full(60, 0.5), pulses))
     with pytest.raises(FitError, match="directions are probably swapped"):
         fit(response_of(-np.concatenate([np.linspace(0, 1, 30), np.linspace(1, 0, 30)]), pulses))
-    with pytest.raises(FitError, match="no such model; choose from auto, table, ConstantStep"):
+    with pytest.raises(FitError, match="no such model; choose from auto, table, ExpressionDevice, ConstantStep"):
         fit(response_of(np.linspace(0, 1, 60), pulses), "PowerStep")
     short = response_of(np.linspace(0, 1, 8), ramps(8, 0, 1))
     with pytest.raises(FitError, match="8 usable reads; at least 10"):

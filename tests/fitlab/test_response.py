@@ -5,6 +5,7 @@ import pytest
 
 from fitlab.fit.models import MODELS
 from fitlab.fit.response import (
+    Kernel,
     Trace,
     innovations,
     kernel_parameters,
@@ -255,9 +256,9 @@ def test_the_core_refuses_arrays_that_do_not_fit():
 
     one = np.zeros(1)
     with pytest.raises(ValueError, match="no device kernel"):
-        kernel_parameters("no_such")
+        kernel_parameters(Kernel("no_such"))
     with pytest.raises(ValueError, match="one column for each name"):
-        trajectory("constant_step", np.zeros(3), Trace(one, one, one), one)
+        trajectory(Kernel("constant_step"), np.zeros(3), Trace(one, one, one), one)
     with pytest.raises(ValueError, match="one entry a read"):
         _core.response_trajectory(
             "constant_step", np.zeros((1, 4)), np.zeros(2, np.int32), np.zeros(2, np.int32), np.array([0, 2]), one, np.zeros(2), 1
