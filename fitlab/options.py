@@ -31,7 +31,7 @@ _READING: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--map",
                 help="ROLE=COLUMN; roles: device, cycle, pulse, direction, value, up, down, read_voltage, amplitude, width, "
-                "time, ignore.",
+                "time, weight (of a read in the fit), error (its standard deviation), ignore.",
                 show_default=False,
             ),
         ],

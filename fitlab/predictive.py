@@ -118,7 +118,7 @@ def simulated_reads(chosen: Candidate, trace: Trace, copies: int = COPIES, seed:
             row.pulse(np.full(abs(count), np.sign(count)))
         out[:, k] = row.weights()
     rng = np.random.default_rng(seed)
-    return out + chosen.stored["read_noise"] * rng.standard_normal(out.shape)
+    return out + chosen.stored["read_noise"] / trace.root * rng.standard_normal(out.shape)
 
 
 def _blocks(trace: Trace) -> list[NDArray[np.intp]]:

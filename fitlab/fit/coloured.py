@@ -74,8 +74,9 @@ def sandwich(c: Candidate, trace: Trace, values: dict[str, float], free: list[st
     _, jacobian = trajectory_jacobian(c.model.kernel, kernel, trace, starts)
     columns = [c.model.parameters.index(n) for n in free]
     own_start = jacobian[:, -1:] * (trace.segment_index[:, None] == np.arange(len(starts)))
-    design = np.hstack([(jacobian[:, :-1] @ slope)[:, columns], own_start])[trace.used]
-    residual = (trace.reads - mean_response(c.model, values, trace, starts))[trace.used]
+    root = trace.root[trace.used]
+    design = np.hstack([(jacobian[:, :-1] @ slope)[:, columns], own_start])[trace.used] * root[:, None]
+    residual = (trace.reads - mean_response(c.model, values, trace, starts))[trace.used] * root
     scale = np.sqrt(np.sum(design**2, axis=0))
     alive = scale > 1e-9 * max(float(scale.max()), 1e-300)
     reasons = {n: "not identifiable: the trajectory does not depend on it" for n, a in zip(free, alive, strict=False) if not a}

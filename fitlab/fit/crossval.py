@@ -17,7 +17,7 @@ def _part(device: DeviceTrace, own: np.ndarray) -> Trace:
     """Reads of some cycles; what follows a cycle that is left out starts anew."""
     trace, at = device.trace, np.flatnonzero(own)
     gap = np.append(False, np.diff(at) > 1)
-    return Trace(trace.reads[at], trace.pulses[at], trace.segment_index[at] + np.cumsum(gap) * (trace.segment_index[-1] + 1))
+    return trace.part(at, (trace.segment_index[at] + np.cumsum(gap) * (trace.segment_index[-1] + 1)).astype(np.int32))
 
 
 def held_out(c: Candidate, device: DeviceTrace) -> np.ndarray:

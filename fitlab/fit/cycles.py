@@ -11,7 +11,7 @@ from .free import NOISE
 from .population import paule_mandel
 from .prediction_error import fit_prediction_error
 from .prepare import DeviceTrace
-from .response import Floats, Trace
+from .response import Floats
 
 FEWEST = 4
 """Cycles from which a trend is looked for."""
@@ -75,7 +75,7 @@ def trends(chosen: Candidate, device: DeviceTrace) -> dict[str, Trend]:
     found: dict[str, list[tuple[float, float, float]]] = {n: [] for n in names}
     for number in numbers:
         own = device.cycle == number
-        part = Trace(trace.reads[own], trace.pulses[own], trace.segment[own])
+        part = trace.part(own)
         if part.used.sum() < FEWEST_READS or np.any(part.pulses > 0) != np.any(trace.pulses > 0):
             continue
         if np.any(part.pulses < 0) != np.any(trace.pulses < 0):

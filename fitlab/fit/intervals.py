@@ -6,7 +6,7 @@ Each gives the 95 % interval of device fields; bootstrap and emcee give the stan
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .models import GAMMAS
 from .prediction_error import LOG, Likelihood, fit_prediction_error
 from .prepare import DeviceTrace
 from .profile import interval
-from .response import Floats, Trace
+from .response import Floats
 
 BOOTSTRAPS = 200
 RUNS, STEPS, BURN = 4, 3000, 1000
@@ -91,7 +91,7 @@ def bootstrap(c: Candidate, device: DeviceTrace, repeats: int = BOOTSTRAPS, seed
     mean, noise = ({n: fit.values[n] for n in names} for names in (c.model.parameters, NOISE))
     draws, lost = [], 0
     for row in simulated_reads(c, trace, repeats, seed):
-        again = Trace(np.where(trace.used, row, np.nan), trace.pulses, trace.segment)
+        again = replace(trace, reads=np.where(trace.used, row, np.nan))
         found = fit_prediction_error(c.model, again, mean, mult_noise=c.mult_noise, fixed=fixed, noise=noise)
         if found.converged:
             draws.append(found.values)

@@ -190,7 +190,7 @@ def noise_moments(trace: Trace, mean_steps: Floats, mean: Floats, cycle: np.ndar
                 np.maximum(row, law.low, out=row)
             state = row
         made -= mean[part, None]
-        made += law.read_noise * rng.standard_normal(made.shape)
+        made += law.read_noise / trace.root[part, None] * rng.standard_normal(made.shape)
         curvature = _concavity(d, _variogram(made, segment, known).T)
         if curvature > COLOURED:
             listed = ", ".join(f"{v:.3g}" for v in d)

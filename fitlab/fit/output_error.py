@@ -76,11 +76,11 @@ def fit_starts(model: Model, values: dict[str, float], trace: Trace) -> Floats:
     """Start values that make the mean trajectory of given parameters lie closest to the reads (Gauss-Newton)."""
     kernel, _ = model.kernel_values(values, True)
     start = first_states(trace)
-    index, used = trace.segment_index, trace.used
+    index, used, root = trace.segment_index, trace.used, trace.root
     for _ in range(8):
         mean, jacobian = trajectory_jacobian(model.kernel, kernel, trace, start)
-        slope = np.where(used, jacobian[:, -1], 0.0)
-        residual = np.where(used, trace.reads - mean, 0.0)
+        slope = np.where(used, jacobian[:, -1] * root, 0.0)
+        residual = np.where(used, (trace.reads - mean) * root, 0.0)
         top = np.bincount(index, slope * residual, len(start))
         bottom = np.bincount(index, slope * slope, len(start))
         move = np.where(bottom > 1e-12, top / np.maximum(bottom, 1e-12), 0.0)
@@ -106,12 +106,19 @@ class _SumOfSquares:
         """Start values of the segments."""
         return np.array([values[start_name(i)] for i in range(len(self.begin))]) if self.free_starts else self.begin
 
+    def residual(self, mean: Floats) -> Floats:
+        """Residuals of the reads that are used, times the roots of their weights."""
+        out = mean - self.trace.reads
+        if self.trace.weight is not None:
+            out *= self.trace.root
+        return np.asarray(out[self.trace.used])
+
     def values(self, points: Floats) -> Floats:
         """Half the scaled sum of squares (P,) at points (P, V)."""
         out = []
         for x in points:
             values = self.space.values(x)
-            residual = (mean_response(self.model, values, self.trace, self.starts(values)) - self.trace.reads)[self.trace.used]
+            residual = self.residual(mean_response(self.model, values, self.trace, self.starts(values)))
             out.append(self.scale / 2 * float(residual @ residual))
         return np.array(out)
 
@@ -129,7 +136,9 @@ class _SumOfSquares:
         if self.free_starts:
             columns.append(by_kernel[:, -1:] * self.own)
         slope = np.hstack(columns)[used] @ self.space.jacobian(x, values)[self.rows]
-        residual = (mean - self.trace.reads)[used]
+        if self.trace.weight is not None:
+            slope *= self.trace.root[used, None]
+        residual = self.residual(mean)
         return self.scale / 2 * float(residual @ residual), self.scale * residual @ slope, self.scale * slope.T @ slope
 
     def least_squares(self, x: Floats) -> tuple[dict[str, float], int]:
@@ -144,7 +153,7 @@ class _SumOfSquares:
 
         def residual(free: Parameters) -> Floats:
             values = dict(free.valuesdict())
-            return (mean_response(self.model, values, self.trace, self.starts(values)) - self.trace.reads)[used]
+            return self.residual(mean_response(self.model, values, self.trace, self.starts(values)))
 
         def jacobian(free: Parameters) -> Floats:
             values = dict(free.valuesdict())
@@ -154,7 +163,7 @@ class _SumOfSquares:
             if self.free_starts:
                 columns.append(by_kernel[:, -1:] * self.own)
             space = Space(free)
-            return np.hstack(columns)[used] @ space.jacobian(space.x())[self.rows]
+            return np.asarray(self.trace.root[used, None] * np.hstack(columns)[used] @ space.jacobian(space.x())[self.rows])
 
         with np.errstate(invalid="ignore", divide="ignore"):  # lmfit takes roots and ratios of the variances of flat directions
             result = Minimizer(residual, self.space.parameters).least_squares(

@@ -122,11 +122,13 @@ def window(response: PulseResponse) -> Window:
 def _raw_trace(response: PulseResponse, values: Floats, d: int) -> tuple[Trace, np.ndarray]:
     flag = response.flag[d]
     there = (flag & PADDING) == 0
-    read = np.where((flag & UNREADABLE) != 0, np.nan, values[d])[there]
+    weight = np.where(np.isnan(response.weight[d]), 1.0, response.weight[d])
+    read = np.where(((flag & UNREADABLE) != 0) | (weight == 0), np.nan, values[d])[there]
     pulses = (response.direction[d].astype(np.int32) * response.count[d])[there]
     cycle = np.broadcast_to(np.array(response.cycles)[:, None], there.shape)[there]
     segment = np.cumsum(response.restart[d][there])
-    return Trace(read, pulses, segment), cycle
+    own = np.where(weight > 0, weight, 1.0)[there]
+    return Trace(read, pulses, segment, None if np.all(own == 1) else own), cycle
 
 
 def _read_noise(trace: Trace) -> float:
@@ -151,6 +153,10 @@ def outliers(trace: Trace, threshold: float = 5.0) -> np.ndarray:
         w = trace.reads[run][ok]
         size = np.zeros(len(w))
         size[1:-1] = np.abs(w[1:-1] - (w[:-2] + w[2:]) / 2)
+        if trace.weight is not None:
+            # of three reads with the variances v, the difference has that of a uniform ramp times (v1/4 + v2 + v3/4) / 1.5
+            v = 1 / trace.weight[run][ok]
+            size[1:-1] /= np.sqrt((v[:-2] / 4 + v[1:-1] + v[2:] / 4) / 1.5)
         scale = 1.4826 * np.median(size[1:-1])
         near = np.lib.stride_tricks.sliding_window_view(np.pad(size, 20, mode="reflect" if len(w) > 20 else "edge"), 41)
         limit = threshold * np.maximum(scale, 1.4826 * np.median(near, axis=1))
@@ -195,13 +201,13 @@ def prepare(response: PulseResponse, log_scale: bool = False) -> tuple[Window, l
         if not np.any(raw.pulses != 0):
             failures.append(Failure(str(name), "no pulse; give a column with the directions"))
             continue
-        trace = Trace(mapping.to_w(raw.reads), raw.pulses, raw.segment)
+        trace = replace(raw, reads=mapping.to_w(raw.reads))
         flagged = (response.flag[d] & OUTLIER)[(response.flag[d] & PADDING) == 0] != 0
         out = outliers(trace) | flagged
         if out.any():
             warnings.append(f"{int(out.sum())} of {len(out)} reads of device {name} are outliers and were left out of the fit")
         reads = np.where(out, np.nan, trace.reads)
-        trace = Trace(reads, trace.pulses, _split_at_jumps(trace, reads, str(name), warnings))
+        trace = replace(trace, reads=reads, segment=_split_at_jumps(trace, reads, str(name), warnings))
         traces.append(DeviceTrace(str(name), trace, cycle, out, tuple(warnings)))
     if not traces:
         first = failures[0]

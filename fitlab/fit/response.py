@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,17 +48,22 @@ class Trace:
         Signed number of pulses between the read before and this one (up positive).
     segment : (n,) int32
         Where it changes, the state starts anew from a free value.
+    weight : (n,) float, or None where all are 1
+        A read of weight g has the read noise kappa / sqrt(g).
     """
 
     reads: Floats
     pulses: Ints
     segment: Ints
+    weight: Floats | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in (("reads", np.float64), ("pulses", np.int32), ("segment", np.int32)):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=dtype))
         if not len(self.reads) == len(self.pulses) == len(self.segment):
             raise ValueError("reads, pulses and segment must be of equal length")
+        if self.weight is not None:
+            object.__setattr__(self, "weight", np.ascontiguousarray(self.weight, dtype=np.float64))
 
     @cached_property
     def starts(self) -> NDArray[np.intp]:
@@ -72,6 +78,21 @@ class Trace:
         index = np.zeros(len(self.segment), dtype=np.intp)
         index[self.starts[1:]] = 1
         return np.cumsum(index)
+
+    @cached_property
+    def spread(self) -> Floats | None:
+        """Variance (n,) of the reads in units of kappa^2."""
+        return None if self.weight is None else 1 / self.weight
+
+    @cached_property
+    def root(self) -> Floats:
+        """Roots (n,) of the weights."""
+        return np.ones(len(self.reads)) if self.weight is None else np.sqrt(self.weight)
+
+    def part(self, at: Any, segment: Ints | None = None) -> Trace:
+        """Some of the reads."""
+        own = self.segment[at] if segment is None else segment
+        return Trace(self.reads[at], self.pulses[at], own, None if self.weight is None else self.weight[at])
 
     @property
     def used(self) -> NDArray[np.bool_]:
@@ -140,22 +161,24 @@ def innovations(kernel: Kernel, parameters: Floats, sigma: float, kappa: float, 
         variance,
         1,
         kernel.shared,
+        trace.spread,
     )
     return float(nll[0]), error, variance
 
 
-def _repeat(trace: Trace, points: int) -> tuple[Ints, Ints, NDArray[np.int64], Floats]:
-    """Pulses, segment, offsets and reads of a trace, once for each of several parameter points."""
+def _repeat(trace: Trace, points: int) -> tuple[Ints, Ints, NDArray[np.int64], Floats, Floats | None]:
+    """Pulses, segment, offsets, reads and spread of a trace, once for each of several parameter points."""
     if points == 1:
-        return trace.pulses, trace.segment, _whole(trace), trace.reads
+        return trace.pulses, trace.segment, _whole(trace), trace.reads, trace.spread
     pulses, segment, reads = np.tile(trace.pulses, points), np.tile(trace.segment, points), np.tile(trace.reads, points)
-    return pulses, segment, np.arange(points + 1, dtype=np.int64) * len(trace.reads), reads
+    spread = None if trace.spread is None else np.tile(trace.spread, points)
+    return pulses, segment, np.arange(points + 1, dtype=np.int64) * len(trace.reads), reads, spread
 
 
 def likelihood_values(kernel: Kernel, parameters: Floats, sigma: Floats, kappa: Floats, trace: Trace) -> Floats:
     """-ln L (P,) at P points (parameters (P, K), sigma (P,), kappa (P,)) of one trace."""
     points = len(parameters)
-    pulses, segment, offsets, reads = _repeat(trace, points)
+    pulses, segment, offsets, reads, spread = _repeat(trace, points)
     nll = np.empty(points)
     _core.response_likelihood(
         kernel.name,
@@ -171,6 +194,7 @@ def likelihood_values(kernel: Kernel, parameters: Floats, sigma: Floats, kappa: 
         np.empty(len(reads)),
         1,
         kernel.shared,
+        spread,
     )
     return nll
 
@@ -190,7 +214,7 @@ def likelihood_gradient(
     sigma and kappa
     """
     points, width = len(parameters), len(active) + 2
-    pulses, segment, offsets, reads = _repeat(trace, points)
+    pulses, segment, offsets, reads, spread = _repeat(trace, points)
     nll, gradient = np.empty(points), np.empty((points, width))
     expected = np.empty((points if information else 0, width, width))
     _core.response_likelihood_gradient(
@@ -208,5 +232,6 @@ def likelihood_gradient(
         expected,
         1,
         kernel.shared,
+        spread,
     )
     return nll, gradient, expected

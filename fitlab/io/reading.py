@@ -202,6 +202,11 @@ def make_run(
     roles = reading.roles
     extras = {"amplitude": roles.pulse_voltage, "width": roles.width, "time": roles.time}
     told = {name: c.values[rows] * c.header.factor for name, c in extras.items() if c is not None and c.numeric}
+    if roles.weight is not None:
+        told["weight"] = roles.weight.values[rows]
+    if roles.error is not None:
+        # kappa is the read noise of a read of the usual error
+        told["weight"] = (np.median(roles.error.values) / roles.error.values[rows]) ** 2 * told.get("weight", 1.0)
     if "amplitude" in told:
         told["amplitude"] = np.where(told.get("width", 1.0) == 0, np.nan, told["amplitude"])
     return Run(

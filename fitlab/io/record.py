@@ -40,6 +40,7 @@ class Run:
     flag : (n,) bit set
     amplitude, width : (n,) of the pulse just applied, in V and s; NaN, or None for all, where the file does not tell them
     time : (n,) of the read, in s
+    weight : (n,) of the read, relative: its variance goes as 1 / weight, and 0 leaves it out of a fit
     """
 
     device: str
@@ -52,6 +53,7 @@ class Run:
     amplitude: NDArray[np.float64] | None = None
     width: NDArray[np.float64] | None = None
     time: NDArray[np.float64] | None = None
+    weight: NDArray[np.float64] | None = None
 
     def extra(self, name: str) -> NDArray[np.float64]:
         """One of `EXTRAS`, NaN where the file does not tell it."""
@@ -59,7 +61,7 @@ class Run:
         return np.full(len(self.value), np.nan) if found is None else found
 
 
-EXTRAS = ("amplitude", "width", "time")
+EXTRAS = ("amplitude", "width", "time", "weight")
 
 
 def joined(parts: Sequence[Run], device: str, cycle: int) -> Run:
@@ -113,6 +115,7 @@ class PulseResponse:
     restart : the state does not continue from the read before
     flag : bit set
     amplitude, width, time : of the pulse just applied in V and s, of the read in s; NaN where the file does not tell them
+    weight : of the reads in a fit (variance as 1 / weight, 0 leaves a read out); NaN is 1
     attrs : source, unit, counts, assumptions, warnings
     """
 
@@ -127,6 +130,7 @@ class PulseResponse:
     amplitude: NDArray[np.float64]
     width: NDArray[np.float64]
     time: NDArray[np.float64]
+    weight: NDArray[np.float64]
     attrs: dict[str, Any]
 
     @classmethod
@@ -161,6 +165,7 @@ _LONG_NAMES = {
     "amplitude": "voltage of the pulse just applied",
     "width": "width of the pulse just applied",
     "time": "time of the read",
+    "weight": "weight of the read in a fit; missing is 1",
 }
 
 

@@ -12,7 +12,10 @@ from fitlab.errors import ReadError
 from .table import Column, Table
 from .units import Header
 
-ROLES = ("device", "cycle", "pulse", "direction", "value", "up", "down", "read_voltage", "amplitude", "width", "time", "ignore")
+ROLES = (
+    "device", "cycle", "pulse", "direction", "value", "up", "down", "read_voltage", "amplitude", "width", "time", "weight",
+    "error", "ignore",
+)  # fmt: skip
 _NAMES = {
     "device": r"(device|dev|dut|cell|chip|die|sample|crosspoint|addr|address)([ _]?(id|name|no|number))?",
     "cycle": r"(cycle|cyc|rep|repetition|iteration|loop)s?([ _]?(id|no|number|index))?",
@@ -49,6 +52,8 @@ class Roles:
     read_voltage: Column | None = None
     time: Column | None = None
     width: Column | None = None
+    weight: Column | None = None
+    error: Column | None = None
     values: list[Column] = field(default_factory=list)
     assumptions: list[str] = field(default_factory=list)
 
@@ -158,6 +163,10 @@ def assign(table: Table, mapping: dict[str, str]) -> Roles:
             taken.add(column.number)
     if not roles.values and not (roles.up and roles.down):
         _assign_values(table, roles, [c for c in rest if c.number not in taken])
+    for role, least in (("weight", "0 or more"), ("error", "above 0")):
+        named: Column | None = getattr(roles, role)
+        if named is not None:
+            _check_weight(table, named, role, least)
     for column in [*roles.values, *(c for c in (roles.up, roles.down) if c)]:
         _check_value(table, column)
     return roles
@@ -237,6 +246,23 @@ def _check_value(table: Table, column: Column) -> None:
     if not column.numeric:
         bad = next(k for k, c in enumerate(column.cells) if c.strip())
         raise table.error(f"column '{column.label}' holds text ('{column.cells[bad]}'), but reads must be numbers", bad, column)
+
+
+def _check_weight(table: Table, column: Column, role: str, least: str) -> None:
+    """Refuse a weight or a standard error of a read that is missing or below its least."""
+    v = column.values if column.numeric else np.full(len(column.cells), np.nan)
+    bad = np.flatnonzero(~((v > 0) | ((v == 0) & (role == "weight"))))
+    filled = [k for k in bad.tolist() if not _all_blank(table, k)]
+    if filled:
+        raise table.error(
+            f"'{column.cells[filled[0]]}' in column '{column.label}' is no {role} of a read; give a number {least} for each read",
+            filled[0],
+            column,
+        )
+
+
+def _all_blank(table: Table, row: int) -> bool:
+    return not any(c.cells[row].strip() for c in table.columns)
 
 
 def words_to_direction(table: Table, column: Column) -> np.ndarray:

@@ -3,6 +3,7 @@
 //
 // A trace is a list of reads. pulses[k] is the signed number of pulses between read k-1 and read k (up positive);
 // segment[k] numbers the stretches: where it changes, the state starts anew and pulses[k] is not applied.
+// spread[k] is the variance of read k in units of kappa^2; null where all are alike.
 #pragma once
 #include "dual.h"
 #include "pulse.h"
@@ -13,6 +14,7 @@ struct Trace {
     const int* pulses;
     const int* segment;
     long reads;
+    const double* spread = nullptr;
 };
 
 // Nodes by which derivatives are taken, at most.
@@ -74,8 +76,8 @@ SIM_HD void pulse_moments(const typename Device::template Cell<Dual<F, 1>>& cell
 }
 
 // -ln L of the reads: y_k = w_k + kappa eta_k, each pulse with step noise sigma (a Kalman filter; fitting.md, "PE").
-// Each segment starts from its first read with variance kappa^2, which that read therefore does not contribute to. A
-// read that is NaN is skipped. observe(k, v, S) is given the innovation and its variance of every read that counts.
+// Each segment starts from its first read with the variance of a read, which that read therefore does not contribute to.
+// A read that is NaN is skipped. observe(k, v, S) is given the innovation and its variance of every read that counts.
 // load: parameters() of a device.
 template <class Device, class F, class Load, class Observe>
 F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace& trace, const double* reads, Observe observe) {
@@ -90,12 +92,13 @@ F negative_log_likelihood(Load load, const F& sigma, const F& kappa, const Trace
             return Device::template load<H>(parameters(lookup, load.data, load.n_data));
         }
     }();
-    const F reference = Device::reference(cell).v, read_variance = kappa * kappa;
+    const F reference = Device::reference(cell).v, typical = kappa * kappa;
     F mean{}, variance{}, total{};
     bool known = false;
     for (long k = 0; k < trace.reads; ++k) {
         if (k == 0 || trace.segment[k] != trace.segment[k - 1]) known = false;
         const bool missing = reads[k] != reads[k];
+        const F read_variance = trace.spread ? typical * F(trace.spread[k]) : typical;
         if (!known) {
             if (missing) continue;
             mean = F(reads[k]) + reference;

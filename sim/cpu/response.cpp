@@ -24,6 +24,9 @@ template <class T> using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::
 // What the kernel shares over an array, the same for all devices here; absent where it needs none.
 using Shared = std::optional<Vector<const float>>;
 
+// Variance of each read in units of kappa^2; absent where all are alike.
+using Spread = std::optional<Vector<const double>>;
+
 // The reads of all devices one after the other: device d has reads [offsets[d], offsets[d + 1]).
 struct Batch {
     const double* parameters;
@@ -31,6 +34,7 @@ struct Batch {
     const int* pulses;
     const int* segment;
     const long long* offsets;
+    const double* spread = nullptr;
 
     Batch(const Matrix<const double>& p, const Vector<const int>& n, const Vector<const int>& s,
           const Vector<const long long>& o)
@@ -42,9 +46,15 @@ struct Batch {
         for (long d = 0; d < devices; ++d)
             if (offsets[d + 1] < offsets[d]) throw std::invalid_argument("offsets must not decrease");
     }
+    void weigh(const Spread& s) {
+        if (!s) return;
+        if (static_cast<long>(s->shape(0)) != reads()) throw std::invalid_argument("spread must have one entry a read");
+        spread = s->data();
+    }
     long reads() const { return static_cast<long>(offsets[devices]); }
     sim::Trace trace(long d) const {
-        return {pulses + offsets[d], segment + offsets[d], static_cast<long>(offsets[d + 1] - offsets[d])};
+        return {pulses + offsets[d], segment + offsets[d], static_cast<long>(offsets[d + 1] - offsets[d]),
+                spread ? spread + offsets[d] : nullptr};
     }
 };
 
@@ -157,8 +167,10 @@ void trajectory_jacobian(const std::string& kernel, Matrix<const double> paramet
 void likelihood(const std::string& kernel, Matrix<const double> parameters, Vector<const double> sigma,
                 Vector<const double> kappa, Vector<const int> pulses, Vector<const int> segment,
                 Vector<const long long> offsets, Vector<const double> reads, Vector<double> nll,
-                Vector<double> innovation, Vector<double> innovation_variance, int threads, const Shared& shared) {
-    const Batch batch(parameters, pulses, segment, offsets);
+                Vector<double> innovation, Vector<double> innovation_variance, int threads, const Shared& shared,
+                const Spread& spread) {
+    Batch batch(parameters, pulses, segment, offsets);
+    batch.weigh(spread);
     const long n = batch.reads();
     for (const long length : {static_cast<long>(reads.shape(0)), static_cast<long>(innovation.shape(0)), static_cast<long>(innovation_variance.shape(0))})
         if (length != n) throw std::invalid_argument("reads, innovation and innovation_variance must have one entry a read");
@@ -225,8 +237,10 @@ template <class Device, int N> void gradient_of_device(const Batch& batch, const
 void likelihood_gradient(const std::string& kernel, Matrix<const double> parameters, Vector<const int> active,
                          Vector<const double> sigma, Vector<const double> kappa, Vector<const int> pulses,
                          Vector<const int> segment, Vector<const long long> offsets, Vector<const double> reads,
-                         Vector<double> nll, Matrix<double> gradient, Cube<double> information, int threads, const Shared& shared) {
-    const Batch batch(parameters, pulses, segment, offsets);
+                         Vector<double> nll, Matrix<double> gradient, Cube<double> information, int threads, const Shared& shared,
+                         const Spread& spread) {
+    Batch batch(parameters, pulses, segment, offsets);
+    batch.weigh(spread);
     const long count = static_cast<long>(active.shape(0)), size = count + 2;
     if (static_cast<long>(reads.shape(0)) != batch.reads()) throw std::invalid_argument("reads must have one entry a read");
     for (const long length : {static_cast<long>(sigma.shape(0)), static_cast<long>(kappa.shape(0)), static_cast<long>(nll.shape(0)), static_cast<long>(gradient.shape(0))})
@@ -275,9 +289,10 @@ void bind_response(nb::module_& m) {
           "The same with derivatives by each parameter and by the segment's start value.");
     m.def("response_likelihood", &likelihood, "kernel"_a, "parameters"_a, "sigma"_a, "kappa"_a, "pulses"_a, "segment"_a,
           "offsets"_a, "reads"_a, "nll"_a.noconvert(), "innovation"_a.noconvert(), "innovation_variance"_a.noconvert(),
-          "threads"_a, "shared"_a = nb::none(), "-ln L of the reads, innovations and their variances.");
+          "threads"_a, "shared"_a = nb::none(), "spread"_a = nb::none(),
+          "-ln L of the reads, innovations and their variances.");
     m.def("response_likelihood_gradient", &likelihood_gradient, "kernel"_a, "parameters"_a, "active"_a, "sigma"_a, "kappa"_a,
           "pulses"_a, "segment"_a, "offsets"_a, "reads"_a, "nll"_a.noconvert(), "gradient"_a.noconvert(),
-          "information"_a.noconvert(), "threads"_a, "shared"_a = nb::none(),
+          "information"_a.noconvert(), "threads"_a, "shared"_a = nb::none(), "spread"_a = nb::none(),
           "-ln L of the reads, its derivatives by the active parameters, sigma and kappa, and the Fisher information.");
 }
