@@ -122,7 +122,7 @@ def fit_command(
         from fitlab.retention.command import run
 
         _check_targets(files, None, None)
-        say(run(files, output, reading["map_"] or [], reading["unit"], reading["read_voltage"]))
+        say(run(files, output, reading["map_"] or [], reading["unit"], reading["read_voltage"], reading["sheet"]))
         return
     output = output or Path(files[0].stem + ".toml")
     _check_targets(files, output, figure)

@@ -16,16 +16,21 @@ from sim.settings.text import SCHEMA
 __all__ = ["run"]
 
 
-def run(files: Sequence[Path], output: Path | None, map_: Sequence[str], unit: str | None, read_voltage: str | None) -> str:
-    """Fit one file, write the noise model, and give what is printed.
+def run(
+    files: Sequence[Path],
+    output: Path | None,
+    map_: Sequence[str],
+    unit: str | None,
+    read_voltage: str | None,
+    sheet: str | None = None,
+) -> str:
+    """Fit the devices of one or more files, write the noise model, and give what is printed.
 
     Raises
     ------
     FitlabError
-        for more than one file, an output that is something else, or what reading and fitting refuse
+        for an output that is something else, or what reading and fitting refuse
     """
-    if len(files) != 1:
-        raise FitlabError(f"--kind retention takes one file, not {len(files)}")
     target = Path(f"{files[0].name.split('.')[0]}-noise.toml") if output is None else output
     if target.exists() and (target.is_dir() or SCHEMA.encode() not in target.read_bytes()[:200]):
         raise FitlabError(f"{target}: exists and is no noise model; choose another name with -o")
@@ -38,7 +43,7 @@ def run(files: Sequence[Path], output: Path | None, map_: Sequence[str], unit: s
             raise FitlabError(f"--map {pair}: give ROLE=COLUMN")
         roles[role] = column
     voltage = None if read_voltage is None else quantity(read_voltage, "V", "--read-voltage")
-    result = fit_retention(read_retention(files[0], roles, unit, voltage))
+    result = fit_retention(read_retention(list(files), roles, unit, voltage, sheet))
     temporary = target.with_name(f".{target.name}.part")
     temporary.write_text(to_toml(result.model))
     os.replace(temporary, target)

@@ -77,7 +77,7 @@ def fit_retention(data: Retention, bins: int = 16) -> RetentionFit:
     later = elapsed > 0
     if not later.any():
         raise FitError(f"{data.source}: no device was read twice; drift needs reads at two times at least")
-    notes = [f"conductances in {data.unit}"]
+    notes = [f"conductances in {data.unit}", *data.notes]
     if int((g < 0).sum()):
         notes.append(f"{int((g < 0).sum())} reads are below 0 (an offset of the instrument?); they are kept")
     edges = np.quantile(g_start, np.linspace(0, 1, min(bins, len(starts)) + 1))

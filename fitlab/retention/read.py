@@ -1,21 +1,22 @@
-"""Files of conductances over time: long (a row a read) or wide (a column a time)."""
+"""Files of conductances over time, long (a row a read) or wide (a column a time), through the tables of `fitlab.io`."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fitlab.errors import ReadError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from fitlab.io.instruments.plain import chosen_sheet
+from fitlab.io.reading import Options
+from fitlab.io.record import conductance
+from fitlab.io.table import Column, Table, read_table
+from fitlab.io.text import load
+from fitlab.io.units import parse_unit
 
 __all__ = ["ROLES", "Retention", "read_retention"]
 
@@ -24,15 +25,15 @@ A = np.ndarray[Any, Any]
 ROLES = ("device", "time", "value", "target")
 _NAMED = {
     "device": re.compile(r"^(dev(ice)?|cell|addr(ess)?|state|level|id)\b", re.IGNORECASE),
-    "time": re.compile(r"^(t|time|elapsed)\b", re.IGNORECASE),
-    "value": re.compile(r"^(g|i|value|conductance|current)\b", re.IGNORECASE),
+    "time": re.compile(r"^(t|time|elapsed|zeit)\b", re.IGNORECASE),
+    "value": re.compile(r"^(g|i|r|value|conductance|current|resistance)\b", re.IGNORECASE),
     "target": re.compile(r"^target", re.IGNORECASE),
 }
-_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0,
-            "day": 86400.0}  # fmt: skip
+_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hr": 3600.0, "hour": 3600.0,
+            "d": 86400.0, "day": 86400.0}  # fmt: skip
 _TIME = re.compile(r"^(?:t\s*=?\s*)?(?:([a-z]+?)s?[\s_]*([0-9.eE+]+)|([0-9.eE+]+)[\s_]*([a-z]+?)s?)$", re.IGNORECASE)
-_MICROSIEMENS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "µS": 1.0, "nS": 1e-3}
-_AMPERES = {"A": 1.0, "mA": 1e-3, "uA": 1e-6, "µA": 1e-6, "nA": 1e-9, "pA": 1e-12}
+FULL_SCALE = 25.0
+"""µS of the largest current where no read voltage is known."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Retention:
     target : (n,) what was to be programmed, or None
     unit : µS, or how the values were scaled where conductances are not known
     source : file
+    notes : what was left out or assumed
     """
 
     device: A
@@ -55,109 +57,160 @@ class Retention:
     target: A | None
     unit: str
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def read_retention(
-    path: str | Path, columns: Mapping[str, str] | None = None, unit: str | None = None, read_voltage: float | None = None
+    paths: str | Path | Sequence[str | Path],
+    columns: Mapping[str, str] | None = None,
+    unit: str | None = None,
+    read_voltage: float | None = None,
+    sheet: str | None = None,
 ) -> Retention:
-    """Read a file.
+    """Read one or more files; each holds devices of its own.
 
     Parameters
     ----------
-    path : text file, also compressed (.gz): a row a read with columns of device, time (s) and value, or a row a device and a
-        column a time, named such as ``day0`` or ``10 s``
+    paths : text files, also compressed (.gz), or workbooks: a row a read with columns of device, time (s, or the unit in the
+        header) and value, or a row a device and a column a time, named such as ``day0`` or ``10 s``
     columns : column of each role (device, time, value, target), by name or, counted from 1, by number; as the names tell if not
         given, and needed where there are no names
-    unit : of the values: S, mS, uS, nS, or A to pA; a name such as ``g_S`` tells it too
+    unit : of the values: S, A or ohm with a prefix; a name such as ``g_S`` or ``I (nA)`` tells it too
     read_voltage : V, turns currents into conductances; without it the largest current counts as 25 µS
+    sheet : of a workbook, by name or number
 
     Raises
     ------
     ReadError
-        for a file that is none of these
+        for a file that is none of these, with line and column
     """
-    path = Path(path)
-    table, named = _table(path)
-    wanted = dict(columns or {})
-    unknown = sorted(set(wanted) - set(ROLES))
+    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    unknown = sorted(set(columns or {}) - set(ROLES))
     if unknown:
-        raise ReadError(f"there is no role {unknown[0]!r}; roles are {', '.join(ROLES)}", file=path.name)
-    times = {name: t for name in table.columns if named and (t := _seconds(str(name))) is not None}
-    if not wanted and len(times) >= 2:
-        values = table[list(times)].to_numpy(float)
-        device = np.repeat(np.arange(len(values)), len(times))
-        return _made(path, device, np.tile(list(times.values()), len(values)), values.reshape(-1), None,
-                     unit or _unit_in(path.stem), read_voltage)  # fmt: skip
-    found = {role: _column(table, role, wanted.get(role), named, path) for role in ROLES}
-    for role in ("time", "value"):
-        if found[role] is None:
+        raise ReadError(f"there is no role {unknown[0]!r}; roles are {', '.join(ROLES)}", file=Path(files[0]).name)
+    parts = [_read_one(Path(f), dict(columns or {}), unit, read_voltage, sheet) for f in files]
+    first = parts[0]
+    for part in parts[1:]:
+        if part.unit != first.unit:
             raise ReadError(
-                f"there is no column of {role}: its columns are {', '.join(map(str, table.columns))}; name it with "
-                f"--map {role}=COLUMN, by name or number",
-                file=path.name,
+                f"the values are {part.unit} here but {first.unit} in {first.source}; fit them apart", file=part.source
             )
-    value = found["value"]
-    device = np.zeros(len(table), int)
-    if found["device"] is not None:
-        device = np.unique(table[found["device"]].to_numpy(), return_inverse=True)[1]
-    target = None if found["target"] is None else _numbers(table, found["target"], path)
-    return _made(path, device, _numbers(table, found["time"], path), _numbers(table, value, path), target,
-                 unit or _unit_in(str(value)) or _unit_in(path.stem), read_voltage)  # fmt: skip
+    # reads and targets of files without conductances are scaled together
+    names = " + ".join(p.source for p in parts)
+    offsets = np.concatenate(([0], np.cumsum([int(p.device.max()) + 1 for p in parts])))
+    target = None
+    if all(p.target is not None for p in parts):
+        target = np.concatenate([p.target for p in parts if p.target is not None])
+    device = np.concatenate([p.device + o for p, o in zip(parts, offsets[:-1], strict=True)])
+    time, g = (np.concatenate([getattr(p, n) for p in parts]) for n in ("time", "g"))
+    notes = tuple(dict.fromkeys(n for p in parts for n in p.notes))
+    return _scaled(Retention(device, time, g, target, first.unit, names, notes))
 
 
-def _table(path: Path) -> tuple[pd.DataFrame, bool]:
-    import pandas as pd
-
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ReadError(f"cannot be read: {error}", file=path.name) from None
-    first = text.lstrip().split("\n", 1)[0]
-    separator = next((s for s in ("\t", ";", ",") if s in first), None)
-    if separator is None:
-        raise ReadError("has one column only; give columns separated by tabs, semicolons or commas", file=path.name)
-    named = any(_number(cell) is None for cell in first.split(separator))
-    try:
-        table = pd.read_csv(io.StringIO(text), sep=separator, header=0 if named else None, comment="#", skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ReadError(f"is not a table: {error}", file=path.name) from None
-    if not named:
-        table.columns = pd.Index([str(k + 1) for k in range(table.shape[1])])
-    return table, named
+def _scaled(data: Retention) -> Retention:
+    """In µS: conductances as they are, currents by their largest."""
+    if data.unit == "S":
+        unit, full, shown = 1.0, 1e6, "µS"
+    else:
+        unit, full = float(np.max(data.g)), FULL_SCALE
+        if not unit > 0:
+            raise ReadError("no current is above 0, and no read voltage is known; give --read-voltage", file=data.source)
+        shown = f"µS if {unit:g} A are {FULL_SCALE:g} µS"
+    target = None if data.target is None else data.target / unit * full
+    return replace(data, g=data.g / unit * full, target=target, unit=shown)
 
 
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+def _read_one(path: Path, wanted: dict[str, str], unit: str | None, read_voltage: float | None, sheet: str | None) -> Retention:
+    """Reads of a file in S, or in A where no read voltage is known."""
+    table = read_table(chosen_sheet(load(path), Options(sheet=sheet)))
+    named = any(c.header.text for c in table.columns)
+    times = {c.number: t for c in table.columns if named and (t := _seconds(c.header.text)) is not None}
+    target: A | None = None
+    notes: list[str] = []
+    if not wanted and len(times) >= 2:
+        row = [c for c in table.columns if c.number in times]
+        bad = next((c for c in row if not c.numeric), None)
+        if bad is not None:
+            raise table.header_error(f"column '{bad.label}' holds text, but reads must be numbers", bad)
+        value = np.stack([c.values for c in row], axis=1)
+        device = np.repeat(np.arange(len(value)), len(row))
+        time, value, source = np.tile([times[c.number] for c in row], len(value)), value.reshape(-1), row[0]
+        said = unit or _unit_in(path.stem)
+    else:
+        if len(table.columns) == 1:
+            raise ReadError("the file has one column only; give columns of time and value", file=table.source.name)
+        found = {role: _column(table, role, wanted.get(role), named) for role in ROLES}
+        known: dict[str, Column] = {}
+        for role in ("time", "value"):
+            column = found[role]
+            if column is None:
+                raise table.header_error(
+                    f"there is no column of {role}: its columns are {', '.join(c.label for c in table.columns)}; name it with "
+                    f"--map {role}=COLUMN, by name or number"
+                )
+            known[role] = column
+        source = known["value"]
+        value, time = _numbers(table, source), _numbers(table, known["time"]) * _time_unit(table, known["time"])
+        device = np.zeros(len(value), int)
+        if (by := found["device"]) is not None:
+            device = np.unique(np.array(by.values if by.numeric else by.cells), return_inverse=True)[1]
+        if (aim := found["target"]) is not None:
+            target = _numbers(table, aim)
+        said = unit or (None if source.header.unit else _unit_in(source.header.text) or _unit_in(path.stem))
+    si, factor = _unit(table, source, said)
+    missing = ~(np.isfinite(value) & np.isfinite(time) & (np.isfinite(target) if target is not None else True))
+    if missing.any():
+        if missing.mean() > 0.2:
+            raise ReadError(
+                f"{int(missing.sum())} of {len(value)} reads are missing, more than a fifth; remove the broken part",
+                file=table.source.name,
+            )
+        notes.append(f"{path.name}: {int(missing.sum())} of {len(value)} reads are missing and were left out")
+        device, time, value = device[~missing], time[~missing], value[~missing]
+        target = None if target is None else target[~missing]
+        device = np.unique(device, return_inverse=True)[1]
+    if len(time) and (time < 0).any():
+        raise ReadError("there are times below 0; times are seconds after programming", file=table.source.name)
+    value, target = value * factor, None if target is None else target * factor
+    if si == "ohm":
+        if np.any(value <= 0) or (target is not None and np.any(target <= 0)):
+            raise ReadError("there are resistances that are not above 0; remove or correct them", file=table.source.name)
+        value, target = 1 / value, None if target is None else 1 / target
+    elif si == "A" and read_voltage is not None:
+        value = conductance(value, "A", read_voltage)
+        target = None if target is None else conductance(target, "A", read_voltage)
+    return Retention(device, time, value, target, "A" if si == "A" and read_voltage is None else "S", path.name, tuple(notes))
 
 
-def _column(table: pd.DataFrame, role: str, wanted: str | None, named: bool, path: Path) -> Any:
-    names = [str(name) for name in table.columns]
+def _column(table: Table, role: str, wanted: str | None, named: bool) -> Column | None:
     if wanted is not None:
-        if wanted in names:
-            return table.columns[names.index(wanted)]
-        if wanted.isdigit() and 1 <= int(wanted) <= len(names):
-            return table.columns[int(wanted) - 1]
-        raise ReadError(f"there is no column {wanted!r}; its columns are {', '.join(names)}", file=path.name)
-    matches = [name for name in names if _NAMED[role].match(name.replace("_", " "))] if named else []
-    return table.columns[names.index(matches[0])] if matches else None
+        return table.find(wanted)
+    if not named:
+        return None
+    return next((c for c in table.columns if _NAMED[role].match(c.header.name.replace("_", " "))), None)
 
 
-def _numbers(table: pd.DataFrame, column: Any, path: Path) -> A:
-    import pandas as pd
+def _numbers(table: Table, column: Column) -> A:
+    if not column.numeric:
+        raise table.error(f"column '{column.label}' holds text ('{column.cells[0]}'), but needs numbers", 0, column)
+    return column.values
 
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise ReadError(
-            f"row {bad[0] + 1} of {column} holds {table[column].iloc[bad[0]]!r}, which is no number ({len(bad)} such rows); "
-            "remove or correct it",
-            file=path.name,
+
+def _time_unit(table: Table, column: Column) -> float:
+    """Seconds in the unit of a column of times."""
+    header = column.header
+    if header.unit == "s":
+        return header.factor
+    said = header.unknown or header.text.replace("_", " ").split()[-1].strip("[]()") if header.text else ""
+    found = _SECONDS.get(said.lower()) or _SECONDS.get(said.lower().removesuffix("s"))
+    if found is not None and said.lower() != "t":
+        return found
+    if header.unknown is not None or header.unit is not None:
+        raise table.header_error(
+            f"column '{header.text}' has the unit '{header.unknown or header.unit}', which is none of time; use s, min, h, d",
+            column,
         )
-    return values
+    return 1.0
 
 
 def _seconds(name: str) -> float | None:
@@ -165,28 +218,25 @@ def _seconds(name: str) -> float | None:
     if not found:
         return None
     number, word = (found[2], found[1]) if found[1] else (found[3], found[4])
-    value = _number(number)
-    return None if value is None or word.lower() not in _SECONDS else value * _SECONDS[word.lower()]
+    try:
+        value = float(number)
+    except ValueError:
+        return None
+    return value * _SECONDS[word.lower()] if word.lower() in _SECONDS else None
 
 
 def _unit_in(name: str) -> str | None:
+    """Unit of reads in a name, as in `state_current_nA`."""
     parts = re.split(r"[\s_()\[\]]+", name)
-    return next((part for part in reversed(parts) if part in _MICROSIEMENS or part in _AMPERES), None)
+    return next((p for p in reversed(parts) if p not in ("a", "s") and (parse_unit(p) or ("",))[0] in ("S", "A", "ohm")), None)
 
 
-def _made(path: Path, device: A, time: A, values: A, target: A | None, unit: str | None, read_voltage: float | None) -> Retention:
-    if unit is None or unit not in _MICROSIEMENS | _AMPERES:
-        given = "no unit of the values is given" if unit is None else f"the unit {unit!r} is not known"
-        allowed = ", ".join([*_MICROSIEMENS, *_AMPERES])
-        raise ReadError(f"{given}; name it with --unit: {allowed}", file=path.name)
-    if (time < 0).any():
-        raise ReadError("has times below 0; times are seconds after programming", file=path.name)
-    scale, shown = 1.0, "µS"
-    if unit in _MICROSIEMENS:
-        scale = _MICROSIEMENS[unit]
-    elif read_voltage is not None:
-        scale = _AMPERES[unit] / read_voltage * 1e6
-    else:
-        scale = 25.0 / float(values.max())
-        shown = f"µS if {float(values.max()):g} {unit} are 25 µS"
-    return Retention(device, time, values * scale, None if target is None else target * scale, shown, path.name)
+def _unit(table: Table, column: Column, said: str | None) -> tuple[str, float]:
+    """SI unit of the reads and the factor to it."""
+    if said is None and column.header.unit in ("S", "A", "ohm"):
+        return column.header.unit, column.header.factor
+    found = parse_unit(said) if said is not None else None
+    if found is None or found[0] not in ("S", "A", "ohm"):
+        given = "no unit of the values is given" if said is None else f"the unit {said!r} is not known"
+        raise table.header_error(f"{given}; name it with --unit: S, A or ohm, with a prefix such as uS, nA or kohm", column)
+    return found
