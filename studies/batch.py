@@ -97,7 +97,7 @@ def load_profile(path: Path) -> Profile:
         Naming file, line and key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         raw = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StudyError(f"{path}: cannot be read ({error}); give the path of a cluster profile") from None

@@ -101,8 +101,8 @@ class Factor:
 
     @property
     def trains(self) -> bool:
-        """Whether it varies the training rather than the hardware."""
-        return any(field.startswith("train.") for field in self.fields)
+        """Whether it varies the network or its training rather than the hardware: the digital baseline follows it."""
+        return any(field.startswith(("train.", "network.")) for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Study:
         return Point(digest(identity), dict(values), stage=stage)
 
     def baseline_points(self) -> list[Point]:
-        """Points of the baseline: the digital network (one for each level of training), or the named setting."""
+        """Points of the baseline: the digital network (one for each level of network and training), or the named setting."""
         baseline = self.document.target.baseline
         if baseline != "digital":
             return [self.point({f.name: baseline[f.name] for f in self.factors})]
@@ -295,7 +295,8 @@ def load_study(path: str | Path, changes: Sequence[str] = ()) -> Study:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        # Editors of some systems begin a file with a mark of the byte order.
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = error.strerror or str(error)
         raise StudyFileError(str(path), [("", f"cannot be read ({reason}); give the path of a study file")]) from None

@@ -55,6 +55,8 @@ class Train(_Part):
     lr: Annotated[Number, Field(gt=0)] = 0.1
     images: Annotated[int, BeforeValidator(_count), Field(ge=1)] | None = None
     """Training images that are used, the first of the set; all if not given."""
+    test: Annotated[int, BeforeValidator(_count), Field(ge=1)] | None = None
+    """Test images that are used, likewise; large networks take long for the ten thousand of most sets."""
 
 
 class Inference(_Part):

@@ -15,6 +15,7 @@ Place = Callable[[str], int | str | None]
 """Where a key stands: its line, ``"--set"``, or None."""
 
 _SECTIONS = ("schema", "name", "base", "factors", "design", "replicates", "target", "refine", "run")
+_FORMS = ("values", "linspace", "geomspace", "range", "multiply", "zip")
 _TABLE = re.compile(r"^\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:"[^"]*"|'[^']*'|[\w.\- ])+?)\s*=""")
 
@@ -50,7 +51,10 @@ def _place(parts: list[str], raw: dict[str, Any]) -> list[str]:
     if parts[0] == "factors":
         # A factor's name may have dots, quoted or not: the longest that is there.
         names = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
-        name = next((n for n in names if n in raw.get("factors", {})), names[0])
+        name = next((n for n in names if n in raw.get("factors", {})), None)
+        if name is None:
+            # A new factor: its form is the last part, as in factors.device.dw_min.values=[0.001, 0.01].
+            name = names[1] if len(names) > 1 and parts[-1] in _FORMS else names[0]
         return ["factors", name, *parts[2 + name.count(".") if name not in parts else 2 :]]
     if parts[0] in _SECTIONS:
         return ["base", "set", ".".join(parts[2:])] if parts[:2] == ["base", "set"] else parts

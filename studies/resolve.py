@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import enum
 import fnmatch
 import functools
 import itertools
@@ -27,6 +28,8 @@ _OWN = ("train.lr", "inference.time")
 # Noise of the usual size on the weights of every mini-batch; base.set and factors change it.
 _AWARE = {"modifier.type": "ADD_NORMAL", "modifier.std_dev": 0.1}
 _AROUND = ("train.", "network.", "inference.")
+# Numbers of a factor that are tried before anything runs.
+_TRIED = 500
 
 
 @dataclass
@@ -251,6 +254,10 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     if study.document.target.metric not in metrics:
         near = _close(study.document.target.metric, list(metrics))
         raise fault("target.metric", f"{study.document.target.metric!r} is not measured by {base.task}{near}")
+    if study.document.target.metric == "loss" and ":" not in base.task:
+        raise fault(
+            "target.metric", "'loss' is better when it is less, and a target keeps a share of the baseline; write accuracy"
+        )
     for factor in study.factors:
         if factor.name in metrics:
             raise fault(f"factors.{factor.name}", f"this is what {base.task} measures; choose another name for the factor")
@@ -358,7 +365,7 @@ def _noise_model(study: Study, inputs: Path | None, name: str | None) -> _Found:
         return _Found(config, _about(config.noise_model), [], {})
     if name.endswith(".toml"):
         path = _input(study, name, inputs)
-        model: Any = from_toml(path.read_text(encoding="utf-8"))
+        model: Any = from_toml(path.read_text(encoding="utf-8-sig"))
         if not isinstance(model, models.BaseNoiseModel):
             raise FitlabError(f"{path}: is no noise model; make one with: fitlab fit FILE.csv --kind retention -o {name}")
         return _Found(InferenceRPUConfig(noise_model=model), _about(model), [path], {})
@@ -459,7 +466,8 @@ def _expand(resolved: Resolved, fault: Any) -> None:
             elif path in _TRAIN:
                 resolved.start[path] = train[name]
             else:
-                resolved.start[path] = base.set.get(path) if config is None else get_path(config, _placed(config, path)[0])
+                value = base.set.get(path) if config is None else get_path(config, _placed(config, path)[0])
+                resolved.start[path] = value.name if isinstance(value, enum.Enum) else value
         if factor.kind == "multiply":
             # A switch or a text cannot be multiplied, and a joint factor leaves whole fields that are zero at zero.
             for path in paths:
@@ -490,7 +498,7 @@ def _try_levels(resolved: Resolved, fault: Any) -> None:
     from studies.document import Train
 
     for factor in resolved.study.factors:
-        for level in factor.levels:
+        for level in _some(factor.levels):
             settings = resolved.under(factor) | resolved._levels(factor, level)
             train = {p.removeprefix("train."): v for p, v in settings.items() if p in _TRAIN}
             try:
@@ -512,6 +520,14 @@ def _try_levels(resolved: Resolved, fault: Any) -> None:
             except ValueError as error:
                 text = str(error).splitlines()[2].strip() if "validation error" in str(error) else str(error)
                 raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {text}") from None
+
+
+def _some(levels: tuple[Any, ...]) -> list[Any]:
+    """Levels to try: all but where there are very many numbers, which are allowed or not by their size."""
+    step = len(levels) // _TRIED
+    if step < 2 or isinstance(levels[0], str):
+        return list(levels)
+    return sorted({min(levels), max(levels), *levels[::step]})
 
 
 def _try_variants(resolved: Resolved, fault: Any) -> None:

@@ -70,7 +70,9 @@ def classify(job: Job, control: Control, each: Callable[[list[float]], None] | N
 
 
 def part_of(images: Images, train: dict[str, Any]) -> Images:
-    """The first ``train["images"]`` training images, with the last share ``train["validation"]`` of all of them as the test.
+    """The first ``train["images"]`` training and ``train["test"]`` test images.
+
+    With a share ``train["validation"]``, the last of the training images are the test instead.
 
     Raises
     ------
@@ -87,6 +89,10 @@ def part_of(images: Images, train: dict[str, Any]) -> Images:
         if wanted > len(x):
             raise StudyError(f"train.images = {wanted}: there are {len(x)} images to train with; ask for at most these")
         x, y = x[:wanted], y[:wanted]
+    if (tested := train.get("test")) is not None:
+        if tested > len(test_x):
+            raise StudyError(f"train.test = {tested}: there are {len(test_x)} images to test with; ask for at most these")
+        test_x, test_y = test_x[:tested], test_y[:tested]
     return dataclasses.replace(images, train_x=x, train_y=y, test_x=test_x, test_y=test_y)
 
 

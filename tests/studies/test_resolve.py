@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from sim.configs import get_path
+from studies.dataset import open_study
 from studies.design import load_study
 from studies.errors import StudyFileError
+from studies.prepare import prepare
 from studies.resolve import configured, resolve
+from studies.run import run_study
+from studies.targets import targets
 
 DEVICE = """
 schema = "studies.study/1"
@@ -86,3 +91,55 @@ def test_faults_name_file_key_and_remedy(study_file, change, key, words):
     assert re.match(rf"{re.escape(str(path))}(:\d+)?: {re.escape(key)}", message), message
     assert words in message
     assert message.count("\n") == 0
+
+
+CHOICES = """
+schema = "studies.study/1"
+name = "choices"
+[base]
+device = "ReRamSBPresetDevice"
+train = { epochs = 1, images = 100, test = 50 }
+[factors]
+"forward.bound_management" = { values = ["NONE", "ITERATIVE"] }
+"update.pulse_type" = { values = ["STOCHASTIC_COMPRESSED", "NONE_WITH_DEVICE"] }
+"update.update_management" = { values = [true, false] }
+"network.hidden" = { values = [2, 3] }
+[replicates]
+count = 1
+[target]
+factor = "network.hidden"
+better = "higher"
+"""
+
+
+def test_choices_of_the_simulator_are_factors(study_file, client, tmp_path):
+    resolved, folder = prepare(study_file(CHOICES), tmp_path / "a")
+    assert run_study(resolved, folder, client, quiet=True).outcome == "done"
+    data = open_study(folder.path)
+    assert dict(data.sizes) == {
+        "forward.bound_management": 2, "update.pulse_type": 2, "update.update_management": 2, "network.hidden": 2, "replicate": 1,
+    }  # fmt: skip
+    assert (data["status"] == 1).all()
+    assert len(np.unique(data["loss"])) >= 4
+    # Tested with fifty images; the digital network is as large as the one that it is compared with.
+    np.testing.assert_allclose(50 * data["accuracy"], np.round(50 * data["accuracy"]))
+    assert data["baseline_accuracy"].dims == ("network.hidden", "replicate")
+    assert len(np.unique(data["baseline_loss"])) == 2
+    assert len(targets(data)) == 8
+
+
+def test_loss_is_no_target(study_file):
+    with pytest.raises(StudyFileError, match=r"target\.metric: 'loss' is better when it is less"):
+        resolve(load_study(study_file(DEVICE + 'metric = "loss"\n')))
+
+
+def test_levels_beyond_number_are_tried_at_their_ends(study_file, monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        "studies.resolve.configured", lambda config, settings: tried.append(settings) or configured(config, settings)
+    )
+    text = DEVICE.replace("multiply = [0.5, 1]", "linspace = [FIRST, 1, 100000]")
+    resolve(load_study(study_file(text.replace("FIRST", "0.001"))))
+    assert 500 < len(tried) < 1100
+    with pytest.raises(StudyFileError, match=r"level -1\.0: device\.dw_min = -1"):
+        resolve(load_study(study_file(text.replace("FIRST", "-1"))))

@@ -195,6 +195,23 @@ def test_file_of_a_newer_version_is_told(study_file):
         load_study(study_file(None, ("study/1", "study/2")))
 
 
+def test_new_factor_from_the_command_line(study_file):
+    path = study_file()
+    study = load_study(
+        path, ["factors.device.dw_min.values=[0.1, 0.2]", 'factors."a.b".linspace=[0, 1, 3]', "factors.noise.values=[1, 2]"]
+    )
+    assert study.factor("device.dw_min").levels == (0.1, 0.2)
+    assert study.factor("a.b").levels == (0.0, 0.5, 1.0)
+    assert study.factor("noise").levels == (1.0, 2.0)
+
+
+def test_marks_and_line_ends_of_other_systems_are_read(study_file, tmp_path):
+    path = study_file(ALONE)
+    other = tmp_path / "other.toml"
+    other.write_bytes(b"\xef\xbb\xbf" + path.read_text().replace("\n", "\r\n").encode())
+    assert [p.id for p in load_study(other).points()] == [p.id for p in load_study(path).points()]
+
+
 def test_changed_study_is_the_one_that_is_kept(study_file, tmp_path):
     _, folder = prepare(study_file(ALONE), tmp_path / "a", ["replicates.count=9"])
     assert load_study(folder.study).replicates == 9
