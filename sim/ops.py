@@ -43,7 +43,7 @@ TRANSFER_STATE = (
 EVENT_BYTES: int = _core.event_bytes
 EVENT_FIELDS = ("sample", "stage", "slice", "read", "switched", "active")
 FIELD_PURPOSE = 64
-MVM_FLAGS = 9
+MVM_FLAGS = 10
 
 
 class ShapeError(FitlabError):
@@ -80,6 +80,8 @@ class MvmFlags:
     weight_noise: int = 0
     ir_drop: bool = False
     """Whether any replica has a static IR drop."""
+    rounds: int = 1
+    """Most rounds of iterative bound management of any replica."""
     passes: tuple[Pass, ...] = (Pass(),)
 
     ints: list[int] = field(init=False, repr=False, compare=False)
@@ -88,7 +90,7 @@ class MvmFlags:
     def __post_init__(self) -> None:
         values = (
             self.transposed, self.perfect, self.noise_management, self.bound_management, self.inp_sto_round,
-            self.out_sto_round, self.test_negative_bound, self.weight_noise, self.ir_drop,
+            self.out_sto_round, self.test_negative_bound, self.weight_noise, self.ir_drop, self.rounds,
             *(v for one in self.passes for v in one),
         )  # fmt: skip
         object.__setattr__(self, "ints", [int(value) for value in values])

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as hooks
 
 from sim.errors import ConfigError
+from sim.gpu import may_look, numbers
 from sim.tiles.tile import Tile, tile_of
 
 __all__ = ["AnalogAdam", "AnalogOptimizer", "AnalogOptimizerMixin", "AnalogSGD"]
@@ -186,7 +187,7 @@ class _SGD(ReplicaOptimizer):
                 state["momentum_buffer"] = gradient.clone()
             else:
                 kept = state["momentum_buffer"] * group["momentum"]
-                state["momentum_buffer"] = kept + gradient * (1.0 - group["dampening"])
+                state["momentum_buffer"].copy_(kept + gradient * (1.0 - group["dampening"]))  # in its place: see sim.cuda.graph
             buffer = state["momentum_buffer"]
             gradient = gradient + buffer * group["momentum"] if group["nesterov"] else buffer
         return gradient * rate
@@ -212,6 +213,7 @@ class _Adam(ReplicaOptimizer):
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             if group["amsgrad"]:
                 state["max_exp_avg_sq"] = torch.zeros_like(parameter)
+        may_look(parameter, "AnalogAdam counts its steps for the bias of its moments: use AnalogSGD in a graph")
         state["step"] += 1
         count = float(state["step"])
         state["exp_avg"] = state["exp_avg"] * first + gradient * (1.0 - first)
@@ -300,4 +302,4 @@ def _for(rate: float | Tensor, parameter: Tensor) -> float | Tensor:
     if parameter.shape[:1] != rate.shape:
         shape = tuple(parameter.shape)
         raise ConfigError(f"learning rates for {rate.numel()} replicas do not go with a parameter of shape {shape}")
-    return rate.to(parameter.device).reshape(-1, *[1] * (parameter.dim() - 1))
+    return numbers(parameter, rate.tolist(), rate.dtype).reshape(-1, *[1] * (parameter.dim() - 1))

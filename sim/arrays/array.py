@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 
 import torch
 from torch import Tensor, nn
 
-from sim.ops import normal_field, uniform_field
-
-__all__ = ["Array", "Draw", "Event"]
+__all__ = ["Array", "Draw", "Event", "event_streams"]
 
 
 class Event(IntEnum):
-    """What happens to an array; each kind is counted by itself.
+    """What happens to an array, as in ``sim/core/events.h``; each kind is counted by itself.
 
     A replica draws the same whether or not another one in its group has a kind of event that it has not.
     """
@@ -85,13 +82,11 @@ class Array(nn.Module):
 
     def reset(self, start: int = 0, n: int = -1, probability: float = 1.0) -> None:
         """Reset columns ``start .. start + n - 1`` (wrapping; all for n < 0), each crosspoint with a probability."""
-        if probability > 0:
-            chosen = self._chosen(start, n, probability)
-            self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET)
+        raise NotImplementedError
 
     def clip(self, bound: float) -> None:
         """Clip the weights to +-bound and to the bounds of the devices (devices.md, 7.5)."""
-        self._store(self.weight.clamp(-bound, bound), Event.CLIP)
+        raise NotImplementedError
 
     def drift(self, elapsed: float) -> None:
         """Let the weights drift for ``elapsed`` seconds more; nothing happens where no device drifts."""
@@ -109,35 +104,12 @@ class Array(nn.Module):
         """Bytes of a crosspoint of one replica."""
         return 4
 
-    def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
-        """Take the weights (R, out, in) that an event leaves, as far as the devices allow, and count the event.
-
-        ``having`` tells which replicas have the event at all.
-        """
-        raise NotImplementedError
-
-    def _reset_value(self) -> Tensor:
-        """What a reset leaves, (R, out, in)."""
-        raise NotImplementedError
-
-    def _normal(self, event: Event, draw: Draw = Draw.VALUE) -> Tensor:
-        """Normals (R, out, in) of the event that is going on."""
-        return normal_field(self.keys, self.shape, self.steps[event], _stream(event, draw))
-
-    def _drift_noise(self, k: int) -> Tensor:
-        """Normals of a drift call: 0 for the exponents, 1 for the weights."""
-        return self._normal(Event.DRIFT, Draw.READ if k else Draw.VALUE)
-
-    def _chosen(self, start: int, n: int, probability: float) -> Tensor:
-        n_in = self.shape[1]
-        columns = torch.zeros(n_in, dtype=torch.bool, device=self.weight.device)
-        columns[(start + torch.arange(n_in if n < 0 else n, device=columns.device)) % n_in] = True
-        chosen = columns.expand(self.weight.shape)
-        if probability < 1:
-            u = uniform_field(self.keys, self.shape, self.steps[Event.RESET], _stream(Event.RESET, Draw.CHOICE))
-            chosen = chosen & (u < probability)
-        return chosen
+    @staticmethod
+    def counted(**happens: bool) -> Tensor:
+        """What is added to ``steps`` where events happen, (len(Event),)."""
+        return torch.tensor([int(happens.get(event.name, False)) for event in Event])
 
 
-def _stream(event: Event, draw: Draw) -> int:
-    return len(Event) * draw + event
+def event_streams(event: Event) -> tuple[int, int, int]:
+    """Streams of an event: of the value, of the write noise, of the choice of crosspoints."""
+    return tuple(len(Event) * draw + event for draw in (Draw.VALUE, Draw.WRITE_NOISE, Draw.CHOICE))  # type: ignore[return-value]

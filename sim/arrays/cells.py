@@ -151,7 +151,7 @@ class VectorArray(CellArray):
             self.index.copy_((u * n).long().clamp(max=n - 1))
         for k in range(n):
             chosen = rate if policy is VectorUnitCellUpdatePolicy.ALL else torch.where(self.index == k, rate, 0.0)
-            if bool(chosen.any()):
+            if not chosen.is_cpu or bool(chosen.any()):  # a rate of 0 moves nothing: a GPU does not wait to know
                 self.pulse(k, x, d, chosen)
         if policy is VectorUnitCellUpdatePolicy.SINGLE_SEQUENTIAL:
             self.index.copy_((self.index + 1) % n)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sim.devices.base import DriftParameter, SimpleDriftParameter
+from sim.events import DRIFT_NUMBERS, DriftNow
 
 __all__ = ["Drift"]
 
-FIELDS = ("t_0", "reset_tol", "nu_std", "wg_ratio", "g_offset", "w_offset", "nu_k", "log_g0", "w_noise_std")
-
 
 class Drift(nn.Module):
-    """State and law of the drift of one array.
+    """State of the drift of one array, whose law is in ``sim/core/events.h``.
 
     A weight that changed by more than `reset_tol` since the last call counts as rewritten, at this call. Otherwise
 
@@ -30,14 +29,8 @@ class Drift(nn.Module):
     """
 
     t_0: Tensor
-    reset_tol: Tensor
-    nu_std: Tensor
-    wg_ratio: Tensor
-    g_offset: Tensor
-    w_offset: Tensor
-    nu_k: Tensor
-    log_g0: Tensor
-    w_noise_std: Tensor
+    numbers: Tensor
+    having: Tensor
     clock: Tensor
     written: Tensor
     written_at: Tensor
@@ -46,44 +39,19 @@ class Drift(nn.Module):
     def __init__(self, parameters: Sequence[SimpleDriftParameter], shape: tuple[int, int]) -> None:
         super().__init__()
         full = [_complete(p) for p in parameters]
-        for name in FIELDS:
-            self.register_buffer(name, torch.tensor([float(getattr(p, name)) for p in full]).reshape(-1, 1, 1))
+        self.register_buffer("t_0", torch.tensor([float(p.t_0) for p in full]).reshape(-1, 1, 1))
+        self.register_buffer("numbers", torch.tensor([[float(getattr(p, name)) for name in DRIFT_NUMBERS] for p in full]))
+        self.register_buffer("having", torch.tensor([p.nu > 0 for p in full], dtype=torch.uint8))
         replicas = len(full)
         self.register_buffer("clock", torch.full((replicas, 1, 1), -1.0))  # below 0: not called yet
         for name in ("written", "written_at", "last"):
             self.register_buffer(name, torch.zeros(replicas, *shape))
 
-    def forward(
-        self, w: Tensor, nu: Tensor, elapsed: float, clip: Callable[[Tensor], Tensor], normal: Callable[[int], Tensor]
-    ) -> Tensor:
-        """Weights (R, out, in) after ``elapsed`` more seconds.
-
-        nu is (R, out, in) or (R, 1, 1); ``clip`` keeps weights within the bounds of the devices; ``normal(k)`` gives the
-        k-th field of normals of this call, 0 for the exponents and 1 for the weights.
-        """
-        if bool((self.clock < 0).all()):
-            self.clock.zero_()
-            self.written.copy_(w)
-            self.last.copy_(w)
-        self.clock += elapsed / self.t_0
-        rewritten = (self.last - w).abs() > self.reset_tol
-        self.written_at.copy_(torch.where(rewritten, self.clock, self.written_at))
-        self.written.copy_(torch.where(rewritten, w, self.written))
-        if bool((self.nu_std > 0).any()):
-            nu = nu + self.nu_std * nu * normal(0)
-        if bool((self.nu_k != 0).any()):
-            conductance = (w - self.w_offset) / self.wg_ratio + self.g_offset
-            shift = self.nu_k * (self.log_g0 - conductance.clamp(min=1e-30).log())
-            nu = nu + torch.where(self.nu_k != 0, shift, 0.0)
-        offset = self.g_offset * self.wg_ratio - self.w_offset
-        offset = torch.where(offset.abs() < self.reset_tol, 0.0, offset)
-        factor = (self.clock - self.written_at).clamp(min=1.0) ** -nu
-        drifted = torch.where(rewritten, w, self.written * factor + offset * (factor - 1.0))
-        if bool((self.w_noise_std > 0).any()):
-            drifted = drifted + self.w_noise_std * normal(1)
-        drifted = clip(drifted)
-        self.last.copy_(drifted)
-        return drifted
+    def at(self, elapsed: float) -> DriftNow:
+        """A call ``elapsed`` seconds after the last."""
+        first = self.clock < 0
+        self.clock.copy_(torch.where(first, 0.0, self.clock) + elapsed / self.t_0)
+        return DriftNow(self.numbers, self.clock, first, self.written, self.written_at, self.last)
 
 
 def _complete(p: SimpleDriftParameter) -> DriftParameter:

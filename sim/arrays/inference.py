@@ -164,7 +164,8 @@ class InferenceArray(IdealArray):
 
     def clip_to(self, bound: Tensor) -> None:
         """Clip to +-bound, (R, 1, 1)."""
-        self._store(torch.maximum(torch.minimum(self.weight, bound), -bound), Event.CLIP)
+        self.weight.copy_(torch.maximum(torch.minimum(self.weight, bound), -bound))
+        self.steps[Event.CLIP] += 1
 
     # State
 

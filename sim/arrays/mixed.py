@@ -17,6 +17,7 @@ from sim.arrays.transfer import write_trains
 from sim.configs.compounds import MixedPrecisionCompound
 from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.configs.update import UpdateParameters
+from sim.gpu import numbers
 from sim.ops import digital_transfer_, exact_update_, key_tensor_of, next_rows, uniform_field
 from sim.random import derive_key
 
@@ -145,12 +146,12 @@ class MixedPrecisionArray(Array):
         """Values (R, B, n) rounded to ``bins`` levels of each vector's largest magnitude (7.2)."""
         if not any(bins):
             return v
-        half = v.new_tensor([b // 2 for b in bins]).reshape(-1, 1, 1)
+        half = numbers(v, [b // 2 for b in bins]).reshape(-1, 1, 1)
         width = v.abs().amax(2, keepdim=True) / half.clamp(min=1.0)
         width = torch.where(width > 0, width, 1.0)
         shift = uniform_field(self.keys, v.shape[1:], self.calls, stream) - 0.5 if stochastic else 0.0
         rounded = torch.maximum(torch.minimum(torch.round(v / width + shift), half), -half) * width
-        return torch.where(v.new_tensor([b > 0 for b in bins], dtype=torch.bool).reshape(-1, 1, 1), rounded, v)
+        return torch.where(numbers(v, [b > 0 for b in bins], torch.bool).reshape(-1, 1, 1), rounded, v)
 
 
 def _device_array(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from sim.arrays.product import Product
 from sim.arrays.trains import Trains
 from sim.configs.unit_cells import OneSidedUnitCell
 from sim.configs.update import UpdateParameters
+from sim.gpu import may_look, numbers
 from sim.random import derive_key
 
 __all__ = ["OneSidedArray"]
@@ -65,6 +67,8 @@ class OneSidedArray(CellArray):
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
         batch = x.shape[1]
         period = self.cell.refresh_every * (batch if self.cell.units_in_mbatch else 1)
+        if period > 0:
+            may_look(x, "a one-sided cell counts the samples up to its next refresh: set device.refresh_every to 0")
         start = 0
         while start < batch:
             stop = batch
@@ -86,14 +90,15 @@ class OneSidedArray(CellArray):
         n_in = self.shape[1]
         one_hot = torch.eye(n_in, device=self.weight.device).expand(self.replicas, n_in, n_in).contiguous()
         read = [reader(array.read().contiguous(), one_hot)[0] for reader, array in zip(self.readers, (minus, plus), strict=True)]
-        reach = self.weight.new_tensor([abs(cell.device_list()[MINUS].w_max) for cell in self.cells]).reshape(-1, 1, 1)
-        upper = self.weight.new_tensor([cell.refresh_upper_thres for cell in self.cells]).reshape(-1, 1, 1)  # type: ignore[attr-defined]
-        lower = self.weight.new_tensor([cell.refresh_lower_thres for cell in self.cells]).reshape(-1, 1, 1)  # type: ignore[attr-defined]
+        cells: Any = self.cells
+        reach = numbers(self.weight, [abs(cell.device_list()[MINUS].w_max) for cell in cells]).reshape(-1, 1, 1)
+        upper = numbers(self.weight, [cell.refresh_upper_thres for cell in cells]).reshape(-1, 1, 1)
+        lower = numbers(self.weight, [cell.refresh_lower_thres for cell in cells]).reshape(-1, 1, 1)
         larger = read[PLUS] > read[MINUS]
         high, low = torch.maximum(*read) / reach, torch.minimum(*read) / reach
         chosen = (high > upper) & (low > lower)  # (R, in, out)
-        having = chosen.flatten(1).any(1).tolist()
-        if any(having):
+        having = chosen.flatten(1).any(1).to(torch.uint8)
+        if bool(having.any()):
             crosspoints = chosen.transpose(1, 2).contiguous()
             for array in (minus, plus):
                 array.reset_where(crosspoints, having)

@@ -37,8 +37,8 @@ BOUND_MANAGEMENT = {
 WEIGHT_NOISE = {WeightNoiseType.NONE: 0, WeightNoiseType.ADDITIVE_CONSTANT: 1, WeightNoiseType.PCM_READ: 2}
 AVERAGE_DECAY = 1e-3
 """Share of a batch in the running average of AVERAGE_ABS_MAX."""
-NM_THRES, SLOPE = 10, 19
-"""Columns of the settings that change after construction."""
+NM_THRES, MAX_REDUCTION, SLOPE = 10, 11, 19
+"""Columns of the settings: the first and the last change after construction."""
 
 
 class Product(nn.Module):
@@ -98,6 +98,7 @@ class Product(nn.Module):
             if spread
         ]
         settings = [_settings(one, d) for one, d in zip(io, drawn, strict=True)]
+        flags["rounds"] = max(_rounds(one, row) for one, row in zip(io, settings, strict=True))
         averaged = first.noise_management is NoiseManagementType.AVERAGE_ABS_MAX and not first.ideal
         self.register_buffer("settings", torch.tensor(settings, dtype=torch.float32))
         self.register_buffer("keys", key_tensor_of(own))
@@ -205,6 +206,17 @@ def _stacked(io: IOParameters, drawn: Mapping[str, Tensor], outputs: int) -> Ten
     """What differs between the outputs of one replica, (3, m), with what does not in its place."""
     neutral = {"v_offset": 0.0, "out_nonlinearity": 0.0, "out_noise_values": io.out_noise}
     return torch.stack([drawn.get(name, torch.full((outputs,), neutral[name])) for name in OUTPUT_FIELDS])
+
+
+def _rounds(io: IOParameters, settings: Sequence[float]) -> int:
+    """Rounds of bound management if every one exceeds the range: the reduction doubles up to its largest (mvm.md, section 11)."""
+    if io.ideal or io.bound_management not in (BoundManagementType.ITERATIVE, BoundManagementType.ITERATIVE_WORST_CASE):
+        return 1
+    reduction, most, rounds = 1.0, settings[MAX_REDUCTION], 1
+    while reduction <= most:
+        reduction, rounds = 2 * reduction, rounds + 1
+    # The worst case has a round with the scale that it estimates.
+    return rounds + (io.bound_management is BoundManagementType.ITERATIVE_WORST_CASE)
 
 
 def _finite_bound(io: IOParameters) -> float:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim.arrays.array import Array, Draw, Event
+from sim.arrays.array import Array, Event, event_streams
 from sim.arrays.drift import Drift
 from sim.arrays.packed import Packed
 from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
+from sim.events import PARAMETERS, Change, Crosspoints, Values
 from sim.ops import (
     DeviceArray,
     device_array,
@@ -22,7 +23,6 @@ from sim.ops import (
     device_parameters,
     is_direct,
     key_tensor_of,
-    normal_field,
     pulsed_update_,
 )
 from sim.random import Draws, derive_key
@@ -68,6 +68,10 @@ class PulsedArray(Array):
     train_keys: Tensor
     apparent: Tensor | None
     counts: Tensor | None
+    diffusing: Tensor
+    decaying: Tensor
+    aged: Tensor
+    set_noisily: Tensor
 
     def __init__(
         self, devices: Sequence[PulsedDevice], updates: Sequence[UpdateParameters], shape: tuple[int, int],
@@ -75,11 +79,16 @@ class PulsedArray(Array):
     ) -> None:  # fmt: skip
         super().__init__(shape, key_tensor_of([derive_key(key, "pulses") for key in keys]))
         self.devices = list(devices)
-        self.diffusing = [device.diffusion > 0 for device in devices]
-        self.decaying = [device.lifetime > 0 for device in devices]
-        self.ageing = any(self.diffusing + self.decaying)
+        diffusing, decaying = ([getattr(device, name) > 0 for device in devices] for name in ("diffusion", "lifetime"))
+        self.ageing = any(diffusing + decaying)
+        self.register_buffer("diffusing", torch.tensor(diffusing, dtype=torch.uint8), persistent=False)
+        self.register_buffer("decaying", torch.tensor(decaying, dtype=torch.uint8), persistent=False)
+        self.register_buffer("aged", self.counted(DIFFUSION=any(diffusing), DECAY=any(decaying)), persistent=False)
+        set_noisily = [getattr(device, "apply_write_noise_on_set", True) for device in devices]
+        self.register_buffer("set_noisily", torch.tensor(set_noisily, dtype=torch.uint8), persistent=False)
         self.kernel = devices[0].kernel
         self._packed: Packed[DeviceArray] = Packed()
+        self._points: Packed[Crosspoints] = Packed()
         self.trains = Trains(updates, [derive_key(key, "trains") for key in keys])
         drawn = drawn or [
             device.draw(shape, Draws(device.construction_key(derive_key(key, "construction")), shape))
@@ -101,6 +110,7 @@ class PulsedArray(Array):
         drifts = [device.drift for device in devices]
         self.drifting = Drift(drifts, shape) if any(d.nu > 0 for d in drifts) else None
         self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
+        self._event_values = [self._place_of(name) for name in PARAMETERS]
 
     def read(self) -> Tensor:
         state: Any = self._buffers  # a module's attributes cost a microsecond each
@@ -108,7 +118,7 @@ class PulsedArray(Array):
         return state["weight"] if apparent is None else apparent
 
     def set(self, weight: Tensor) -> None:
-        self._store(weight, Event.SET)
+        self._change(Change.SET, Event.SET, given=weight.contiguous(), noisy=self.set_noisily)
 
     def update(self, x: Tensor, d: Tensor, rate: Tensor) -> None:
         state: Any = self._buffers
@@ -157,45 +167,44 @@ class PulsedArray(Array):
         return known
 
     def end_step(self) -> None:
-        diffusing, decaying = self.diffusing, self.decaying
-        if any(diffusing):
-            moved = self.weight + self._slow("diffusion_rates") * self._normal(Event.DIFFUSION)
-            self._store(moved, Event.DIFFUSION, diffusing)
-        if any(decaying):
-            target = self._slow("reset_bias")
-            self._store((self.weight - target) * self._slow("decay_scales") + target, Event.DECAY, decaying)
+        own: Any = self._buffers
+        self.points().age(own["steps"], own["diffusing"], own["decaying"])
+        own["steps"].add_(own["aged"])
 
     def drift(self, elapsed: float) -> None:
-        if self.drifting is None:
-            return
-        reference = self._slow("reference")  # the state behind the reference is what drifts
-        state = self.drifting(
-            self.weight + reference,
-            self._slow("drift_nu"),
-            elapsed,
-            lambda g: self._clipped(g - reference) + reference,
-            self._drift_noise,
-        )
-        self._store(state - reference, Event.DRIFT, [device.drift.nu > 0 for device in self.devices])
+        if self.drifting is not None:
+            self.points().drift(self.drifting.at(elapsed), self.steps[Event.DRIFT], self.drifting.having)
+            self.steps[Event.DRIFT] += 1
 
-    def reset_where(self, chosen: Tensor, having: Sequence[bool] | None = None) -> None:
-        """Reset the crosspoints of a mask (R, out, in); ``having`` tells which replicas have any."""
-        self._store(torch.where(chosen, self._reset_value(), self.weight), Event.RESET, having)
+    def clip(self, bound: float) -> None:
+        self._change(Change.CLIP, Event.CLIP, bound=bound)
+
+    def reset(self, start: int = 0, n: int = -1, probability: float = 1.0) -> None:
+        if probability > 0:
+            self._change(Change.RESET, Event.RESET, reset_std=self.reset_std, columns=(start, n), probability=probability)
+
+    def reset_where(self, chosen: Tensor, having: Tensor | None = None) -> None:
+        """Reset the crosspoints of a mask (R, out, in); ``having`` (R,) uint8 tells which replicas have any."""
+        self._change(Change.RESET, Event.RESET, reset_std=self.reset_std, chosen=chosen, having=having)
 
     def reset_at(self, chosen: Tensor, step: Tensor) -> None:
         """Reset the crosspoints of a mask (R, out, in), with the numbers of a step that the caller counts."""
-        noise = normal_field(self.keys, self.shape, step, READ_RESET)
-        self.weight.copy_(torch.where(chosen, self._clipped(self._slow("reset_bias") + self.reset_std * noise), self.weight))
-        if self.apparent is not None:
-            std = self.noise[:, 1].reshape(-1, 1, 1)
-            shown = self.weight + std * normal_field(self.keys, self.shape, step, READ_RESET + 1)
-            self.apparent.copy_(torch.where(chosen, shown, self.apparent))
+        streams = READ_RESET, READ_RESET + 1, 0
+        self.points().change(Change.RESET, step, streams, chosen=chosen, reset_std=self.reset_std, only_chosen=True)
+
+    def points(self) -> Crosspoints:
+        """The devices as events see them; made anew where a tensor was replaced or moved."""
+        own: Any = self._buffers
+        tensors = own["weight"], own["apparent"], own["noise"], own["keys"], *(own[name] for name, _ in self._event_values)
+        known = self._points.get("points")
+        if known is None or not known.still(*tensors):
+            values = [Values(own[name], k) for name, k in self._event_values]
+            weight, apparent, noise, keys = tensors[:4]
+            known = self._points["points"] = Crosspoints(weight, apparent, values, noise, keys)
+        return known
 
     def pulse_counts(self) -> Tensor | None:
         return self.counts
-
-    def _reset_value(self) -> Tensor:
-        return self._slow("reset_bias") + self.reset_std * self._normal(Event.RESET)
 
     def hidden(self) -> dict[str, Tensor]:
         names = device_parameters(self.kernel)
@@ -217,25 +226,9 @@ class PulsedArray(Array):
         planes = 1 + self.fields.shape[1] + self.slow_fields.shape[1] + (self.apparent is not None)
         return 4 * planes + (16 if self.counts is not None else 0)
 
-    def _store(self, weight: Tensor, event: Event, having: Sequence[bool] | None = None) -> None:
-        """Clip to the bounds of the devices and draw what the products see (devices.md, 4.2 and 7.6)."""
-        clipped = self._clipped(weight)
-        having_it = self.weight.new_tensor(having or [True] * self.replicas, dtype=torch.bool).reshape(-1, 1, 1)
-        self.weight.copy_(torch.where(having_it, clipped, self.weight))
-        if self.apparent is not None:
-            noisy = [event is not Event.SET or getattr(device, "apply_write_noise_on_set", True) for device in self.devices]
-            std = self.noise[:, 1].reshape(-1, 1, 1) * self.weight.new_tensor(noisy).reshape(-1, 1, 1)
-            shown = self.weight + std * self._normal(event, Draw.WRITE_NOISE)
-            self.apparent.copy_(torch.where(having_it, shown, self.apparent))
+    def _change(self, kind: Change, event: Event, **what: Any) -> None:
+        self.points().change(kind, self.steps[event], event_streams(event), **what)
         self.steps[event] += 1
-
-    def _clipped(self, weight: Tensor) -> Tensor:
-        """Within the bounds of the devices, which act on weight + reference."""
-        names = device_parameters(self.kernel)
-        reference = self._slow("reference")
-        low = self._all(names.index("min_bound")) - reference
-        high = self._all(names.index("max_bound")) - reference
-        return torch.minimum(torch.maximum(weight, low), high)
 
     def _all(self, parameter: int) -> Tensor:
         """A parameter of the kernel for all replicas, (R, out, in) or (R, 1, 1)."""
@@ -246,11 +239,18 @@ class PulsedArray(Array):
         return self._all(parameter)[replica].expand(self.shape)
 
     def _slow(self, name: str) -> Tensor:
+        where, k = self._place_of(name)
+        values: Any = self._buffers[where]
+        return values[:, k] if values.dim() == 4 else values[:, k].reshape(-1, 1, 1)
+
+    def _place_of(self, name: str) -> tuple[str, int]:
+        """Buffer that holds a hidden parameter, and plane or column there."""
         names = device_parameters(self.kernel)
         if name in names:
-            return self._all(names.index(name))
-        k = self.slow_of[SLOW.index(name)]
-        return self.slow_fields[:, k] if k >= 0 else self.slow_values[:, SLOW.index(name)].reshape(-1, 1, 1)
+            k = names.index(name)
+            return ("fields", self.field_of[k]) if self.field_of[k] >= 0 else ("values", k)
+        k = SLOW.index(name)
+        return ("slow_fields", self.slow_of[k]) if self.slow_of[k] >= 0 else ("slow_values", k)
 
 
 def _at_once(weight: Tensor) -> bool:

@@ -26,6 +26,7 @@ from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagement
 from sim.configs.io import IOParameters
 from sim.configs.update import UpdateParameters
 from sim.errors import ConfigError
+from sim.gpu import numbers
 from sim.ops import (
     EVENT_FIELDS,
     TRANSFER_STATE,
@@ -251,10 +252,11 @@ class TransferArray(CellArray):
         planned = torch.arange(listed.shape[1], device=listed.device) < part.n_events.unsqueeze(1)
         for stage, array in enumerate(self.devices()[:-1]):
             mine = planned & (stage_of == stage)
-            if not bool(mine.any()):
-                continue
             count = mine.sum(1)
-            order = mine.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
+            most = int(count.max()) if mine.is_cpu else mine.shape[1]  # a GPU does not wait to know
+            if not most:
+                continue
+            order = mine.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
             valid = mine.gather(1, order)
             lines = torch.where(valid, slice_of.gather(1, order), 0).long()
             chosen, signs = (
@@ -282,10 +284,10 @@ class TransferArray(CellArray):
     def _reset_read(self, stage: int, array: PulsedArray, lines: Tensor, valid: Tensor, step: Tensor) -> None:
         """Reset, with a probability, the columns (R, n) that were read."""
         u = uniform_field(self.plan_keys, lines.shape[1:], step, len(Event) * Draw.CHOICE + Event.RESET + 16 * stage)
-        probability = u.new_tensor([cast(TransferCompound, cell).with_reset_prob for cell in self.cells]).unsqueeze(1)
-        columns = torch.zeros(self.replicas, self.shape[1], dtype=torch.bool, device=u.device)
-        columns.scatter_(1, lines, (u < probability) & valid)
-        array.reset_at(columns.unsqueeze(1).expand(-1, *self.shape), step)
+        probability = numbers(u, [cast(TransferCompound, cell).with_reset_prob for cell in self.cells]).unsqueeze(1)
+        hits = torch.zeros(self.replicas, self.shape[1], dtype=torch.int32, device=u.device)
+        hits.scatter_add_(1, lines, ((u < probability) & valid).to(torch.int32))
+        array.reset_at((hits > 0).unsqueeze(1).expand(-1, *self.shape), step)
 
     def _as_matrix(self, digital: Tensor) -> Tensor:
         """(R, slices, lines) as (R, out, in)."""

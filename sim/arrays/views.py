@@ -14,6 +14,7 @@ from sim.circuit.column import Converter, column_matrix
 from sim.configs.enums import AnalogMVType
 from sim.configs.io import TWO_PASS, BitSlicedIOParameters, IOParameters, IOParametersIRDropT
 from sim.errors import ConfigError
+from sim.gpu import numbers
 from sim.ops import MvmFlags, Pass, normal_field
 
 __all__ = ["Seen", "View", "view_of"]
@@ -149,7 +150,7 @@ class ColumnView(View):
             which = k if len(seen) > 1 else 0
             parts = [Part(0, which * pairs + p) for p in range(pairs)]
             listed += pass_list([phase], [parts], analog_sum=True)
-            values = pass_values([phase], [parts]).to(weight.device)
+            values = numbers(weight, pass_values([phase], [parts]).flatten().tolist()).reshape(len(self.io), -1, 5).clone()
             values[:, :, QUANTUM] = seen[which][2]
             rows.append(values)
         return Seen(MvmFlags(**self.base, passes=tuple(listed)), matrices, offsets, torch.cat(rows, 1))
@@ -158,12 +159,12 @@ class ColumnView(View):
         """Matrices (R, pairs, out, in) with wires, offsets (R, pairs, m) and charge quanta (R, pairs) of one matrix."""
         transposed = bool(self.base["transposed"])
         oriented = weight.transpose(1, 2) if transposed else weight
-        wire = weight.new_tensor([one.ir_drop * one.ir_drop_rs for one in self.io])
-        v_read = weight.new_tensor([one.ir_drop_v_read for one in self.io], dtype=torch.float64)
+        wire = numbers(weight, [one.ir_drop * one.ir_drop_rs for one in self.io])
+        v_read = numbers(weight, [one.ir_drop_v_read for one in self.io], torch.float64)
         column = column_matrix(oriented.contiguous(), wire, self.io[0].ir_drop_segments, self.size, v_read, self.converter)
-        on = weight.new_tensor([one.ir_drop > 0 for one in self.io], dtype=torch.bool)
-        quantum = weight.new_tensor(
-            [CHARGE_QUANTUM / one.adc_frequency * one.inp_step if one.adc_quantization else 0.0 for one in self.io]
+        on = numbers(weight, [one.ir_drop > 0 for one in self.io], torch.bool)
+        quantum = numbers(
+            weight, [CHARGE_QUANTUM / one.adc_frequency * one.inp_step if one.adc_quantization else 0.0 for one in self.io]
         ).unsqueeze(1)
         pairs = column.matrix.shape[1]
         plain = torch.cat([oriented.unsqueeze(1), torch.zeros_like(oriented).unsqueeze(1).expand(-1, pairs - 1, -1, -1)], dim=1)
@@ -176,7 +177,7 @@ class ColumnView(View):
     def _with_read_noise(self, weight: Tensor, x: Tensor, owner: Owner, k: int, phase: Phase) -> Tensor:
         """Weights with the read noise of PCM for the mean input of a phase (mvm.md, 14.6)."""
         settings = zip(*[(one.xdep_pcm_read_noise_scale, one.inp_step) for one in self.io], strict=True)
-        strength, step = (weight.new_tensor(v).reshape(-1, 1, 1) for v in settings)
+        strength, step = (numbers(weight, v).reshape(-1, 1, 1) for v in settings)
         level = torch.round(self._scaled(x) / step).abs().clamp(max=float(self.io[0].input_levels)).long() >> phase.shift
         if phase.bits < 31:
             level = level & ((1 << phase.bits) - 1)

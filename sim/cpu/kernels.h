@@ -1,6 +1,8 @@
 // What the kernels take: plain pointers, row-major, with the replica as the first axis. The bindings (module.cpp) fill
 // these; sim/ops.py checks shapes and speaks to the user.
 #pragma once
+#include "events.h"
+#include "../core/modifier.h"
 #include "philox.h"
 #include "settings.h"
 #include "transfer_plan.h"
@@ -166,6 +168,10 @@ struct Kernels {
     void (*random_field)(const FieldArgs&);
     void (*sigmoid)(const float* x, float* y, long long n, int threads);
     void (*logarithm)(const float* x, float* y, long long n, int threads);
+    void (*age)(const EventArray&, const Ageing&, int threads);
+    void (*change)(const EventArray&, const Changing&, int threads);
+    void (*drift)(const EventArray&, const Drifting&, int threads);
+    void (*modify)(const ModifierArgs&, int threads);
 };
 
 }  // namespace sim

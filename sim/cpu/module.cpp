@@ -123,7 +123,7 @@ struct Product {
     Product(Address settings, Address outputs, Address matrices, Address offsets, Address pass_values, Address keys, Address counter, int replicas,
             int out, int in, int n_matrices, const std::vector<int>& flags)
         : step(reinterpret_cast<int64_t*>(counter)) {
-        enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, DROPS, N_FLAGS };
+        enum { TRANSPOSED, PERFECT, NOISE, BOUND, INPUT_ROUND, OUTPUT_ROUND, NEGATIVE, WEIGHT_NOISE, DROPS, ROUNDS, N_FLAGS };
         require(flags.size() >= N_FLAGS && (flags.size() - N_FLAGS) % N_PASS == 0, "mvm: flags");
         const size_t n_passes = (flags.size() - N_FLAGS) / N_PASS;
         require(flags[PERFECT] || n_passes > 0, "mvm: passes");
@@ -336,6 +336,60 @@ bool next_rows(Address rate_, Address batches_, Address every_, Address written_
     return some;
 }
 
+// Devices of R arrays with what events beside pulses need of them, given by addresses; sim/events.py checks them.
+struct Crosspoints {
+    EventArray array{};
+
+    Crosspoints(Address weight, Address apparent, const std::vector<Address>& parameters, const std::vector<long long>& strides, uint32_t varying,
+                Address write_noise, int write_stride, Address keys, long long cells, int replicas) {
+        require(parameters.size() == N_EVENT_PARAMETERS && strides.size() == N_EVENT_PARAMETERS, "events: parameters");
+        require(cells >= 0 && cells < (1LL << 32) && replicas >= 0 && (!apparent || write_noise), "events: size, write noise");
+        for (int k = 0; k < N_EVENT_PARAMETERS; ++k) {
+            array.parameters[k] = reinterpret_cast<const float*>(parameters[static_cast<size_t>(k)]);
+            array.strides[k] = strides[static_cast<size_t>(k)];
+        }
+        array.weight = reinterpret_cast<float*>(weight), array.apparent = reinterpret_cast<float*>(apparent), array.varying = varying;
+        array.write_noise = reinterpret_cast<const float*>(write_noise), array.write_stride = write_stride;
+        array.keys = reinterpret_cast<const long long*>(keys), array.cells = cells, array.replicas = replicas;
+    }
+
+    void age(Address steps, Address diffusing, Address decaying, int threads) const {
+        const Ageing ageing{reinterpret_cast<const long long*>(steps), bytes(diffusing), bytes(decaying)};
+        nb::gil_scoped_release release;
+        kernels->age(array, ageing, threads);
+    }
+    void change(int kind, Address given, Address chosen, Address having, Address noisy, Address reset_std, Address step, uint32_t value, uint32_t write,
+                uint32_t choice, bool only_chosen, int in, int first, int count, float probability, float bound, int threads) const {
+        require(in >= 1 && first >= 0 && first < in && (kind != CHANGE_SET || given), "events: columns, values");
+        const Changing changing{kind, floats(given), bytes(chosen), bytes(having), bytes(noisy), floats(reset_std), reinterpret_cast<const long long*>(step),
+                                value, write, choice, only_chosen, in, first, count, probability, bound};
+        nb::gil_scoped_release release;
+        kernels->change(array, changing, threads);
+    }
+    void drift(Address numbers, Address clock, Address first, Address having, Address written, Address written_at, Address last, Address step,
+               int threads) const {
+        const auto out = [](Address a) { return reinterpret_cast<float*>(a); };
+        const Drifting drifting{floats(numbers), floats(clock), bytes(first), bytes(having), out(written), out(written_at), out(last),
+                                reinterpret_cast<const long long*>(step)};
+        nb::gil_scoped_release release;
+        kernels->drift(array, drifting, threads);
+    }
+    static const float* floats(Address a) { return reinterpret_cast<const float*>(a); }
+    static const unsigned char* bytes(Address a) { return reinterpret_cast<const unsigned char*>(a); }
+};
+
+// Modified weights; shapes are checked in sim/arrays/modifier.py.
+void modify(Address weight, Address modified, Address numbers, Address largest, Address coeffs, Address keys, Address step, long long cells, int replicas,
+            int in, int n_coeffs, int kind, bool stochastic, bool spare_last, int threads) {
+    require(kind >= MODIFY_COPY && kind <= MODIFY_PCM_NOISE && cells < (1LL << 32) && threads >= 1, "modify: kind, size, threads");
+    const auto floats = [](Address a) { return reinterpret_cast<const float*>(a); };
+    const auto integers = [](Address a) { return reinterpret_cast<const long long*>(a); };
+    const ModifierArgs args{floats(weight), reinterpret_cast<float*>(modified), floats(numbers), floats(largest), floats(coeffs), integers(keys),
+                            integers(step), cells, replicas, in, n_coeffs, kind, stochastic, spare_last};
+    nb::gil_scoped_release release;
+    kernels->modify(args, threads);
+}
+
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
     if (counter.size() == 2 && key.size() == 1) {
         const Words2<u32> w = philox(Words2<u32>{counter[0], counter[1]}, key[0]);
@@ -375,6 +429,12 @@ NB_MODULE(_core, m) {
         .def(nb::init<int, Address, Address, Address, Address, Address, Address, Address, Address, Address, Address, Address, std::vector<int>, int, int,
                       int, int, int, const std::vector<int>&>())
         .def("pulse", &Devices::pulse);
+    nb::class_<Crosspoints>(m, "Crosspoints", "Devices of an array, for what happens to them beside pulses.")
+        .def(nb::init<Address, Address, const std::vector<Address>&, const std::vector<long long>&, uint32_t, Address, int, Address, long long, int>())
+        .def("age", &Crosspoints::age)
+        .def("change", &Crosspoints::change)
+        .def("drift", &Crosspoints::drift);
+    m.def("modify", &modify);
     m.attr("event_bytes") = sizeof(TransferEvent);
     m.def("transfer_update", &transfer_update);
     m.def("transfer_plan", &transfer_plan);

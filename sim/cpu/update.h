@@ -116,6 +116,12 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, c
 // No pulses: the exact step of each sample, then the bounds of the device (update.md, 5.5), on the persistent weight.
 template <class Device> void clip_row(const UpdateArgs& a, int r, int index, const Noise& noise, RowScratch& s) {
     const Row row(a, r, index, noise);
+    bool moves = false;
+    for (int b = 0; b < a.batch; ++b) {
+        const size_t sample = static_cast<size_t>(r) * a.batch + b;
+        moves |= (a.rates ? a.rates[sample] : a.rate[r]) * a.d[sample * a.out + index] != 0.0f;
+    }
+    if (!moves) return;
     point_to_fields(a, r, index, s);
     for (int j = 0; j < a.in; j += LANES) {
         const auto cell = Device::template load<vf>(

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sim.cuda.devices import GpuDeviceArray
 from sim.cuda.launch import start
-from sim.cuda.modules import elementwise
+from sim.cuda.modules import elementwise, modifier
 
-__all__ = ["exact_update_", "logarithm", "pulsed_update_", "random_field", "sigmoid"]
+__all__ = ["exact_update_", "logarithm", "modify", "pulsed_update_", "random_field", "sigmoid"]
 
 
 def pulsed_update_(
@@ -47,6 +47,19 @@ def sigmoid(x: Tensor) -> Tensor:
 def logarithm(x: Tensor) -> Tensor:
     """See `sim.ops.logarithm`."""
     return _elementwise("natural_log", x)
+
+
+def modify(
+    weight: Tensor, modified: Tensor, numbers: Tensor, largest: Tensor, coeffs: Tensor, keys: Tensor, step: Tensor, cells: int,
+    replicas: int, n_in: int, n_coeffs: int, kind: int, stochastic: bool, spare_last: bool,
+) -> None:  # fmt: skip
+    """See `sim.arrays.modifier.Modifier`."""
+    module = modifier()
+    blocks = -(-(-(-cells // 64) * 16) // module.threads["modify"])
+    start(
+        module, "modify", (blocks, replicas, 1), weight, weight, modified, numbers, largest, coeffs, keys, step, np.int64(cells),
+        *map(np.int32, (n_in, n_coeffs, kind, stochastic, spare_last)),
+    )  # fmt: skip
 
 
 def _elementwise(kernel: str, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sim import _core, ops
 from sim.cuda.launch import start
 from sim.cuda.modules import Module, pulsed_update
+from sim.gpu import may_look
 from sim.ops import _check, _check_operands, _check_update, _writable
 
 __all__ = ["GpuDeviceArray", "Looks"]
@@ -117,7 +118,8 @@ class GpuDeviceArray(ops.DeviceArray):
 
     def _words(self, rate: Tensor) -> int:
         length = self.longest
-        if not length:  # only the GPU knows the learning rate
+        if not length:
+            may_look(rate, "trains grow with the learning rate, which only the GPU knows: set update.fixed_bl")
             needed = math.ceil(float((rate.abs() / self.granularity).max()))
             length = max(int(self.settings[:, 0].max()), needed)
         return (length + 31) // 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
 
@@ -25,16 +26,18 @@ def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torc
     device : the GPU that the tensors are on
     args : addresses as int, numbers as NumPy scalars of the kernel's types
     """
-    from cuda.core import LaunchConfig
     from cuda.core import launch as start
 
-    with torch.cuda.device(device):
-        config = LaunchConfig(grid=grid, block=module.threads[kernel])
-        start(torch.cuda.current_stream(device), config, _kernel(module, kernel, device.index or 0), *args)
+    index = device.index or 0
+    with torch.cuda.device(index):
+        _enter(index)
+        start(torch.cuda.current_stream(index), _config(grid, module.threads[kernel]), _kernel(module, kernel, index), *args)
 
 
-def start(module: Module, kernel: str, work: int | tuple[int, int, int], on: Tensor, *args: Tensor | np.generic | None) -> None:
-    """Start a kernel on a grid, or for a number of elements; tensors are handed on by address, 0 where empty or None."""
+def start(
+    module: Module, kernel: str, work: int | tuple[int, int, int], on: Tensor, *args: Tensor | np.generic | int | None
+) -> None:
+    """Start a kernel on a grid, or for a number of elements; tensors are handed on by address (an int is one), None as 0."""
     if isinstance(work, int):
         if work == 0:
             return
@@ -56,6 +59,26 @@ def reason_why_not() -> str:
     return ""
 
 
+_entered = threading.local()
+
+
+def _enter(index: int) -> None:
+    """Let this thread use torch's context of a GPU: that of the backward pass has none before its first call of the runtime."""
+    known: set[int] = _entered.__dict__.setdefault("devices", set())
+    if index not in known:
+        from cuda.core import Device
+
+        Device(index).set_current()
+        known.add(index)
+
+
+@lru_cache(maxsize=4096)
+def _config(grid: tuple[int, int, int], threads: int) -> Any:
+    from cuda.core import LaunchConfig
+
+    return LaunchConfig(grid=grid, block=threads)
+
+
 @lru_cache(maxsize=None)
 def _kernel(module: Module, kernel: str, index: int) -> Any:
     return _module(module, index).get_kernel(kernel)
@@ -65,9 +88,9 @@ def _kernel(module: Module, kernel: str, index: int) -> Any:
 def _module(module: Module, index: int) -> Any:
     major, minor = torch.cuda.get_device_capability(index)
     code = cached(module, f"sm_{major}{minor}")
-    from cuda.core import Device, ObjectCode
+    from cuda.core import ObjectCode
 
     with torch.cuda.device(index):
-        torch.cuda.current_stream(index)
-        Device(index).set_current()  # the context that torch uses
+        torch.cuda.current_stream(index)  # torch makes its context
+        _enter(index)
         return ObjectCode.from_cubin(code)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from sim import _core
 
 __all__ = [
-    "ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "modules", "mvm", "pulsed_update", "transfer", "transfer_plan",
+    "ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "events", "modifier", "modules", "mvm", "pulsed_update",
+    "transfer", "transfer_plan",
 ]  # fmt: skip
 
 SOURCES = Path(__file__).parent
@@ -42,6 +44,7 @@ class Module:
         return "-".join([self.source, *(value for name, value in self.macros if not name.endswith("_HEADER"))])
 
 
+@lru_cache(maxsize=None)
 def pulsed_update(device: str) -> Module:
     """The pulsed update of a device model, by the stem of its header."""
     return _of_device(
@@ -53,6 +56,7 @@ def pulsed_update(device: str) -> Module:
     )
 
 
+@lru_cache(maxsize=None)
 def transfer(device: str) -> Module:
     """Transfers to an array of a device model, by the stem of its header."""
     kernels = ("read_slices", "write_slices", "digital_steps", "digital_write")
@@ -65,6 +69,7 @@ def transfer(device: str) -> Module:
     )
 
 
+@lru_cache(maxsize=None)
 def transfer_plan() -> Module:
     """When what is transferred, and the choppers on the inputs."""
     return Module(
@@ -83,19 +88,34 @@ def _of_device(source: str, device: str, registers: dict[str, int], threads: dic
     return Module(source, macros, registers, threads, stack=256 if expression else 0)
 
 
+@lru_cache(maxsize=None)
 def elementwise() -> Module:
     """Fields of random numbers, the exact update, the logistic function."""
     kernels = ("random_field", "exact_update", "logistic", "natural_log")
     return Module("elementwise.cu", registers=dict.fromkeys(kernels, 48), threads=dict.fromkeys(kernels, 256))
 
 
+@lru_cache(maxsize=None)
+def events() -> Module:
+    """What happens to crosspoints beside pulses."""
+    kernels = ("age", "change", "drift")
+    return Module("events.cu", registers=dict.fromkeys(kernels, 96), threads=dict.fromkeys(kernels, 128))
+
+
+@lru_cache(maxsize=None)
+def modifier() -> Module:
+    """Modified weights of hardware-aware training."""
+    return Module("modifier.cu", registers={"modify": 128}, threads={"modify": 128})
+
+
+@lru_cache(maxsize=None)
 def mvm() -> Module:
     """The stages around a matrix product."""
-    kernels = ("prepare_inputs", "analog_outputs", "convert_outputs")
+    kernels = ("prepare_inputs", "analog_outputs", "convert_outputs", "few_products", "next_round")
     return Module("mvm.cu", registers=dict.fromkeys(kernels, 80), threads=dict.fromkeys(kernels, 128))
 
 
 def modules() -> list[Module]:
     """Every module there is."""
     devices = _core.devices()
-    return [elementwise(), mvm(), transfer_plan(), *map(pulsed_update, devices), *map(transfer, devices)]
+    return [elementwise(), events(), modifier(), mvm(), transfer_plan(), *map(pulsed_update, devices), *map(transfer, devices)]

@@ -72,11 +72,11 @@ extern "C" __global__ void prepare_inputs(const float* x, const float* alpha, co
 // the read noise of PCM sum of |A| u^2 (R B, m); total (R B): sum of u;
 // outputs (R, N_OUTPUT_FIELDS, m), offset (R, matrices, m) of this pass's matrix on: each may be null where nothing needs it.
 extern "C" __global__ void analog_outputs(float* z, const float* current, const float* drop, const float* held, const float* square, const float* total,
-                                          const float* outputs, const float* offset, const float* settings, const float* values,
+                                          const int* active, const float* outputs, const float* offset, const float* settings, const float* values,
                                           const long long* keys, const long long* step_at, int replicas, int batch, int n, int m, int passes,
                                           int matrices, u32 draw, int weight_noise, int last) {
     Quad e;
-    if (!quad_of(m, batch, replicas * batch, e)) return;
+    if (!quad_of(m, batch, replicas * batch, e) || !active[e.row]) return;
     const float* s = settings + e.r * N_IO_SETTINGS;
     const float* v = values + static_cast<size_t>(e.r) * passes * N_PASS_VALUES;
     const float* own = outputs ? outputs + static_cast<size_t>(e.r) * N_OUTPUT_FIELDS * m : nullptr;
@@ -130,4 +130,37 @@ extern "C" __global__ void convert_outputs(const float* z, const float* lift, co
         outside |= q.above || (test_negative && q.below);
     }
     if (outside) exceeded[e.row] = 1;
+}
+
+// z (R B, m) of the samples that are active: products of u (R B, n) with matrices (out, in), `stride` apart from replica to
+// replica. For the rounds of bound management after the first, in which few samples take part.
+extern "C" __global__ void few_products(const float* u, const float* weight, long long stride, const int* active, float* z, int replicas, int batch,
+                                        int n, int m, int transposed) {
+    const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    const int row = static_cast<int>(at / m), i = static_cast<int>(at % m);
+    if (row >= replicas * batch || !active[row]) return;
+    const float *x = u + static_cast<size_t>(row) * n, *w = weight + row / batch * stride + (transposed ? i : static_cast<long long>(i) * n);
+    const long long step = transposed ? m : 1;
+    float a = 0.0f, b = 0.0f, c = 0.0f, d = 0.0f;
+    int j = 0;
+    for (; j + 4 <= n; j += 4) {
+        a = a + x[j] * w[j * step], b = b + x[j + 1] * w[(j + 1) * step];
+        c = c + x[j + 2] * w[(j + 2) * step], d = d + x[j + 3] * w[(j + 3) * step];
+    }
+    for (; j < n; ++j) a = a + x[j] * w[j * step];
+    z[at] = (a + b) + (c + d);
+}
+
+// After a round: active and exceeded (R B) become those of the next. worst (R B): the scale that a sample which exceeded the range
+// goes on with; peak (R B): the largest input, beyond which a reduction is of no use; each may be null.
+extern "C" __global__ void next_round(int* active, int* exceeded, float* alpha, const float* settings, const float* worst, const float* peak,
+                                      int replicas, int batch, float reduction) {
+    const int row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    if (row >= replicas * batch) return;
+    const float most = settings[row / batch * N_IO_SETTINGS + MAX_REDUCTION];
+    bool again = exceeded[row] != 0 && reduction <= most;
+    if (again && worst) alpha[row] = worst[row];
+    if (peak) again = again && reduction * alpha[row] < peak[row] * most;
+    active[row] = again;
+    exceeded[row] = 0;
 }

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.cuda.compile import CudaError
 from sim.cuda.launch import start
 from sim.cuda.modules import mvm as module
+from sim.gpu import in_graph
 from sim.ops import IO_SETTINGS, MVM_FLAGS, Pass
 
 __all__ = ["mvm"]
@@ -43,6 +43,7 @@ class _Call:
     negative: bool
     weight_noise: int
     ir_drop: bool
+    rounds: int
     passes: list[Pass]
 
     def setting(self, name: str) -> Tensor:
@@ -54,14 +55,8 @@ def mvm(
     weight: Tensor, x: Tensor, settings: Tensor, keys: Tensor, step: Tensor, outputs: Tensor, matrices: Tensor, offsets: Tensor,
     pass_values: Tensor, flags: list[int], want_clipped: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """See `sim.ops.mvm`.
-
-    Raises
-    ------
-    CudaError
-        While a graph is captured, with bound management that needs a look at the outputs to go on.
-    """
-    transposed, perfect, management, bounds, inp_sto, out_sto, negative, weight_noise, ir_drop = flags[:MVM_FLAGS]
+    """See `sim.ops.mvm`."""
+    transposed, perfect, management, bounds, inp_sto, out_sto, negative, weight_noise, ir_drop, rounds = flags[:MVM_FLAGS]
     x = x.detach()
     weight = weight.detach()
     if perfect:
@@ -72,7 +67,7 @@ def mvm(
     passes = [Pass(sign, shift, bits, matrix, bool(hold)) for sign, shift, bits, matrix, hold in rows]
     call = _Call(
         weight, x, settings, keys, step, outputs, matrices.detach(), offsets, pass_values, bool(transposed), management, bounds,
-        (bool(inp_sto), bool(out_sto)), bool(negative), weight_noise, bool(ir_drop), passes,
+        (bool(inp_sto), bool(out_sto)), bool(negative), weight_noise, bool(ir_drop), rounds, passes,
     )  # fmt: skip
     return _measured(call, want_clipped)
 
@@ -88,30 +83,26 @@ def _measured(call: _Call, want_clipped: bool) -> tuple[Tensor, Tensor]:
         live = (alpha > 0) | (call.setting("inp_noise") > 0) | call.x.isnan().any(dim=2)
     alpha = torch.where(alpha > 0, alpha, 1.0).contiguous()
     active = live.int().contiguous()
-    iterative = call.bounds in (ITERATIVE, WORST_CASE)
-    if iterative and on_gpu(call.x) and torch.cuda.is_current_stream_capturing():
-        raise CudaError(
-            "bound management ITERATIVE looks at the outputs before it goes on, which a captured graph cannot: set "
-            "forward.bound_management to NONE or SHIFT"
-        )
-    reduction, number = 1.0, 0
-    while True:
-        exceeded = torch.zeros_like(active)
+    exceeded = torch.zeros_like(active)
+    if call.bounds not in (ITERATIVE, WORST_CASE):
+        _round(call, y, clipped, alpha, active, exceeded, 1.0, 0)
+        return y, clipped
+    worst = peak = None
+    if call.bounds == WORST_CASE and call.management != NONE:
+        peak = _peak(call).contiguous()
+        worst = None if call.management == NP_SUM else _np_sum_scale(call).contiguous()
+    reduction, sizes = 1.0, (np.int32(replicas), np.int32(batch))
+    for number in range(call.rounds):
         _round(call, y, clipped, alpha, active, exceeded, reduction, number)
-        if not iterative:
+        estimate = worst is not None and number == 0
+        start(
+            module(), "next_round", replicas * batch, active, active, exceeded, alpha, call.settings, worst if estimate else None,
+            None if estimate else peak, *sizes, np.float32(reduction),
+        )  # fmt: skip
+        # A graph goes through all rounds; in most of them there is nothing to do.
+        if not in_graph(call.x) and not bool(active.any()):
             break
-        failed = exceeded.bool() & (reduction <= call.setting("max_reduction"))
-        estimate = call.bounds == WORST_CASE and number == 0 and call.management != NP_SUM
-        if call.bounds == WORST_CASE and call.management != NONE:
-            if estimate:
-                alpha = torch.where(failed, _np_sum_scale(call), alpha).contiguous()
-            else:
-                failed &= reduction * alpha < _peak(call) * call.setting("max_reduction")
-        if not bool(failed.any()):
-            break
-        active = failed.int().contiguous()
-        number += 1
-        if not estimate:
+        if not (call.bounds == WORST_CASE and call.management != NP_SUM and number == 0):
             reduction *= 2.0
     return y, clipped
 
@@ -124,6 +115,18 @@ def _round(
     sizes = np.int32(replicas), np.int32(batch)
     count, matrices = np.int32(len(call.passes)), call.matrices.shape[1] if call.matrices.numel() else 1
     u, held, first = torch.empty_like(call.x), None, True
+
+    def product(x: Tensor, w: Tensor) -> Tensor:
+        """Of all samples, or after the first round of those that are still active."""
+        if number == 0:
+            return _product(x, w, call.transposed).contiguous()
+        z = torch.empty_like(y)
+        start(
+            module(), "few_products", z.numel(), z, x.contiguous(), w, np.int64(w.stride(0)), active, z, *sizes, np.int32(n),
+            np.int32(m), np.int32(call.transposed),
+        )  # fmt: skip
+        return z
+
     for p, one in enumerate(call.passes):
         draw = number * len(call.passes) + p
         values = call.values[:, p]
@@ -134,22 +137,21 @@ def _round(
             np.int32(one.bits),
         )  # fmt: skip
         w = call.matrices[:, one.matrix] if call.matrices.numel() else call.weight
-        z = _product(u, w, call.transposed).contiguous()
+        z = product(u, w)
         current = drop = square = None
         total = u.sum(dim=2) if call.outputs.numel() else None  # of voltage offsets, which are drawn for each output
         if call.ir_drop:
             profile = 1.0 - (1.0 - torch.arange(n, device=u.device) / n) ** 2
-            current = _product(u.abs(), w.abs(), call.transposed).contiguous()
-            drop = _product(u * profile, w, call.transposed).contiguous()
+            current = product(u.abs(), w.abs())
+            drop = product(u * profile, w)
         if call.weight_noise:
             square = u * u
-            pcm = call.weight_noise == PCM_READ
-            square = _product(square, w.abs(), call.transposed).contiguous() if pcm else square.sum(dim=2)
+            square = product(square, w.abs()) if call.weight_noise == PCM_READ else square.sum(dim=2)
         start(
-            module(), "analog_outputs", _quads(replicas * batch, m), z, z, current, drop, held, square, total,
-            call.outputs, call.offsets[:, one.matrix] if call.offsets.numel() else None, call.settings, values, call.keys,
-            call.step, *sizes, np.int32(n), np.int32(m), count, np.int32(matrices), np.uint32(draw),
-            np.int32(call.weight_noise), np.int32(not one.hold),
+            module(), "analog_outputs", _quads(replicas * batch, m), z, z, current, drop, held, square, total, active,
+            call.outputs if call.outputs.numel() else None, call.offsets[:, one.matrix] if call.offsets.numel() else None,
+            call.settings, values, call.keys, call.step, *sizes, np.int32(n), np.int32(m), count, np.int32(matrices),
+            np.uint32(draw), np.int32(call.weight_noise), np.int32(not one.hold),
         )  # fmt: skip
         held = z if one.hold else None
         if one.hold:
@@ -160,15 +162,10 @@ def _round(
             lift = torch.where(top > bound, bound - top, 0.0).contiguous()
         start(
             module(), "convert_outputs", _quads(replicas * batch, m), z, z, lift, alpha, active, call.settings, values, call.keys,
-            call.step, y, clipped, exceeded, *sizes, np.int32(m), count, np.float32(reduction), np.uint32(draw),
-            np.int32(call.rounding[1]), np.int32(call.negative), np.int32(first),
+            call.step, y, clipped if clipped.numel() else None, exceeded, *sizes, np.int32(m), count, np.float32(reduction),
+            np.uint32(draw), np.int32(call.rounding[1]), np.int32(call.negative), np.int32(first),
         )  # fmt: skip
         first = False
-
-
-def on_gpu(tensor: Tensor) -> bool:
-    """Whether kernels run on a GPU; tests run them on the CPU."""
-    return tensor.is_cuda
 
 
 def _quads(rows: int, n: int) -> int:

@@ -78,10 +78,11 @@ __device__ __forceinline__ void update_crosspoint(const Looks& looks, float* wei
         for (int b = 0; b < batch; ++b) {
             const size_t sample = static_cast<size_t>(r) * batch + b;
             const float f = rate[r] * d[sample * out + i];
-            if (f != 0.0f) g = clamp(g - x[sample * in + j] * f, Device::lower(point.cell), Device::upper(point.cell));
+            if (f == 0.0f) continue;
+            g = clamp(g - x[sample * in + j] * f, Device::lower(point.cell), Device::upper(point.cell));
+            touched = true;
         }
-        weight[at] = g - reference;
-        touched = true;
+        if (touched) weight[at] = g - reference;
     } else {
         Queue queue{0, 0};
         u32 ups = 0;

@@ -52,7 +52,7 @@ class Checkpointed(nn.Module):
     """The part of a tile that has to do with state dicts."""
 
     _loading: tuple[bool, bool] = (True, True)
-    _rate: float | None
+    _rate: float | Tensor | None
     mapping_scales: Tensor | None
 
     def get_extra_state(self: Any) -> Tensor:

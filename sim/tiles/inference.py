@@ -18,6 +18,7 @@ from sim.configs.enums import WeightClipType, WeightRemapType
 from sim.configs.inference import InferenceRPUConfig
 from sim.configs.rpu import RPUConfig
 from sim.errors import ConfigError
+from sim.gpu import numbers
 from sim.inference.compensation import BaseDriftCompensation, NoDriftCompensation
 from sim.inference.noise import BaseNoiseModel
 from sim.ops import key_tensor_of, uniform_field
@@ -182,12 +183,12 @@ class InferenceTile(Tile):
         kind, w = parameters[0].type, self.array.weight.detach()
         if kind is WeightClipType.NONE:
             return
-        fixed = w.new_tensor([p.fixed_value for p in parameters]).reshape(-1, 1, 1)
+        fixed = numbers(w, [p.fixed_value for p in parameters]).reshape(-1, 1, 1)
         if kind is WeightClipType.FIXED_VALUE:
             bound = torch.where(fixed >= 0, fixed, torch.inf)
         else:
             if kind is WeightClipType.LAYER_GAUSSIAN:
-                sigma = w.new_tensor([p.sigma for p in parameters]).reshape(-1, 1, 1)
+                sigma = numbers(w, [p.sigma for p in parameters]).reshape(-1, 1, 1)
                 bound = sigma * _deviation(w)
             else:
                 bound = w.abs().amax(dim=2, keepdim=True).double().mean(dim=1, keepdim=True).float()
@@ -203,18 +204,22 @@ class InferenceTile(Tile):
         scales = self._all_scales()
         assert scales is not None
         old = scales.expand(self.replicas, self.out_size).unsqueeze(2)
-        top = w.new_tensor([p.remapped_wmax for p in parameters]).reshape(-1, 1, 1)
+        top = numbers(w, [p.remapped_wmax for p in parameters]).reshape(-1, 1, 1)
         axes = (1, 2) if kind is WeightRemapType.LAYERWISE_SYMMETRIC else (2,)
         factor = w.abs().amax(dim=axes, keepdim=True) / top
         new = old * torch.where(factor > 0, factor, 1.0)
         if kind is WeightRemapType.CHANNELWISE_SYMMETRIC:
-            reach = w.new_tensor([p.max_scale_range for p in parameters]).reshape(-1, 1, 1)
-            least = w.new_tensor([p.max_scale_ref for p in parameters]).reshape(-1, 1, 1)
+            reach = numbers(w, [p.max_scale_range for p in parameters]).reshape(-1, 1, 1)
+            least = numbers(w, [p.max_scale_ref for p in parameters]).reshape(-1, 1, 1)
             smallest = old.amin(dim=1, keepdim=True).clamp(min=0.0)
             smallest = torch.where(smallest > 0, torch.maximum(smallest, least), smallest)
             new = torch.where((reach > 0) & (smallest > 0), torch.minimum(new, smallest * reach), new)
         self.array.set(w * (old / new))
-        self.mapping_scales = new.squeeze(2).contiguous()
+        moved = new.squeeze(2)
+        if self.mapping_scales is None or self.mapping_scales.shape != moved.shape:
+            self.mapping_scales = moved.contiguous()
+        else:  # in its place, for graphs that were captured
+            self.mapping_scales.copy_(moved)
         if self.out_scaling_alpha is not None:
             self.out_scaling_alpha.fill_(1.0)
 

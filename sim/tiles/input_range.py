@@ -47,12 +47,12 @@ class InputRange(nn.Module):
     def estimate(self, x: Tensor, rho: Tensor, seen: Tensor) -> None:
         """Take a batch x (R, B, in) of training into the running mean rho (R,) of `seen` (R,) batches, in place."""
         wanted = seen < self.init_from_data
-        if not bool(wanted.any()):
+        if wanted.is_cpu and not bool(wanted.any()):  # a GPU does not wait to know
             return
         std = deviations(x)
         used = wanted & (std > 0)
         mean = (seen * rho + self.init_std_alpha * std) / (seen + 1)
-        rho.copy_(torch.where(used, mean, rho).abs())
+        rho.copy_(torch.where(used, mean.abs(), rho))
         seen += used
 
     def gradient(self, x: Tensor, dx: Tensor, rho: Tensor, clipped: Tensor) -> Tensor:

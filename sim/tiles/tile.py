@@ -104,7 +104,7 @@ class Tile(Checkpointed, nn.Module):
         self.register_buffer("learning_rate", torch.full((checked.count,), 0.01))
         self.analog_ctx = nn.Parameter(torch.zeros(()))
         self._uses: list[tuple[Tensor, Tensor]] = []
-        self._rate: float | None = None
+        self._rate: float | Tensor | None = None
         _tiles[self.analog_ctx] = self
 
     def _parts(self, configs: list[Any], shape: tuple[int, int], keys: Sequence[int]) -> tuple[Array, Product, Product]:
@@ -208,7 +208,7 @@ class Tile(Checkpointed, nn.Module):
         ConfigError
             If a rate is negative or not finite, or their number is not that of the replicas.
         """
-        if isinstance(rate, float) and rate == self._rate:
+        if (rate == self._rate) if isinstance(rate, float) else _same(rate, self._rate):
             return
         rates = torch.as_tensor(rate, dtype=torch.float32, device=self.learning_rate.device).reshape(-1)
         if rates.numel() not in (1, self.replicas):
@@ -216,7 +216,7 @@ class Tile(Checkpointed, nn.Module):
         if not bool((torch.isfinite(rates) & (rates >= 0)).all()):
             raise ConfigError(f"learning rate = {rate} is not allowed: give finite values of at least 0")
         self.learning_rate.copy_(rates.expand(self.replicas))
-        self._rate = rate if isinstance(rate, float) else None
+        self._rate = rate if isinstance(rate, float) else rate.clone() if isinstance(rate, Tensor) and rate.is_cpu else None
 
     def get_learning_rate(self) -> float | Tensor:
         """The learning rate; (R,) for a replicated tile."""
@@ -573,3 +573,8 @@ class Tile(Checkpointed, nn.Module):
             return v
         allowed = f"{shape}" + (f" or {(self.replicas, *shape)}" if self.replicated else "")
         raise ShapeError(f"{name} has shape {tuple(v.shape)}; this tile needs {allowed}")
+
+
+def _same(rate: float | Sequence[float] | Tensor, known: float | Tensor | None) -> bool:
+    """Whether learning rates of replicas, as an optimizer holds them, are those that were set last."""
+    return isinstance(known, Tensor) and isinstance(rate, Tensor) and rate.is_cpu and torch.equal(rate, known)

@@ -19,7 +19,7 @@ __all__ = ["program_weights", "read_weights"]
 
 M = TypeVar("M", bound=nn.Module)
 
-COUNTERS = frozenset({"steps", "step", "vectors", "calls"})
+COUNTERS = frozenset({"steps", "step", "vectors", "calls", "aged"})
 """Buffers that all replicas share: they number events and vectors."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sim.cuda.modules import CORE, SOURCES, Module, modules
+from tests.sim.cuda.pretended import noted
 
 HERE = Path(__file__).parent
 TYPES = {np.int32: ctypes.c_int32, np.uint32: ctypes.c_uint32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
@@ -70,6 +71,7 @@ def launcher(folder: str) -> Any:
     def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torch.device, *args: Any) -> None:
         run = getattr(library(folder), f"run_{symbol(module, kernel)}")
         given = [ctypes.c_void_p(a) if isinstance(a, int) else TYPES[type(a)](a.item()) for a in args]
-        run(*(ctypes.c_uint(n) for n in (*grid, module.threads[kernel])), *given)
+        sizes = [ctypes.c_uint(n) for n in (*grid, module.threads[kernel])]
+        noted(lambda: run(*sizes, *given))
 
     return launch

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from sim import _core, ops
-from sim.configs import ExpressionDevice, PiecewiseStepDevice, TableDevice
+from sim.arrays import IdealArray, PulsedArray
+from sim.arrays.modifier import Modifier
+from sim.configs import (
+    ConstantStepDevice,
+    ExpressionDevice,
+    FloatingPointDevice,
+    PiecewiseStepDevice,
+    SoftBoundsDevice,
+    SoftBoundsReferenceDevice,
+    TableDevice,
+    UpdateParameters,
+    WeightModifierParameter,
+    WeightModifierType,
+)
 from sim.cuda import backend
+from sim.devices.base import DriftParameter, SimpleDriftParameter
 from sim.ops import TrainFlags
+from tests.sim.cuda.pretended import CPU, GPU
 
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -124,3 +141,82 @@ def test_exact_update() -> None:
 def test_sigmoid() -> None:
     x = torch.linspace(-100, 100, 1001)
     assert torch.equal(backend.sigmoid(x), ops.sigmoid(x))
+
+
+def assert_same_state(work: Callable[[torch.device], list[torch.Tensor]]) -> None:
+    here, there = work(CPU), work(GPU)
+    for k, (a, b) in enumerate(zip(here, there, strict=True)):
+        assert torch.equal(a, b.cpu()), k
+
+
+DRIFT = DriftParameter(nu=0.1, nu_dtod=0.2, nu_std=0.1, t_0=2.0, w_offset=-0.6, nu_k=0.01, w_noise_std=0.01, reset_tol=1e-5)
+AGEING: dict[str, Any] = {"lifetime": 20.0, "lifetime_dtod": 0.2, "diffusion": 0.02, "diffusion_dtod": 0.3, "reset_std": 0.05}
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [SoftBoundsDevice(**AGEING, drift=DRIFT), SoftBoundsDevice(write_noise_std=20.0, diffusion=0.01)],
+        [SoftBoundsReferenceDevice(**AGEING, reset_dtod=0.02, drift=DRIFT, write_noise_std=30.0, apply_write_noise_on_set=False)],
+        [ConstantStepDevice(lifetime=10.0), ConstantStepDevice(diffusion=0.1)],
+        [FloatingPointDevice(lifetime=10.0, diffusion=0.1, drift=SimpleDriftParameter(nu=0.1)), FloatingPointDevice()],
+    ],
+    ids=["soft bounds", "references", "constant steps", "ideal"],
+)
+def test_events_have_the_bits_of_the_cpu(kinds: list[Any]) -> None:
+    shape, replicas = (9, 23), len(kinds)
+
+    def work(device: torch.device) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        keys = [5, 2**63 + 1][:replicas]
+        if isinstance(kinds[0], FloatingPointDevice):
+            array: Any = IdealArray(kinds, shape, ops.key_tensor_of(keys))
+        else:
+            array = PulsedArray(kinds, [UpdateParameters() for _ in kinds], shape, keys)
+        start = torch.rand(replicas, *shape) - 0.5
+        chosen, having = torch.rand(replicas, *shape) < 0.2, torch.tensor([0, 1][:replicas], dtype=torch.uint8)
+        array = array.to(device)
+        seen = []
+
+        def look() -> None:
+            seen.append(array.weight.clone())
+            seen.append(array.read().clone())
+
+        array.set(start.to(device))
+        look()
+        for _ in range(3):
+            array.end_step()
+            look()
+        array.reset(20, 5, 0.5)
+        look()
+        array.reset(3, 2)
+        if isinstance(array, PulsedArray):
+            array.reset_where(chosen.to(device), having.to(device))
+            look()
+            array.reset_at(chosen.to(device), torch.tensor(4).to(device))
+        look()
+        array.clip(0.3)
+        look()
+        for elapsed in (0.0, 3.0, 10.0):
+            array.drift(elapsed)
+            look()
+        return [*seen, array.steps]
+
+    with torch.no_grad():
+        assert_same_state(work)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("kind", WeightModifierType)
+@pytest.mark.parametrize("fields", [{}, {"sto_round": True, "copy_last_column": True, "pdrop": 0.2, "rel_to_actual_wmax": False}])
+def test_modified_weights_have_the_bits_of_the_cpu(kind: WeightModifierType, fields: dict[str, Any]) -> None:
+    stuck = {"pcm_prob_at_reset": 0.1, "pcm_prob_at_gmax": 0.1, "pcm_prob_at_random": 0.1, "pcm_t_inference": 1000.0}
+    one, other = (WeightModifierParameter(type=kind, std_dev=0.1, res=0.05, **fields, **more) for more in ({}, stuck))
+
+    def work(device: torch.device) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        modifier, weight = Modifier([one, other]).to(device), torch.randn(2, 7, 37).to(device)
+        return [modifier(weight, ops.key_tensor_of([3, 2**63 + 9]).to(device), torch.tensor(k).to(device)) for k in range(2)]
+
+    assert_same_state(work)

@@ -14,7 +14,6 @@ import torch
 from sim import ops
 from sim.arrays.product import Product
 from sim.configs import BitSlicedIOParameters, IOParameters, IOParametersIRDropT
-from sim.cuda.compile import CudaError
 from sim.cuda.product import mvm
 
 EXACT: dict[str, Any] = {"inp_res": 1 / 16, "out_res": 1 / 64, "out_bound": 4.0, "out_noise": 0.05}
@@ -95,10 +94,3 @@ def test_the_same_bits(case: dict[str, Any], transposed: bool, monkeypatch: pyte
 def test_the_same_to_rounding(io: IOParameters, monkeypatch: pytest.MonkeyPatch) -> None:
     for expected, found in both(io, monkeypatch):
         torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5, equal_nan=True)
-
-
-def test_a_captured_graph_says_why_it_cannot_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    monkeypatch.setattr("sim.cuda.product.on_gpu", lambda tensor: True)
-    with pytest.raises(CudaError, match="bound_management"):
-        both(IOParameters(**EXACT), monkeypatch)

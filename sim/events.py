@@ -1,0 +1,183 @@
+"""The door to the compiled events beside pulses: crosspoints are set, reset, clipped, and with time diffuse, decay and drift.
+
+The laws are those of ``sim/core/events.h``, on a CPU and on a GPU with the same bits, in one pass over the crosspoints of all
+replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from importlib import import_module
+from operator import is_
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sim import _core
+from sim.ops import FIELD_PURPOSE, _check, _place, _threads
+
+__all__ = ["DRIFT_NUMBERS", "PARAMETERS", "Change", "Crosspoints", "DriftNow", "Values"]
+
+PARAMETERS = ("min_bound", "max_bound", "reference", "decay_scales", "diffusion_rates", "reset_bias", "drift_nu")
+"""Hidden parameters that events need."""
+DRIFT_NUMBERS = ("reset_tol", "nu_std", "wg_ratio", "g_offset", "w_offset", "nu_k", "log_g0", "w_noise_std")
+
+
+class Change(IntEnum):
+    """How weights move at once."""
+
+    SET = 0
+    RESET = 1
+    CLIP = 2
+
+
+class Values(NamedTuple):
+    """A parameter of all crosspoints: plane ``k`` of fields (R, n, out, in), or column k of values (R, n)."""
+
+    tensor: Tensor
+    k: int = 0
+
+    @property
+    def varies(self) -> bool:
+        """Whether it differs between the crosspoints of a replica."""
+        return self.tensor.dim() == 4
+
+    def place(self) -> tuple[int, int]:
+        """Address of the first replica's, and numbers from one replica to the next."""
+        t = self.tensor
+        return t.data_ptr() + 4 * self.k * (t[0, 0].numel() if self.varies else 1), t[0].numel()
+
+
+class DriftNow(NamedTuple):
+    """State and numbers of a drift call.
+
+    numbers (R, len(DRIFT_NUMBERS)); clock (R, 1, 1) after this call, in units of t_0; first (R, 1, 1) bool: this is the first
+    call; written, written_at, last (R, out, in) are moved.
+    """
+
+    numbers: Tensor
+    clock: Tensor
+    first: Tensor
+    written: Tensor
+    written_at: Tensor
+    last: Tensor
+
+
+class Crosspoints:
+    """Devices of R arrays as events see them: checked and packed once.
+
+    Parameters
+    ----------
+    weight : (R, out, in) float32
+    apparent : (R, out, in) with write noise, or None
+    parameters : each of PARAMETERS
+    noise : (R, 2), the write noise in its second column; None without apparent weights
+    keys : (R,) int64
+
+    Raises
+    ------
+    ShapeError
+        a tensor has another shape, type or device
+    """
+
+    __slots__ = ("_addresses", "_kept", "_tensors", "apparent", "core", "keys", "noise", "places", "shape", "varying", "weight")
+
+    def __init__(
+        self, weight: Tensor, apparent: Tensor | None, parameters: Sequence[Values], noise: Tensor | None, keys: Tensor
+    ) -> None:
+        device, replicas = _place(weight), weight.shape[0]
+        _check("weight", weight, None, device=device)
+        _check("keys", keys, (replicas,), torch.int64, device)
+        for name, one in zip(PARAMETERS, parameters, strict=True):
+            columns = one.tensor.shape[1]
+            _check(name, one.tensor, (replicas, columns, *(weight.shape[1:] if one.varies else ())), device=device)
+        if apparent is not None:
+            assert noise is not None
+            _check("apparent", apparent, tuple(weight.shape), device=device)
+            _check("noise", noise, (replicas, 2), device=device)
+        self.weight, self.apparent, self.noise, self.keys, self.shape = weight, apparent, noise, keys, weight.shape
+        self._tensors = weight, apparent, noise, keys, *(one.tensor for one in parameters)
+        self._kept = [t for t in self._tensors if t is not None]
+        self._addresses = [t.data_ptr() for t in self._kept]
+        self.places = [one.place() for one in parameters]
+        self.varying = sum(one.varies << k for k, one in enumerate(parameters))
+        self.core: Any = None
+        if weight.is_cpu:
+            addresses, strides = zip(*self.places, strict=True)
+            self.core = _core.Crosspoints(
+                weight.data_ptr(), _address(apparent), list(addresses), list(strides), self.varying, self.write_noise(), 2,
+                keys.data_ptr(), self.cells, replicas,
+            )  # fmt: skip
+
+    @property
+    def cells(self) -> int:
+        """Crosspoints of a replica."""
+        return self.shape[1] * self.shape[2]
+
+    def write_noise(self) -> int:
+        """Address of the first replica's write noise."""
+        return 0 if self.noise is None else self.noise.data_ptr() + 4
+
+    def still(self, *tensors: Tensor | None) -> bool:
+        """Whether it is of these very tensors (weight, apparent, noise, keys and those of the parameters), and none has moved."""
+        return all(map(is_, tensors, self._tensors)) and [t.data_ptr() for t in self._kept] == self._addresses
+
+    def age(self, steps: Tensor, diffusing: Tensor, decaying: Tensor) -> None:
+        """Diffusion, then decay, of replicas (R,) uint8; ``steps`` holds the numbers of all events."""
+        if self.core is None:
+            _gpu().age(self, steps, diffusing, decaying)
+            return
+        self.core.age(steps.data_ptr(), diffusing.data_ptr(), decaying.data_ptr(), self._threads())
+
+    def change(
+        self, kind: Change, step: Tensor, streams: tuple[int, int, int], given: Tensor | None = None,
+        chosen: Tensor | None = None, having: Tensor | None = None, noisy: Tensor | None = None,
+        reset_std: Tensor | None = None, only_chosen: bool = False,
+        columns: tuple[int, int] = (0, -1), probability: float = 1.0, bound: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Set to ``given``, reset where ``chosen``, or clip to +-``bound``; then the bounds of the devices, and write noise.
+
+        Parameters
+        ----------
+        step : () int64, number of the event
+        streams : of the value, of the write noise and of the choice
+        given : (R, out, in)
+        chosen : (R, out, in) bool; without it a reset is of ``columns`` (first, number; below 0: all), each crosspoint with a
+            ``probability``
+        having, noisy : (R,) uint8, replicas that have the event, and those whose write noise is drawn; None: all
+        reset_std : (R,)
+        only_chosen : what is not chosen keeps its write noise, too
+        """
+        n_in = self.shape[2]
+        first, count = columns
+        args = (
+            kind, given, None if chosen is None else chosen.contiguous(), having, noisy, reset_std, step,
+            *(FIELD_PURPOSE + stream for stream in streams), only_chosen, n_in, first % n_in, n_in if count < 0 else count,
+            probability, bound,
+        )  # fmt: skip
+        if self.core is None:
+            _gpu().change(self, *args)
+            return
+        self.core.change(*(_address(a) if a is None or isinstance(a, Tensor) else a for a in args), self._threads())
+
+    def drift(self, now: DriftNow, step: Tensor, having: Tensor | None = None) -> None:
+        """Drift of the weights since their last write (devices.md, 7.3)."""
+        numbers, clock, first, *state = now
+        args = numbers, clock, first, having, *state, step
+        if self.core is None:
+            _gpu().drift(self, *args)
+            return
+        self.core.drift(*map(_address, args), self._threads())
+
+    def _threads(self) -> int:
+        return _threads(2.0 * self.weight.numel())
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _gpu() -> Any:
+    return import_module("sim.cuda.events")
