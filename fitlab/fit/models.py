@@ -343,7 +343,7 @@ def _piecewise_lists(values: Values) -> dict[str, Any]:
 
 _SOFT = STEPS + BOUNDS
 _POWER = STEPS + EXPONENTS + BOUNDS
-_NODES = tuple(node_name(side, k) for side in ("up", "down") for k in range(NODES))
+NODE_NAMES = tuple(node_name(side, k) for side in ("up", "down") for k in range(NODES))
 
 MODELS: dict[str, Model] = {
     model.name: model
@@ -375,7 +375,7 @@ MODELS: dict[str, Model] = {
             drawn=_far_steps, soft=True, inner=True, alike="PowStep", writes=False,
         ),
         Model(
-            "PiecewiseStep", "PiecewiseStepDevice", Kernel("piecewise_step"), _NODES + BOUNDS, (True,), _piecewise,
+            "PiecewiseStep", "PiecewiseStepDevice", Kernel("piecewise_step"), NODE_NAMES + BOUNDS, (True,), _piecewise,
             _piecewise_fields, drawn=_node_means, structure=_piecewise_lists, held=frozenset(BOUNDS), inner=True, nodes=NODES,
         ),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .free import NOISE, Adjust, Space, make_parameters
-from .models import EXPONENTS, STEPS, Model
+from .models import EXPONENTS, NODE_NAMES, STEPS, Model
 from .newton import Minimum, hessian, minimise
 from .response import Floats, Trace, likelihood_gradient, likelihood_values
 
@@ -53,13 +53,18 @@ class PredictionError:
         variance = np.diag(self.covariance)
         return {n: float(np.sqrt(v)) for n, v in zip(self.varied, variance, strict=True) if np.isfinite(v)}
 
+    @property
+    def positive(self) -> tuple[str, ...]:
+        """Parameters whose errors are those of their logarithm: steps and noises, and nodes that are steps for sure."""
+        return (*LOG, *(n for n, e in self.errors.items() if n in NODE_NAMES and self.values[n] > 2 * e))
+
     def interval(self, name: str) -> tuple[float, float] | None:
-        """95 % interval: symmetric in the logarithm for steps and noises, which are positive; None without error."""
+        """95 % interval: symmetric in the logarithm for what is positive; None without error."""
         error = self.errors.get(name)
         if error is None:
             return None
         value = self.values[name]
-        if name in LOG:
+        if name in self.positive:
             factor = float(np.exp(1.96 * error / value))
             return value / factor, value * factor
         return value - 1.96 * error, value + 1.96 * error

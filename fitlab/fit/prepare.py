@@ -199,7 +199,9 @@ def prepare(response: PulseResponse, log_scale: bool = False) -> tuple[Window, l
             failures.append(Failure(str(name), f"{int(raw.used.sum())} usable reads; at least {FEWEST_READS} are needed"))
             continue
         if not np.any(raw.pulses != 0):
-            failures.append(Failure(str(name), "no pulse; give a column with the directions"))
+            failures.append(
+                Failure(str(name), "no pulse; give a column with the directions, or fit reads over time with --kind retention")
+            )
             continue
         trace = replace(raw, reads=mapping.to_w(raw.reads))
         flagged = (response.flag[d] & OUTLIER)[(response.flag[d] & PADDING) == 0] != 0

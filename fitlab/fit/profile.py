@@ -8,7 +8,7 @@ import numpy as np
 
 from .candidate import Candidate
 from .free import NOISE, Space, make_parameters
-from .prediction_error import LOG, Likelihood, fit_prediction_error
+from .prediction_error import Likelihood, fit_prediction_error
 from .response import Trace
 
 DEVIATIONS = 1.96
@@ -29,7 +29,7 @@ def not_quadratic(c: Candidate, trace: Trace) -> list[str]:
     The others are at the optimum next to where the covariance takes them, by one Newton step.
     """
     fit = c.likelihood
-    space = Space(make_parameters(c.model, fit.values, fixed=_fixed(c)), log=LOG, units=c.model.units)
+    space = Space(make_parameters(c.model, fit.values, fixed=_fixed(c)), log=fit.positive, units=c.model.units)
     known = np.isfinite(np.diag(fit.covariance)) & (np.diag(fit.covariance) > 0)
     if not known.any():
         return []

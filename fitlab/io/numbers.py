@@ -68,7 +68,7 @@ def parse(cell: str, *, decimal_comma: bool = False) -> tuple[float, int] | None
         if status[1] in "CTVX":
             flag |= COMPLIANCE
     text = text.replace("\u2212", "-").replace("\u2009", "").replace("\u202f", "").replace("'", "")
-    text = re.sub(r"\s*[x\u00d7*]\s*10\^?\s*\(?([+-]?\d+)\)?$", r"e\1", text)
+    text = re.sub(r"(?:\s*[x\u00d7*]\s*10\^?\s*|\*\^)\(?([+-]?\d+)\)?$", r"e\1", text)
     if decimal_comma:
         if "." in text and re.fullmatch(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", text):
             text = text.replace(".", "")

@@ -16,10 +16,11 @@ from .block import Block
 from .formats import formats
 from .hdf5 import HISTORY
 from .instruments import instruments
+from .interleaved import separated
 from .reading import Match, Options, Reading, read_voltage
 from .record import EXTRAS, PADDING, Origin, PulseResponse, Run, record
 from .roles import assign
-from .several import add_cycles, distinct, join, pair, together, without_joined
+from .several import add_cycles, branch_sheets, distinct, join, pair, together, without_joined
 from .table import read_table
 from .text import AbortedError, Document, load
 
@@ -61,10 +62,13 @@ def read_record(paths: str | Path | Sequence[str | Path], options: Options | Non
     skipped: list[str] = []
     documents = _loaded(files, skipped)
     documents, copies = distinct(documents)
-    both = pair(documents)
+    sheets = branch_sheets(documents) if options.sheet is None else None
+    both = sheets or pair(documents)
     if both:
         up, down = (_read_one(s, replace(options, direction=d)) for s, d in zip(both, (1, -1), strict=True))
         runs, origin = join(up, down)
+        if sheets:
+            origin.source, origin.sha256 = documents[0].name, documents[0].sha256
     else:
         parts = []
         for document in without_joined(documents, skipped):
@@ -171,12 +175,12 @@ def _read_block(document: Document, block: Block, options: Options) -> tuple[lis
         unit=options.unit or block.unit or _unit_of_name(document),
     )
     source = block.source
-    table = read_table(source)
+    table = separated(read_table(source), options.mapping) if block.layout is None else read_table(source)
     roles = assign(table, options.mapping)
     origin = Origin(document.path.name, document.sha256, "", "norm", assumptions=[*table.assumptions, *roles.assumptions])
     origin.assumptions += block.assumptions
     origin.warnings += block.warnings
-    origin.read_voltage_V = read_voltage(table, roles, options, origin.assumptions)
+    origin.read_voltage_V = read_voltage(table, roles, options, origin)
     if options.read_voltage_V is None and block.read_voltage_V is not None:
         origin.read_voltage_V = block.read_voltage_V
     if source.encoding not in ("utf-8", "utf-8-sig", "utf-16", "workbook", HISTORY):

@@ -83,8 +83,13 @@ _VOLTAGE = re.compile(
 )
 
 
-def read_voltage(table: Table, roles: Roles, options: Options, assumptions: list[str]) -> float | None:
+ALIKE = 0.02
+"""Part of a measured read voltage by which it may scatter."""
+
+
+def read_voltage(table: Table, roles: Roles, options: Options, origin: Origin) -> float | None:
     """Read voltage in V: the user's, a constant column's, or the header's."""
+    assumptions = origin.assumptions
     if options.read_voltage_V is not None:
         assumptions.append(f"read voltage {options.read_voltage_V:g} V as given by the user")
         return options.read_voltage_V
@@ -92,6 +97,17 @@ def read_voltage(table: Table, roles: Roles, options: Options, assumptions: list
         v = roles.read_voltage.values[roles.read_voltage.present] * roles.read_voltage.header.factor
         if len(v) and np.ptp(v) == 0 and v[0] != 0:
             return float(v[0])
+        middle = float(np.median(v)) if len(v) else 0.0
+        if middle and np.std(v) <= ALIKE * abs(middle):
+            assumptions.append(
+                f"the read voltage is the median {middle:.6g} V of column '{roles.read_voltage.label}', which scatters by "
+                f"{100 * np.std(v) / abs(middle):.2g} %"
+            )
+            return middle
+        if len(v) and np.ptp(v) > 0:
+            origin.warnings.append(
+                f"column '{roles.read_voltage.label}' is not one read voltage ({v.min():.4g} to {v.max():.4g} V) and was not used"
+            )
     for note in table.notes:
         match = _VOLTAGE.search(note[:500])
         if match:
@@ -253,6 +269,8 @@ def directions(reading: Reading, groups: Sequence[tuple[Column, NDArray[np.intp]
         return [np.zeros(len(rows), np.int64) for _, rows in groups]
     if roles.direction is not None:
         said = words_to_direction(table, roles.direction)
+        if (said >= 0).all() and said.any():
+            _refuse_codes(reading, said, [(column.values[rows] * sign, rows) for column, rows in groups])
         return [said[rows] for _, rows in groups]
     if roles.pulse_voltage is not None:
         volts = roles.pulse_voltage.values
@@ -272,8 +290,44 @@ def directions(reading: Reading, groups: Sequence[tuple[Column, NDArray[np.intp]
     if all(found is not None for found in out):
         origin.assumptions.append("pulses are numbered anew for every ramp; the direction of a ramp was taken from the response")
         return [found for found in out if found is not None]
+    _refuse_times(reading, groups)
     origin.assumptions.append("directions were taken from the response")
     return [from_response(column.values[rows] * sign)[0].astype(np.int64) for column, rows in groups]
+
+
+def _refuse_times(reading: Reading, groups: Sequence[tuple[Column, NDArray[np.intp]]]) -> None:
+    """Refuse reads at uneven times without a word of pulses: those are of retention."""
+    column = reading.roles.time
+    if column is None or not column.numeric or reading.roles.pulse is not None or reading.options.kind == "pulses":
+        return
+    for _, rows in groups:
+        step = np.diff(column.values[rows])
+        step = step[np.isfinite(step)]
+        if len(step) >= FEWEST and (step > 0).all() and step.max() > 5 * np.median(step):
+            raise reading.table.header_error(
+                f"the reads are at uneven times (column '{column.label}') and nothing tells of pulses; fit reads over time with "
+                "--kind retention, or name the column of the pulses with --map direction=COLUMN",
+                column,
+            )
+
+
+def _refuse_codes(
+    reading: Reading, said: NDArray[np.int64], groups: Sequence[tuple[NDArray[np.float64], NDArray[np.intp]]]
+) -> None:
+    """Refuse numbers that are codes (0 and 1, 1 and 2) rather than signed pulses: the conductance falls where one stands."""
+    column = reading.roles.direction
+    assert column is not None
+    for code in np.unique(said).tolist():
+        steps = [np.diff(values)[said[rows][1:] == code] for values, rows in groups]
+        step = np.concatenate([s[np.isfinite(s)] for s in steps])
+        if len(step) >= FEWEST and step.mean() < -3 * step.std(ddof=1) / np.sqrt(len(step)) < 0:
+            at = int(np.flatnonzero(said == code)[0])
+            raise reading.table.error(
+                f"the conductance falls where '{column.cells[at]}' stands in column '{column.label}', which has no negative "
+                "number; write -1 for down pulses, or leave the column out with --map ignore=COLUMN",
+                at,
+                column,
+            )
 
 
 def _from_numbering(reading: Reading, column: Column, rows: NDArray[np.intp], sign: int) -> NDArray[np.int64] | None:

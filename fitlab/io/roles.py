@@ -243,6 +243,11 @@ def _check_value(table: Table, column: Column) -> None:
             "--map value=COLUMN",
             column,
         )
+    if re.fullmatch(r"(d|delta|\u0394|\u2206)[ _]?(g|i|r|w|conductance|current|resistance|weight)", name_of(column)):
+        raise table.header_error(
+            f"column '{column.label}' holds changes by its name, not states; add them up, or give it another name",
+            column,
+        )
     if not column.numeric:
         bad = next(k for k, c in enumerate(column.cells) if c.strip())
         raise table.error(f"column '{column.label}' holds text ('{column.cells[bad]}'), but reads must be numbers", bad, column)

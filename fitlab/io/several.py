@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from fitlab.errors import ReadError
@@ -63,6 +64,22 @@ def pair(documents: list[Document]) -> tuple[Document, Document] | None:
     return None
 
 
+def branch_sheets(documents: list[Document]) -> tuple[Document, Document] | None:
+    """The up and the down sheet of one workbook, each as a document, where the names of its only two sheets say so."""
+    if len(documents) != 1:
+        return None
+    document = documents[0]
+    named = [p for p in document.parts if p.sheet is not None and any(line.strip() for line in p.lines)]
+    if len(named) != 2:
+        return None
+    names = [str(p.sheet).lower() for p in named]
+    up = [p for p, n in zip(named, names, strict=True) if UP_NAME.search(n) and not DOWN_NAME.search(n)]
+    down = [p for p, n in zip(named, names, strict=True) if DOWN_NAME.search(n) and not UP_NAME.search(n)]
+    if len(up) != 1 or len(down) != 1:
+        return None
+    return replace(document, parts=(up[0],)), replace(document, parts=(down[0],))
+
+
 def add_cycles(runs: list[Run], own: list[Run]) -> None:
     """Add runs of devices that may be there already: their cycles follow."""
     taken = {(r.device, r.cycle) for r in runs}
@@ -105,7 +122,9 @@ def join(up: tuple[list[Run], Origin], down: tuple[list[Run], Origin]) -> tuple[
                 [
                     *origin.assumptions,
                     *other.assumptions,
-                    f"{origin.source} holds up pulses, {other.source} down pulses; ramps do not join",
+                    "the first file or sheet holds up pulses, the second down pulses; ramps do not join"
+                    if origin.source == other.source
+                    else f"{origin.source} holds up pulses, {other.source} down pulses; ramps do not join",
                 ]
             )
         ),

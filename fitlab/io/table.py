@@ -126,6 +126,7 @@ def read_table(source: Source) -> Table:
         told from the separator.
     """
     notes: list[str] = list(source.notes)
+    named: tuple[int, str] | None = None
     rows: list[tuple[int, str]] = []
     for number, raw in source.numbered():
         line = raw.strip("\ufeff").rstrip(None if source.separator is None else "\r\n ")
@@ -133,6 +134,8 @@ def read_table(source: Source) -> Table:
             continue
         if line.lstrip().startswith(_COMMENT) and not line.startswith(("#N/A", "#,", "#\t", "#;")):
             notes.append(line.lstrip("#%/! \t"))
+            if not rows:
+                named = (number, notes[-1])
             continue
         rows.append((number, line))
     if not rows:
@@ -183,6 +186,8 @@ def read_table(source: Source) -> Table:
         if len(cells[last]) >= width - (1 if trailing else 0) or width == 1:
             header_row, header_line, above = cells[last], rows[last][0], above[:-1]
         notes += [rows[i][1] for i in above]
+    elif first == 0 and named is not None and _names_columns(_split(named[1], separator), width):
+        header_line, header_row = named[0], _split(named[1], separator)
     if header_row and len(header_row) > width and any(h.strip() for h in header_row[width:]):
         raise ReadError(
             f"{width} fields, but the header names {len(header_row)} columns; every line needs one field a column",
@@ -199,7 +204,7 @@ def read_table(source: Source) -> Table:
                 header = Header(header.text, header.name, *unit)
         headers.append(header)
     if header_row and any(h.strip() and parse(h) is None for h in header_row):
-        again = next((i for i in body if cells[i] == header_row), None)
+        again = next((i for i in body if cells[i] == header_row or _second_header(cells, i, header_row, comma)), None)
         if again is not None:
             raise ReadError(
                 "a second table begins here; save each as a file of its own (two named up and down, set and reset or LTP and LTD "
@@ -209,6 +214,19 @@ def read_table(source: Source) -> Table:
             )
     columns = [_column(source, [r[0] for r in rows], cells, body, j, headers[j], comma, width) for j in range(width)]
     return Table(source, columns, [rows[i][0] for i in body], notes, header_line, assumptions)
+
+
+def _names_columns(names: list[str], width: int) -> bool:
+    """Whether the fields of the comment above the first row are names of its columns."""
+    short = all(re.fullmatch(r"[^\d\W][^:=]{0,24}", n.strip()) and len(n.split()) <= 3 for n in names)
+    return short and len(names) == width > 1 and len(set(names)) == width and any(parse_header(n).unit for n in names)
+
+
+def _second_header(cells: list[list[str]], i: int, header: list[str], comma: bool) -> bool:
+    """Whether a row inside the table begins as its header does, without a number, and numbers follow."""
+    row = cells[i]
+    text = len(row) == len(header) and not any(is_missing(c) for c in row) and _numeric(row, comma) == 0
+    return text and row[0] == header[0] and i + 1 < len(cells) and _numeric(cells[i + 1], comma) > 0
 
 
 def _without_footer(rows: list[tuple[int, str]], cells: list[list[str]], comma: bool, first: int) -> int:

@@ -99,6 +99,8 @@ def load(path: str | Path) -> Document:
     digest = hashlib.sha256(data).hexdigest()
     if data.startswith(b"\x1f\x8b"):
         data = _unzipped(data, path)
+    if data.startswith(b"PK\x03\x04") and b"[Content_Types].xml" not in data:
+        raise ReadError("this is an archive, no workbook; unpack it and give the files in it", file=path.name)
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         from .workbook import sheets
 
@@ -106,12 +108,26 @@ def load(path: str | Path) -> Document:
     if data.startswith(SIGNATURE):
         return Document(path, digest, (Source(path, digest, histories(data, path), HISTORY, separator=","),))
     if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        data = data.rstrip(b"\x00")
+        data = data.rstrip(b"\x00") if _wide(data) is None else data
     if not data.strip():
         raise AbortedError("the file is empty", file=path.name)
     text, encoding = _decode(data, path.name)
+    if (kind := _no_table(text)) is not None:
+        raise ReadError(f"this is {kind}, not a table; save the reads as CSV", file=path.name)
     lines = tuple(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     return Document(path, digest, (Source(path, digest, lines, encoding),))
+
+
+def _no_table(text: str) -> str | None:
+    """What a text is instead of a table."""
+    start = text.lstrip()[:200].lower()
+    if start.startswith(("<!doctype html", "<html", "<table")):
+        return "a web page (HTML)"
+    if start.startswith("<?xml"):
+        return "XML"
+    if re.match(r"\{\s*\"|\[\s*[\[{]", start):
+        return "JSON"
+    return None
 
 
 def _unzipped(data: bytes, path: Path) -> bytes:
@@ -133,6 +149,8 @@ def _decode(data: bytes, name: str) -> tuple[str, str]:
                 return data.decode(encoding), encoding
             except UnicodeDecodeError:
                 raise ReadError(f"the file starts as {encoding} but is not; save it as UTF-8 text", file=name) from None
+    if (encoding := _wide(data)) is not None:
+        return data.decode(encoding, errors="replace"), encoding
     if b"\x00" in data[:4096] or data.startswith((b"\x89PNG", b"%PDF")):
         raise ReadError("this is a binary file, not a table of text; export the sheet or the run as CSV", file=name)
     try:
@@ -140,6 +158,15 @@ def _decode(data: bytes, name: str) -> tuple[str, str]:
     except UnicodeDecodeError:
         encoding = _national(data)
         return data.decode(encoding, errors="replace"), encoding
+
+
+def _wide(data: bytes) -> str | None:
+    """UTF-16 without its mark: every other byte of the first lines is 0."""
+    first = data[:4096]
+    for zeros, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(first) > 20 and first[zeros::2].count(0) > 0.9 * len(first[zeros::2]) and not first[1 - zeros :: 2].count(0):
+            return encoding
+    return None
 
 
 _TRADE = {"gbk": frozenset("电压流阻导测量时间脉冲序号值器件温度"), "euc_kr": frozenset("전압류저항도측정시간펄스번호값소자온셀")}

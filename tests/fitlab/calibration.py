@@ -22,7 +22,6 @@ from fitlab.fit.response import Trace
 from tests.fitlab.simulate import ramps, traces
 
 BINS = 10
-LOG = ("step_up", "step_down", "exponent_up", "exponent_down", "alpha", "dw_min_std", "read_noise")
 
 
 def prior(name: str, rng: np.random.Generator) -> tuple[dict[str, float], np.ndarray, bool]:
@@ -74,7 +73,8 @@ def draw(name: str, seed: int) -> dict[str, float]:
         if ends is None:
             out[n] = float("nan")
             continue
-        low, value, high, true = (np.log(v) if n in LOG else v for v in (ends[0], fit.values[n], ends[1], truth[n]))
+        log = n in fit.positive and min(ends) > 0
+        low, value, high, true = (np.log(v) if log else v for v in (ends[0], fit.values[n], ends[1], truth[n]))
         half = high - value if true > value else value - low
         out[n] = float(norm.cdf(1.96 * (true - value) / half))
     return out

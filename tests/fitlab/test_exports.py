@@ -23,6 +23,8 @@ def lines(form, scale=1.0, values=G, **extra):
     )
 
 
+ROWS = list(zip(range(len(G)), VOLTS, G, SIGN, strict=True))
+SCATTER = 0.1 + 1e-4 * (-1.0) ** np.arange(len(G))
 FILES = {
     "semicolon, decimal comma, BOM, read voltage as a column": (
         "Puls Nr.;Spannung [V];Strom [A];Lesespannung [V]\n" + lines("{n};{v:.2f};{g:.6E};0.1\n", 0.1).replace(".", ","),
@@ -49,6 +51,38 @@ FILES = {
     "ArC ONE": (
         "session 4\nMon Nov  3 10:22:01 2025\nWordline,Bitline,Resistance,Amplitude (V),Pulse width (s),Tag,ReadTag,ReadVoltage\n"
         + lines("2,3,{r:.2f},{v},1e-06,P,R2,0.2\n"),
+        "utf-8",
+    ),
+    "value first, numbers last": ("G [uS],polarity,#\n" + lines("{g:.4f},{s},{k}\n", 1e6), "utf-8"),
+    "a row of units in brackets": ("n;G;Vp\n[-];[uS];[V]\n" + lines("{n};{g:.4f};{v}\n", 1e6), "utf-8"),
+    "UTF-16 without its mark": ("pulse,direction,G (uS)\n" + lines("{n},{s},{g:.4f}\n", 1e6), "utf-16-le"),
+    "French Windows text": (
+        "N° d'impulsion;Conductance (µS);Tension d'impulsion (V)\r\n" + lines("{n};{g:.3f};{v:.1f}\r\n", 1e6).replace(".", ","),
+        "cp1252",
+    ),
+    "a read voltage that was measured": (
+        "pulse,direction,Vread (V),I (A)\n"
+        + "".join(f"{k},{s},{SCATTER[k]:.5f},{g * SCATTER[k]:.6e}\n" for k, _, g, s in ROWS),
+        "utf-8",
+    ),
+    "pulses and reads as rows with words": (
+        "Cycle,Op,V,I\n"
+        + "".join(f"1,{'SET' if s > 0 else 'RESET'},{v},{1e-4 * s:.3e}\n1,READ,0.1,{g * 0.1:.6e}\n" for _, v, g, s in ROWS),
+        "utf-8",
+    ),
+    "pulses and reads as rows without words": (
+        "V (V),I (A)\n" + "".join(f"{v},{1e-4 * s:.3e}\n0.1,{g * 0.1:.6e}\n" for _, v, g, s in ROWS),
+        "utf-8",
+    ),
+    "names in a comment, columns of blanks": ("% pulse dir G(uS)\n" + lines("  {n:4d}   {s:2d}   {g:9.4f}\n", 1e6), "utf-8"),
+    "powers of ten of another program": ("pulse,direction,G (S)\n" + lines("{n},{s},{g:.4f}*^-6\n", 1e6), "utf-8"),
+    "times in words, kiloohm": (
+        "timestamp,pulse,direction,R (kohm)\n" + lines("2025-11-03 10:22:01.{k:03d},{n},{s},{r:.5f}\n", 1e-3), "utf-8"
+    ),
+    "signs between thousands in quotes": ("pulse,direction,R (ohm)\n" + lines('{n},{s},"{r:,.2f}"\n'), "utf-8"),
+    "units in the cells, two prefixes": (
+        "pulse,direction,G\n"
+        + "".join(f"{k},{s},{g * 1e6:.4f} uS\n" if k % 2 else f"{k},{s},{g * 1e9:.1f} nS\n" for k, _, g, s in ROWS),
         "utf-8",
     ),
 }  # fmt: skip
@@ -134,6 +168,31 @@ REFUSED = {
         "pulse,G\n" + lines("{k},{g:.2f}\n", 1e6).replace(".", ","),
         r"x\.csv:2: 3 fields, but the header names 2 columns: the comma may be the separator and the decimal",
     ),
+    "a second table with a name of its own": (
+        "pulse,G_pot (uS)\n" + lines("{k},{g:.4f}\n", 1e6) + "\npulse,G_dep (uS)\n" + lines("{k},{g:.4f}\n", 1e6),
+        r"x\.csv:83: a second table begins here",
+    ),
+    "codes instead of signs": (
+        "pulse,direction,G (uS)\n" + lines("{n},{s},{g:.4f}\n", 1e6).replace(",-1,", ",0,"),
+        r"x\.csv:42:2: the conductance falls where '0' stands in column 'direction', which has no negative number; write -1",
+    ),
+    "changes instead of states": (
+        "pulse,direction,dG (uS)\n" + lines("{n},{s},{g:.4f}\n", 1e5),
+        r"x\.csv:1:3: column 'dG \(uS\)' holds changes by its name",
+    ),
+    "retention without its name": (
+        "Time (s),R (ohm)\n" + "".join(f"{10 ** (k / 10):.3f},{1e4 * (1 + 0.02 * k):.1f}\n" for k in range(40)),
+        r"x\.csv:1:1: the reads are at uneven times .* fit reads over time with --kind retention",
+    ),
+    "pulses of both directions before a read": (
+        "Op,I (A)\n" + "".join(f"SET,1e-4\nRESET,1e-4\nREAD,{g:.4e}\n" for g in UP),
+        r"x\.csv:4:1: up and down pulses stand before the read",
+    ),
+    "JSON": ('{"g": [\n1.0,\n2.0\n]}\n', r"x\.csv: this is JSON, not a table"),
+    "a logarithm": (
+        "pulse,direction,log10(G/S)\n" + lines("{n},{s},-4.5\n"),
+        r"x\.csv:1:3: .* 'G/S', which is none of a response",
+    ),
 }
 
 
@@ -143,6 +202,36 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_remedy(tmp_path, name)
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ReadError, match=message):
         read_record(tmp_path / "x.csv")
+
+
+def test_two_sheets_of_a_workbook_are_its_up_and_down_ramp_and_charts_are_none(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="workbooks are read by openpyxl")
+    book = openpyxl.Workbook()
+    for name, part in (("LTP", UP), ("LTD", G[40:])):
+        page = book.create_sheet(name)
+        page.append(["pulse", "G (uS)"])
+        for k, g in enumerate(part):
+            page.append([k + 1, float(g * 1e6)])
+    del book["Sheet"]
+    chart = openpyxl.chart.LineChart()
+    chart.add_data(openpyxl.chart.Reference(book["LTP"], min_col=2, min_row=1, max_row=41), titles_from_data=True)
+    book.create_chartsheet("Chart").add_chart(chart)
+    book.save(tmp_path / "both.xlsx")
+    record = read_record(tmp_path / "both.xlsx")
+    assert record.conductance[0, 0] == pytest.approx(G, rel=1e-6)
+    assert record.direction[0, 0].tolist() == SIGN.tolist()
+    assert record.attrs["source"] == "both.xlsx"
+    one = read_record(tmp_path / "both.xlsx", Options(sheet="LTD"))
+    assert one.value.shape == (1, 1, 40)
+
+
+def test_what_a_pulse_row_measures_is_no_state_and_it_is_said(tmp_path):
+    named = "".join(f"SET,{v:.1f},1e-4\nSET,{v:.1f},1e-4\nREAD,0.1,{g * 0.1:.6e}\n" for v, g in zip(VOLTS[:40], UP, strict=True))
+    (tmp_path / "words.csv").write_text("operation,V,I (A)\nREAD,0.1,2e-6\n" + named)
+    record = read_record(tmp_path / "words.csv")
+    assert record.count[0, 0].tolist() == [0, *[2] * 40]
+    assert record.conductance[0, 0, 1:] == pytest.approx(UP, rel=1e-5)
+    assert any("80 rows are pulses, 41 are reads" in text for text in record.attrs["assumptions"])
 
 
 def history(folder: Path, rows: int | None = None) -> Path:

@@ -250,7 +250,7 @@ BROKEN = {
     "too many pulses at once": (HEAD + rows(9, "1e9"), r"cell.csv:2:2: 1e9 pulses are more than the 1000000"),
     "not a number of pulses": (HEAD + rows(9, "inf"), r"cell.csv:2:2: 'inf' .* is not a direction"),
     "no pulse": (HEAD + rows(12, "0"), r"device cell has no pulse; give a column with the directions"),
-    "a web page": ("<html><body>\n404 not found\n</body></html>\n", r"cell.csv:1: no rows of numbers"),
+    "a web page": ("<html><body>\n404 not found\n</body></html>\n", r"cell.csv: this is a web page \(HTML\)"),
     "only a header": (HEAD, r"cell.csv:1: no rows of numbers"),
     "bad direction": (
         HEAD + rows(5, "up") + "5,sideways,5.5\n" + rows(9, "up"),
@@ -263,7 +263,7 @@ BROKEN = {
     "mixed decimal signs": ("".join(f"{k};1,5;2.5\n" for k in range(9)), r"cell.csv:1: .*mixed"),
     "different units": ("d1 (uS),d2 (A),d3 (uS)\n" + "".join(f"{k}.1,{k}.2,{k}.3\n" for k in range(9)), r"have different units"),
     "binary": ("%PDF-1.4 rubbish", r"binary file"),
-    "no workbook": ("PK\x03\x04 rubbish", r"the workbook cannot be opened"),
+    "no workbook": ("PK\x03\x04 rubbish", r"this is an archive, no workbook; unpack it"),
     "text column of reads": ("device,value\n" + "a,high\n" * 9, r"no rows of numbers|holds text|no column of reads"),
     "cycle not whole": (
         "cycle,G (uS)\n" + "".join(f"{1.5 if k == 3 else 1},{k}.5\n" for k in range(9)),
