@@ -204,6 +204,7 @@ def device_spec(
     A folder that is there already is continued. Exit codes as of fitlab study run.
     """
     import fitlab.parameters
+    from studies.dataset import open_study
     from studies.design import parse_study
     from studies.device_spec import MADE, spec_text
     from studies.errors import StudyError
@@ -228,7 +229,7 @@ def device_spec(
     if code != 4:
         page = folder.path / "report.html"
         save_report(folder, page)
-        _print_targets(folder.path)
+        _print_targets(open_study(folder.path))
         typer.echo(f"written: {page}")
     return code
 
@@ -292,22 +293,19 @@ def tune(
     typer.echo(f"written: {', '.join(map(str, summary.written))}")
 
 
-def _print_targets(directory: Path) -> None:
+def _print_targets(data: Any) -> None:
     """Table and sentences of a study's targets."""
-    from studies.dataset import open_study
-    from studies.targets import device_ratio, sentence, targets
+    from studies.targets import targets
+    from studies.words import sentences
 
-    data = open_study(directory)
-    rows = targets(data)
-    _print_rows(rows)
-    for number, row in enumerate(rows):
-        typer.echo(sentence(row, device_ratio(data) if number == 0 else None))
+    _print_rows(targets(data))
+    typer.echo("\n".join(sentences(data)))
 
 
 def _not_learnt(folder: Any) -> str:
     """A sentence where the baseline is no better than guessing, so that a target would mean nothing."""
     from studies.dataset import open_study
-    from studies.targets import not_learnt
+    from studies.words import not_learnt
 
     return not_learnt(open_study(folder.path))
 
@@ -462,20 +460,25 @@ def spec(
     """Read the spec target, with its interval, margin and verdict."""
     from studies.dataset import open_study
     from studies.folder import write_text
-    from studies.targets import csv_table, latex_table, markdown_table, targets
+    from studies.targets import targets
+    from studies.words import csv_table, latex_table, markdown_table, not_learnt
 
-    rows = targets(open_study(directory))
+    data = open_study(directory)
+    rows = targets(data)
     for path, text in ((csv, csv_table(rows)), (markdown, markdown_table(rows)), (latex, latex_table(rows))):
         if path is not None:
             write_text(path, text)
-    _print_targets(directory)
+    _print_targets(data)
+    warning = not_learnt(data)
+    if warning:
+        typer.echo(f"Warning: {warning}", err=True)
 
 
 def _print_rows(rows: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from studies.targets import interval_text, margin_text, markdown_table, others_text, target_text
+    from studies.words import interval_text, margin_text, markdown_table, others_text, target_text
 
     console = Console()
     if not console.is_terminal:
@@ -495,6 +498,7 @@ def plot(
     directory: Annotated[Path, _DIR],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the figures (DIR/figures if not given).")] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help="svg, png or pdf; may be repeated.")] = None,
+    slide: Annotated[bool, typer.Option("--slide", help="Pictures in the shape of a slide (16:9).")] = False,
 ) -> None:
     """Draw the target's curve and, with two factors, the map."""
     from studies.dataset import open_study
@@ -506,5 +510,5 @@ def plot(
     unknown = [f for f in chosen if f not in ("svg", "png", "pdf")]
     if unknown:
         raise StudyError(f"--format: {unknown[0]!r} is not known; write svg, png or pdf")
-    for path in figures(open_study(directory), out or Folder(directory).figures, chosen):
+    for path in figures(open_study(directory), out or Folder(directory).figures, chosen, slide=slide):
         typer.echo(str(path))

@@ -192,6 +192,8 @@ def _about(factor: Factor, resolved: dict[str, Any]) -> dict[str, Any]:
     return about | {
         "start": json.dumps(numbers),
         "standard_error": json.dumps(known["standard_error"]),
+        "interval": json.dumps(known.get("interval", {})),
+        "measured": json.dumps(known.get("measured", {})),
     }
 
 

@@ -86,7 +86,8 @@ def _demo(csv: Path, out: Path, columns: str | None, workers: int | None, replic
     from studies.plot import figures
     from studies.prepare import prepare
     from studies.run import run_study
-    from studies.targets import csv_table, device_ratio, markdown_table, sentence, targets
+    from studies.targets import device_ratio, targets
+    from studies.words import csv_table, markdown_table, sentence
 
     start = time.monotonic()
     parameters = _fit(csv, out, columns)

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studies.errors import StudyFileError
+from studies.errors import StudyFileError, is_newer
 from studies.overrides import Place, apply, lines_of, places_of
 
 if TYPE_CHECKING:
@@ -321,11 +320,9 @@ def parse_study(text: str, source: Path, changes: Sequence[str] = ()) -> Study:
         hint = "; each key may occur once" if "overwrite" in str(error) else ""
         raise StudyFileError(str(source), [("", f"is not valid TOML: {error}{hint}")]) from None
     if "schema" in raw and raw["schema"] != SCHEMA:
-        known = re.fullmatch(r"studies\.study/(\d+)", str(raw["schema"]))
-        newer = known is not None and int(known[1]) > int(SCHEMA.rpartition("/")[2])
         told = (
             f"is of a newer fitlab than this one; update fitlab, or write for {SCHEMA}"
-            if newer
+            if is_newer(str(raw["schema"]), SCHEMA)
             else f'is not known; write schema = "{SCHEMA}"'
         )
         fault = ("schema", f"{raw['schema']!r} {told}")

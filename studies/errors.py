@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 from sim.errors import FitlabError
 
-__all__ = ["StudyError", "StudyFileError"]
+__all__ = ["StudyError", "StudyFileError", "is_newer"]
+
+
+def is_newer(found: str, own: str) -> bool:
+    """Whether a version such as ``studies.store/2`` is of a newer program than the own one, ``studies.store/1``."""
+    name, _, number = found.rpartition("/")
+    known, _, mine = own.rpartition("/")
+    return name == known and number.isdecimal() and int(number) > int(mine)
 
 
 class StudyError(FitlabError):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.folder import write_text
-from studies.targets import SPREAD, Rank, Target, curve_of, others_text, ranking, ratios, targets
+from studies.targets import SPREAD, Rank, Target, curve_of, ranking, ratios, targets
+from studies.words import others_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +33,9 @@ def _what(data: xr.Dataset) -> str:
 
 def _label(data: xr.Dataset, name: str) -> str:
     about = data[name].attrs
-    return f"{about['long_name']} (× device)" if about["kind"] == "multiply" else str(about["long_name"])
+    if about["kind"] == "multiply":
+        return f"{about['long_name']} (× device)"
+    return str(about["long_name"]) if about["units"] == "1" else f"{about['long_name']} ({about['units']})"
 
 
 def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | None = None) -> Axes:
@@ -83,13 +86,21 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
     ax.axhline(rows[0].level, color="0.35", linewidth=0.8, linestyle="--")
     ax.annotate(f"{100 * rows[0].level:.3g} %", (1.0, rows[0].level), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=7, color="0.35")  # fmt: skip
+    bottom, top = ax.get_ylim()
+    # Room for the words above the level.
+    ax.set_ylim(bottom, max(top, rows[0].level + 0.1 * (top - bottom)))
+    own = rows[0].device
+    shown = own is not None and bool(data[name].min() <= own <= data[name].max()) and len({row.device for row in rows}) == 1
+    if shown and own is not None:
+        ax.axvline(own, color="0.7", linewidth=0.8, zorder=0)
     ax.set_xscale("log" if scale == "log" else "linear")
     if scale == "log":
         _plain_ticks(ax.xaxis, data[name].values)
     ax.set_xlabel(_label(data, name))
     ax.set_ylabel(_what(data))
     mark = "shaded" if len(rows) == 1 else "bars"
-    ax.set_title(f"{rows[0].threshold.replicates} replicates; {mark}: 95 % interval of the crossing")
+    device = "; grey: the device" if shown else ""
+    ax.set_title(f"{rows[0].threshold.replicates} replicates; {mark}: 95 % interval of the crossing{device}")
     if any(row.others for row in rows):
         ax.legend(title=None)
     return ax
@@ -183,7 +194,7 @@ def _surface(
     return (np.exp(fine) if scale == "log" else fine), np.array(curves)
 
 
-def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "png")) -> list[Path]:
+def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "png"), *, slide: bool = False) -> list[Path]:
     """Draw what suits the study: the target's curves, and the map where there are two numeric factors.
 
     Parameters
@@ -192,6 +203,8 @@ def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "
     folder : Path
         Made if needed; the data behind the figures is written beside them as CSV.
     formats : tuple of str
+    slide : bool
+        16:9, 1920 x 1080 pixels, for a slide (``target-slide.png``) rather than for the column of a paper.
 
     Returns
     -------
@@ -204,7 +217,9 @@ def figures(data: xr.Dataset, folder: Path, formats: tuple[str, ...] = ("svg", "
     written = []
     with style():
         for title, figure in drawings(data):
-            written += _save(figure, data, folder / title.lower(), formats)
+            if slide:
+                _to_slide(figure)
+            written += _save(figure, data, folder / (title.lower() + ("-slide" if slide else "")), formats, slide=slide)
     table = ratios(data).to_dataframe("ratio").reset_index().dropna(subset=["ratio"])
     write_text(folder / "ratios.csv", table.to_csv(index=False))
     return [*written, folder / "ratios.csv"]
@@ -228,8 +243,17 @@ def drawings(data: xr.Dataset) -> list[tuple[str, Figure]]:
         axes = np.atleast_1d(figure.subplots(high, wide, squeeze=False)).ravel()
         for ax, row in zip(axes, rows, strict=False):
             plot_target(data, [row], ax).set_title("")
-        for ax in axes[len(rows) :]:
-            ax.set_axis_off()
+        # One scale, so that it is seen which factor matters.
+        ends = [ax.get_ylim() for ax in axes[: len(rows)]]
+        for place, ax in enumerate(axes):
+            if place >= len(rows):
+                ax.set_axis_off()
+                continue
+            ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+            if place % wide:
+                ax.set_ylabel("")
+        told = "dots: replicates; dotted: target; shaded: its 95 % interval; grey: the device"
+        figure.suptitle(told, fontsize=8)
         return [("Target", figure)]
     figure = Figure(figsize=(3.5, 2.6), layout="constrained")
     plot_target(data, rows, figure.subplots())
@@ -240,6 +264,17 @@ def drawings(data: xr.Dataset) -> list[tuple[str, Figure]]:
         plot_map(data, figure.subplots())
         drawn.append(("Map", figure))
     return drawn
+
+
+# Text of the paper's size, in a picture of this height, is as large on a slide as it should be.
+_SLIDE_INCHES, _SLIDE_PIXELS = (3.0, 4.5), 1080
+
+
+def _to_slide(figure: Figure) -> None:
+    """Give a figure the shape of a slide: as low as its panels allow."""
+    places = [place for ax in figure.axes if (place := ax.get_subplotspec()) is not None]
+    high = _SLIDE_INCHES[0 if all(place.rowspan.start == 0 for place in places) else 1]
+    figure.set_size_inches(high * 16 / 9, high)
 
 
 def plot_ranking(ranks: list[Rank], ax: Axes) -> Axes:
@@ -255,7 +290,7 @@ def plot_ranking(ranks: list[Rank], ax: Axes) -> Axes:
     return ax
 
 
-def _save(figure: Figure, data: xr.Dataset, stem: Path, formats: tuple[str, ...]) -> list[Path]:
+def _save(figure: Figure, data: xr.Dataset, stem: Path, formats: tuple[str, ...], *, slide: bool = False) -> list[Path]:
     import os
 
     content = np.ascontiguousarray(ratios(data).values)
@@ -269,7 +304,8 @@ def _save(figure: Figure, data: xr.Dataset, stem: Path, formats: tuple[str, ...]
     for suffix in formats:
         path = stem.with_suffix(f".{suffix}")
         temporary = stem.with_name(f".{stem.name}.{suffix}")
-        figure.savefig(temporary, format=suffix, metadata=dateless.get(suffix))
+        resolution: dict[str, Any] = {"dpi": _SLIDE_PIXELS / figure.get_figheight()} if slide else {}
+        figure.savefig(temporary, format=suffix, metadata=dateless.get(suffix), **resolution)
         os.replace(temporary, path)
         written.append(path)
     return written

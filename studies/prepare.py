@@ -131,7 +131,8 @@ def _same(folder: Folder, resolved: Resolved) -> None:
     stored = folder.read_resolved()
     new = resolved.describe()
     # As JSON holds it: tuples are lists there.
-    differences = _differences(stored["contents"], new["contents"], "base")
+    contents = new["contents"] | {"device": _as_known(stored["contents"].get("device", {}), new["contents"]["device"])}
+    differences = _differences(stored["contents"], contents, "base")
     for name in dict.fromkeys([*stored["factors"], *new["factors"]]):
         old, now = stored["factors"].get(name), new["factors"].get(name)
         if old is None or now is None:
@@ -140,6 +141,15 @@ def _same(folder: Folder, resolved: Resolved) -> None:
             differences.append(f"factor {name!r} was {old['kind']} {old['fields']}, is {now['kind']} {now['fields']}")
     if differences:
         raise StudyError(f"{folder.path}: holds another study ({'; '.join(differences)}); choose a new folder with -o DIR")
+
+
+def _as_known(stored: dict[str, Any], device: dict[str, Any]) -> dict[str, Any]:
+    """A device without the settings that it has got since a study was made, where they are as if there were none."""
+    import sim.devices
+
+    kind = sim.devices.models().get(str(device.get("model")))
+    usual = {} if kind is None else kind().to_dict()
+    return {k: v for k, v in device.items() if k in stored or k not in usual or v != usual[k]}
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

@@ -15,7 +15,8 @@ from studies.design import load_study
 from studies.errors import StudyError
 from studies.folder import Folder, write_text
 from studies.sensitivity import index_table, indices
-from studies.targets import SPREAD, device_ratio, not_learnt, ranking, sentence, table_cells, targets
+from studies.targets import SPREAD, ranking, targets
+from studies.words import not_learnt, sentences, table_cells
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,11 +56,8 @@ def report(folder: Folder) -> str:
         parts.append("<h2>Factors by their influence</h2>" + _table(("factor", "Spearman", "95 % interval", "points"), rows))
         parts.append(_indices(folder, data))
     else:
-        found = targets(data)
-        ratio = device_ratio(data)
-        said = [sentence(row, ratio if number == 0 else None) for number, row in enumerate(found)]
-        parts.append("".join(f"<p>{_text(line)}</p>" for line in said))
-        parts.append("<h2>Targets</h2>" + _table(*table_cells(found)))
+        parts.append("".join(f"<p>{_text(line)}</p>" for line in sentences(data)))
+        parts.append("<h2>Targets</h2>" + _table(*table_cells(targets(data))))
     with style():
         parts += [f"<h2>{_text(title)}</h2>{_svg(figure)}" for title, figure in drawings(data)]
     failures = Counter((str(r["error"]), str(r["message"])) for r in folder.read_failures())

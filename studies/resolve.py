@@ -50,6 +50,10 @@ class Resolved:
         Folder of the data, absolute.
     uncertainty : dict
         Path -> standard error of the fitted value; only where the parameter set has one.
+    intervals : dict
+        Path -> 95 % interval, where it is not as wide to both sides.
+    measured : dict
+        Path -> how much of the measured quantity 1 of it is, and its unit; for steps and noise of a fitted device.
     contents : dict
         What enters the study's digest.
     inputs : list of Path
@@ -65,6 +69,8 @@ class Resolved:
     start: dict[str, Any]
     data: str | None
     uncertainty: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    measured: dict[str, tuple[float, str]]
     contents: dict[str, Any]
     inputs: list[Path]
     folder: Path | None = None
@@ -100,7 +106,7 @@ class Resolved:
             return self.config
         if key not in self._variants:
             found = _device(self.study, self.folder, *key)
-            self._variants[key] = _Found(configured(found.config, base.set), found.about, found.files, found.errors)
+            self._variants[key] = dataclasses.replace(found, config=configured(found.config, base.set))
         return self._variants[key].config
 
     def under(self, factor: Factor) -> dict[str, Any]:
@@ -179,6 +185,8 @@ class Resolved:
                     "levels": list(f.levels),
                     "start": {p: self.start[p] for p in self.fields[f.name]},
                     "standard_error": {p: self.uncertainty[p] for p in self.fields[f.name] if p in self.uncertainty},
+                    "interval": {p: self.intervals[p] for p in self.fields[f.name] if p in self.intervals},
+                    "measured": {p: self.measured[p] for p in self.fields[f.name] if p in self.measured},
                 }
                 for f in self.study.factors
             },
@@ -266,10 +274,13 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     about: dict[str, Any] = {}
     files: list[Path] = []
     errors: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    measured: dict[str, tuple[float, str]] = {}
     if base.device is not None or base.kind != "training":
         try:
             found = _device(study, inputs, base.device, base.algorithm)
             config, about, files, errors = found.config, found.about, [*found.files], dict(found.errors)
+            intervals, measured = found.intervals, found.measured
         except ConfigError as error:
             raise fault("base", error) from None
         except FitlabError as error:
@@ -307,7 +318,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
             raise fault(f"base.network.{name}", f"is no option of the network{_close(name, list(known))}")
     if base.kind != "training" and own:
         raise fault("base.kind", "a function of your own gets the whole job; leave kind out and do in it what you need")
-    resolved = Resolved(study, config, metrics, {}, {}, folder, errors, contents, files, inputs)
+    resolved = Resolved(study, config, metrics, {}, {}, folder, errors, intervals, measured, contents, files, inputs)
     _expand(resolved, fault)
     _try_levels(resolved, fault)
     if config is not None:
@@ -319,12 +330,14 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
 
 @dataclass(frozen=True)
 class _Found:
-    """Configuration of a named device, what it is, the files it came from, and standard errors of its fields."""
+    """Configuration of a named device, what it is, its files, standard errors of its fields, and steps as they were measured."""
 
     config: Any
     about: dict[str, Any]
     files: list[Path]
     errors: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    measured: dict[str, tuple[float, str]] = field(default_factory=dict)
 
 
 def _device(study: Study, inputs: Path | None, name: str | None, algorithm: str) -> _Found:
@@ -341,7 +354,8 @@ def _device(study: Study, inputs: Path | None, name: str | None, algorithm: str)
 
         parameters = fitlab.parameters.load(path)
         device: Any = parameters.to_device()
-        return _Found(build_config(algorithm, device), _about(device), [path], _standard_errors(parameters))
+        errors, intervals = _standard_errors(parameters), _intervals(parameters)
+        return _Found(build_config(algorithm, device), _about(device), [path], errors, intervals, _measured(parameters))
     import sim.devices
     import sim.presets
 
@@ -400,6 +414,25 @@ def _standard_errors(parameters: Any) -> dict[str, float]:
     }
 
 
+def _intervals(parameters: Any) -> dict[str, tuple[float, float]]:
+    """Path -> 95 % interval, for the fitted fields whose interval the parameter set gives itself."""
+    estimates = {**parameters.parameters, **parameters.dtod}
+    return {
+        f"device.{name}": (estimate.low, estimate.high)
+        for name, estimate in estimates.items()
+        if estimate.low is not None and estimate.high is not None and name in parameters.device.fields
+    }
+
+
+def _measured(parameters: Any) -> dict[str, tuple[float, str]]:
+    """Fields that are differences of weights -> a weight of 1 in the measured quantity, where it is proportional to weights."""
+    weight = parameters.weight
+    if weight.scale != "linear":
+        return {}
+    size = (weight.high - weight.low) / 2
+    return dict.fromkeys(("device.dw_min", "forward.w_noise", "backward.w_noise"), (size, weight.unit))
+
+
 def _data_folder(study: Study, data: str | None) -> str | None:
     given = data or study.document.base.data
     if given is None:
@@ -426,6 +459,8 @@ def _expand(resolved: Resolved, fault: Any) -> None:
     base = resolved.study.document.base
     train = base.train.model_dump()
     owners: dict[str, str] = {}
+    # Where every factor is varied alone, two may set the same field.
+    alone = resolved.study.document.design is not None and resolved.study.document.design.kind == "one-at-a-time"
     for factor in resolved.study.factors:
         key = f"factors.{_key(factor.name)}"
         paths: list[str] = []
@@ -457,7 +492,7 @@ def _expand(resolved: Resolved, fault: Any) -> None:
                 found = [pattern]
             paths += [p for p in found if p not in paths]
         for path in paths:
-            if path in owners:
+            if path in owners and not alone:
                 raise fault(key, f"{path} is already varied by the factor {owners[path]!r}; vary a field in one factor")
             owners[path] = factor.name
             name = path.removeprefix("train.")

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studies.errors import StudyError
+from studies.errors import StudyError, is_newer
 from studies.records import DONE, STATUS_NAMES, Outcome
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class Store:
         attributes: dict[str, Any] = dict(self._group.attrs)
         if attributes.get("layout") != LAYOUT:
             wrote = ", ".join(map(str, attributes.get("code_versions", []))) or "not said"
-            raise StudyError(
-                f"{path}: layout {attributes.get('layout')!r} is not {LAYOUT!r}; open it with the version that wrote it "
-                f"(fitlab {wrote}), or export it there"
-            )
+            told = f"open it with the version that wrote it (fitlab {wrote}), or export it there"
+            if is_newer(str(attributes.get("layout")), LAYOUT):
+                told = f"it is of a newer fitlab ({wrote}); update fitlab"
+            raise StudyError(f"{path}: layout {attributes.get('layout')!r} is not {LAYOUT!r}; {told}")
         self.attributes = attributes
         self.metrics: list[str] = list(attributes["metrics"])
         self.factors: list[str] = list(attributes["factors"])

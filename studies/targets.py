@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,21 +21,11 @@ __all__ = [
     "SPREAD",
     "Rank",
     "Target",
-    "csv_table",
     "curve_of",
     "device_ratio",
-    "interval_text",
     "knee",
-    "latex_table",
-    "margin_text",
-    "markdown_table",
-    "not_learnt",
-    "others_text",
     "ranking",
     "ratios",
-    "sentence",
-    "table_cells",
-    "target_text",
     "targets",
 ]
 
@@ -66,6 +54,15 @@ class Target:
         For a multiplier: the fields' own values, so that the target can be read in their unit.
     verdict : str
         ``"meets"``, ``"misses"``, ``"cannot tell"``, or ``"no device value"`` where there is none to compare with.
+    metric : str
+    digital : bool
+        Whether the baseline is the digital network rather than a setting.
+    units : str
+        Of the factor's values.
+    other_units : dict
+        Of the other factors'.
+    measured : dict
+        Field -> how much of the measured quantity 1 of it is, and its unit; for steps of a fitted device.
     """
 
     factor: str
@@ -80,6 +77,16 @@ class Target:
     device_high: float | None
     start: dict[str, float]
     verdict: str
+    metric: str = "accuracy"
+    digital: bool = True
+    units: str = "1"
+    other_units: dict[str, str] = field(default_factory=dict)
+    measured: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+    @property
+    def best(self) -> float:
+        """The ratio at the best value that was tried."""
+        return float(self.threshold.isotonic[0 if self.better == "lower" else -1])
 
     @property
     def margin(self) -> float | None:
@@ -197,7 +204,12 @@ def _target(data: xr.Dataset, asked: dict[str, Any], name: str, fixed: dict[str,
         device_low=low,
         device_high=high,
         start=json.loads(about["start"]) if about["kind"] == "multiply" else {},
-        verdict=_verdict(found, better, value, low, high),
+        verdict=_verdict(found, better, (value, low, high), levels, table, asked["level"]),
+        metric=asked["metric"],
+        digital=asked["baseline"] == "digital",
+        units=about.get("units", "1"),
+        other_units={other: str(data[other].attrs.get("units", "1")) for other in fixed},
+        measured={path: (size, unit) for path, (size, unit) in json.loads(about.get("measured", "{}")).items()},
     )
 
 
@@ -266,50 +278,55 @@ def knee(row: Target) -> float | None:
     return float(found.levels[int(np.argmax(distance))]) if distance.max() > 0 else None
 
 
-def latex_table(rows: list[Target]) -> str:
-    """The targets as a LaTeX table (booktabs); columns that are empty everywhere are left out."""
-    header, cells = table_cells(rows)
-    lines = [" & ".join(map(_tex, header)) + r" \\", r"\midrule", *(" & ".join(map(_tex, line)) + r" \\" for line in cells)]
-    body = "\n".join(lines)
-    return f"\\begin{{tabular}}{{{'l' * len(header)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
-
-
-def _tex(text: str) -> str:
-    for mark in "&%$#_{}":
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("<", "$<$").replace(">", "$>$")
-
-
 def _device(about: dict[str, Any], data: xr.Dataset) -> tuple[float | None, float | None, float | None]:
     """The device's own value of the factor and its 95 % interval."""
     start, errors = json.loads(about["start"]), json.loads(about["standard_error"])
+    intervals = json.loads(about.get("interval", "{}"))
+
+    def within(path: str, own: float) -> tuple[float, float]:
+        half = 1.96 * errors.get(path, 0.0)
+        low, high = intervals.get(path, (own - half, own + half))
+        return float(low), float(high)
+
     if about["kind"] == "multiply":
         if len(start) != 1:
             return 1.0, 1.0, 1.0
         path, own = next(iter(start.items()))
-        half = 1.96 * errors.get(path, 0.0) / abs(own)
-        return 1.0, 1.0 - half, 1.0 + half
+        low, high = sorted(end / own for end in within(path, own))
+        return 1.0, low, high
     if about["kind"] == "set" and len(set(start.values())) == 1 and len(start) == len(about["fields"]):
         path, own = next(iter(start.items()))
-        half = 1.96 * errors.get(path, 0.0)
-        return own, own - half, own + half
+        return own, *within(path, own)
     return None, None, None
 
 
-def _verdict(found: Threshold, better: str, value: float | None, low: float | None, high: float | None) -> str:
-    """Compare the device's interval with the target's; overlap means that the data cannot tell."""
+def _verdict(
+    found: Threshold, better: str, device: tuple[float | None, float | None, float | None], levels: Any, table: Any, level: float
+) -> str:
+    """Compare the device's interval with the target's; where they overlap, look at what was measured beside the device."""
+    value, low, high = device
     if value is None or low is None or high is None:
         return "no device value"
+    sign = 1.0 if better == "lower" else -1.0
+    good, bad = (low, high) if better == "lower" else (high, low)
     if found.value is None:
-        inside = found.levels[0] <= value <= found.levels[-1]
-        if not (inside and found.certain):
-            return "cannot tell"
-        return "meets" if found.passes else "misses"
-    bottom = -math.inf if found.low is None else found.low
-    top = math.inf if found.high is None else found.high
-    if better == "lower":
-        return "meets" if high <= bottom else "misses" if low > top else "cannot tell"
-    return "meets" if low >= top else "misses" if high < bottom else "cannot tell"
+        if found.certain and found.levels[0] <= value <= found.levels[-1]:
+            return "meets" if found.passes else "misses"
+    else:
+        bottom = -math.inf if found.low is None else found.low
+        top = math.inf if found.high is None else found.high
+        if (high <= bottom) if better == "lower" else (low >= top):
+            return "meets"
+        if (low > top) if better == "lower" else (high < bottom):
+            return "misses"
+    # The metric falls towards the bad side: what the nearest level on the good side misses, the device misses too.
+    place, slack = sign * np.asarray(levels, float), 1e-9 * abs(value)
+    before, behind = np.flatnonzero(place <= sign * good + slack), np.flatnonzero(place >= sign * bad - slack)
+    if before.size and mean_interval(table[before[np.argmax(place[before])]])[1] < level:
+        return "misses"
+    if behind.size and mean_interval(table[behind[np.argmin(place[behind])]])[0] >= level:
+        return "meets"
+    return "cannot tell"
 
 
 def device_ratio(data: xr.Dataset) -> tuple[float, float, float] | None:
@@ -336,138 +353,3 @@ def device_ratio(data: xr.Dataset) -> tuple[float, float, float] | None:
     if not len(values):
         return None
     return (float(values.mean()), *mean_interval(values))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
-
-
-def target_text(row: Target) -> str:
-    """The target: a number, or a bound outside the range tried."""
-    found = row.threshold
-    if found.value is not None:
-        return _number(found.value)
-    edge = found.levels[-1] if found.bound == ">" else found.levels[0]
-    return f"{found.bound} {_number(float(edge))} ({'largest' if found.bound == '>' else 'smallest'} tried)"
-
-
-def interval_text(row: Target) -> str:
-    """The 95 % interval; an open end reaches beyond the range tried."""
-    found = row.threshold
-    if found.value is None:
-        return "outside the range tried"
-    if found.replicates < 2:
-        return "needs 2 replicates or more"
-    low = _number(found.low) if found.low is not None else "smallest tried or less"
-    high = _number(found.high) if found.high is not None else "largest tried or more"
-    return f"{low} to {high}"
-
-
-def others_text(row: Target) -> str:
-    """Levels of the other factors."""
-    return ", ".join(f"{k} = {v:.3g}" if isinstance(v, float) else f"{k} = {v}" for k, v in row.others.items())
-
-
-def margin_text(row: Target) -> str:
-    """Target over device value; empty where either is missing."""
-    return _number(row.margin)
-
-
-_HEADER = (
-    "factor", "other factors", "target", "interval (95 %)", "level", "normalisation", "replicates",
-    "device value", "device interval (95 %)", "margin", "verdict", "in the device's units", "knee", "remark",
-)  # fmt: skip
-
-
-def _cells(row: Target) -> list[str]:
-    found = row.threshold
-    remark = ""
-    if found.disorder > 3:
-        first = "" if found.first is None else f"; first crossing {_number(found.first)}"
-        remark = f"means are not monotone ({found.disorder:.1f} standard errors){first}"
-    known = row.device_low is not None and row.device_low != row.device_high
-    return [
-        f"{row.label} ({'lower' if row.better == 'lower' else 'higher'} is better)",
-        others_text(row),
-        target_text(row),
-        interval_text(row),
-        f"{row.level:g}",
-        row.normalisation,
-        str(found.replicates),
-        _number(row.device),
-        f"{_number(row.device_low)} to {_number(row.device_high)}" if known else "not known",
-        margin_text(row),
-        row.verdict,
-        ", ".join(f"{path} = {_number(value)}" for path, value in row.absolute().items()),
-        _number(knee(row)),
-        remark,
-    ]
-
-
-def table_cells(rows: list[Target]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the targets; columns that are empty everywhere are left out."""
-    cells = [_cells(row) for row in rows]
-    used = [i for i in range(len(_HEADER)) if any(line[i] for line in cells)]
-    return [_HEADER[i] for i in used], [[line[i] for i in used] for line in cells]
-
-
-def not_learnt(data: xr.Dataset) -> str:
-    """A sentence where the baseline is hardly better than guessing, so that shares of it mean nothing; else empty."""
-    asked = json.loads(data.attrs["target"])
-    if asked["metric"] != "accuracy":
-        return ""
-    chance = asked["chance"] or 0.1
-    found = data["baseline_accuracy"].where(data["baseline_status"] == DONE).values
-    if not np.isfinite(found).any() or (mean := float(np.nanmean(found))) >= chance + 0.2 * (1 - chance):
-        return ""
-    return (
-        f"the baseline reaches an accuracy of {mean:.3g} only: the network has not learnt, so shares of it mean nothing; "
-        "train longer (train.epochs), or with another train.lr"
-    )
-
-
-def csv_table(rows: list[Target]) -> str:
-    """The targets as CSV, one line each below a header."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(_cells(row) for row in rows)
-    return out.getvalue()
-
-
-def markdown_table(rows: list[Target]) -> str:
-    """The targets as a Markdown table; columns that are empty everywhere are left out."""
-    header, cells = table_cells(rows)
-    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in line] for line in cells)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def sentence(row: Target, ratio: tuple[float, float, float] | None) -> str:
-    """The answer in words."""
-    share = f"{100 * row.level:.3g} % of the digital accuracy"
-    if row.normalisation == "above-chance":
-        share = f"{100 * row.level:.3g} % of the digital accuracy above chance"
-    start = ""
-    if ratio is not None:
-        mean, low, high = ratio
-        within = f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)" if math.isfinite(low) else ""
-        start = f"This device reaches {100 * mean:.1f} % of the digital accuracy{within}; "
-    where = f" at {others_text(row)}" if row.others else ""
-    found = row.threshold
-    if found.value is None:
-        edge = float(found.levels[-1] if found.bound == ">" else found.levels[0])
-        if found.passes:
-            text = f"{share} is kept{where} over the whole range tried, to {row.label} = {edge:.3g}"
-        else:
-            text = f"{share} is not reached{where} even at {row.label} = {edge:.3g}, the best value tried"
-    else:
-        allowed = "at most" if row.better == "lower" else "at least"
-        value = f"{100 * found.value:.3g} % of the device's" if row.start else f"{found.value:.3g}"
-        within = ""
-        if found.replicates >= 2:
-            unit = 100 if row.start else 1
-            low_end = "under the range tried" if found.low is None else f"{unit * found.low:.3g}"
-            high_end = "beyond the range tried" if found.high is None else f"{unit * found.high:.3g}"
-            within = f" (95 % interval {low_end} to {high_end}{' %' if row.start else ''})"
-        text = f"to keep {share}{where}, its {row.label} must be {allowed} {value}{within}"
-    return f"{start}{text[0].lower() if start else text[0].upper()}{text[1:]}: {row.verdict_words()}."

@@ -53,7 +53,8 @@ def summary(figure: str, data: xr.Dataset) -> dict[str, Any]:
         accuracy = data.accuracy.squeeze()
         out["accuracy"] = {f"{float(g):.4g}": _shown(one.values) for g, one in accuracy.groupby("device.auto_granularity")}
     else:
-        from studies.targets import markdown_table, targets
+        from studies.targets import targets
+        from studies.words import markdown_table
 
         out["targets"] = markdown_table(targets(data)).splitlines()
     return out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fitlab.cli import app
+from fitlab.parameters import load
 from studies.dataset import open_study
 from studies.demo import EXAMPLE
 
@@ -33,7 +35,17 @@ def test_every_property_gets_a_target_and_a_report(device, client, tmp_path):
     data = open_study(out)
     assert data.attrs["design"] == "one-at-a-time"
     assert (data["status"] == 1).all()
-    assert {"device.dw_min", "device.dw_min_std", "device.write_noise_std"} <= set(map(str, data.coords))
+    assert {"device.dw_min", "device.dw_min_std", "device.write_noise_std", "read_noise"} <= set(map(str, data.coords))
+    parameters = load(device)
+    assert json.loads(data["read_noise"].attrs["start"]) == dict.fromkeys(
+        ("forward.w_noise", "backward.w_noise"), pytest.approx(parameters.parameters["read_noise"].value)
+    )
+    joint = json.loads(data["imperfections_together"].attrs["start"])
+    assert {"device.dw_min", "forward.w_noise", "device.w_max_dtod"} <= set(joint)
+    unit = (parameters.weight.high - parameters.weight.low) / 2
+    assert json.loads(data["device.dw_min"].attrs["measured"]) == {"device.dw_min": [pytest.approx(unit), "S"]}
+    assert "device.w_max_dtod" in json.loads(data["device.w_max_dtod"].attrs["interval"])
+    assert "This device reaches" in result.output
     page = (out / "report.html").read_text()
     assert "step noise" in page
     assert "<svg" in page

@@ -8,15 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from studies.dataset import open_study
 from studies.design import Factor, Point
 from studies.errors import StudyError
+from studies.folder import Folder
+from studies.prepare import open_folder, prepare
 from studies.records import DONE, FAILED, Outcome, Pair
+from studies.report import report
+from studies.run import anything_left
 from studies.store import Store
+from studies.targets import targets
 
 FACTORS = [
     Factor("x", "set", ("x",), (1.0, 2.0), "log", label="the x"),
@@ -151,6 +158,58 @@ def test_other_layouts_and_other_folders_are_refused(tmp_path, store):
     zarr.open_group(store=str(store.path), mode="r+").attrs["layout"] = "studies.store/0"
     with pytest.raises(StudyError, match="open it with the version that wrote it"):
         Store(store.path)
+    zarr.open_group(store=str(store.path), mode="r+").attrs["layout"] = "studies.store/2"
+    with pytest.raises(StudyError, match=r"it is of a newer fitlab .*; update fitlab"):
+        Store(store.path)
+
+
+@pytest.fixture
+def old(tmp_path):
+    """The folder of a study that fitlab 0.1.0 made."""
+    with zipfile.ZipFile(Path(__file__).with_name("study_of_0.1.zip")) as archive:
+        archive.extractall(tmp_path / "old.study")
+    return tmp_path / "old.study"
+
+
+def test_old_study_is_read_and_can_go_on(old):
+    data = open_study(old)
+    assert dict(data.sizes) == {"device.dw_min_std": 4, "forward.out_res": 3, "replicate": 2}
+    assert (data["status"] == DONE).all()
+    assert float(data["accuracy"].mean()) == pytest.approx(0.1663518052057095)
+    assert float(data["baseline_accuracy"].mean()) == pytest.approx(0.2040302267002519)
+    assert [row.device for row in targets(data)] == [pytest.approx(0.37940309)] * 3
+    page = report(Folder(old))
+    assert "Read noise against ADC resolution" in page
+    resolved, folder = open_folder(old)
+    assert not anything_left(resolved, folder)
+    more, folder = prepare(old / "study.toml", old, ["replicates.count=3"], inputs=old / "inputs")
+    assert anything_left(more, folder)
+    store = Store(folder.results, writable=True)
+    store.widen(3)
+    assert store.counts()["missing"] == 13
+
+
+def test_setting_that_a_device_has_got_since_then_is_as_if_there_were_none(old, monkeypatch):
+    """A study of before goes on where the new setting has its usual value, and is refused where it has another."""
+    from sim.devices import SoftBoundsReferenceDevice
+
+    own = SoftBoundsReferenceDevice.to_dict
+    monkeypatch.setattr(SoftBoundsReferenceDevice, "to_dict", lambda self: own(self) | {"fresh": 0.0})
+    open_folder(old)
+    monkeypatch.setattr(SoftBoundsReferenceDevice, "to_dict", lambda self: own(self) | {"fresh": self.dw_min})
+    with pytest.raises(StudyError, match=r"base\.device\.fresh was None, is 0\.02"):
+        open_folder(old)
+
+
+def test_old_study_of_another_schema_says_what_to_do(old):
+    text = (old / "study.toml").read_text()
+    for schema, words in (
+        ("studies.study/2", "newer fitlab than this one; update fitlab"),
+        ("studies.study/0", "is not known; write"),
+    ):
+        (old / "study.toml").write_text(text.replace("studies.study/1", schema))
+        with pytest.raises(StudyError, match=words):
+            open_study(old)
 
 
 WRITER = """

@@ -15,7 +15,8 @@ from studies.prepare import prepare
 from studies.report import report
 from studies.resolve import resolve
 from studies.run import run_study
-from studies.targets import latex_table, ranking, targets
+from studies.targets import ranking, targets
+from studies.words import latex_table
 
 DESIGN = """
 schema = "studies.study/1"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ import xarray as xr
 
 from studies.errors import StudyError
 from studies.plot import figures
-from studies.targets import csv_table, device_ratio, interval_text, markdown_table, sentence, target_text, targets
+from studies.targets import device_ratio, targets
+from studies.words import amount, csv_table, interval_text, latex_table, markdown_table, sentence, target_text
 
 X = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
 
@@ -82,6 +84,21 @@ def test_verdict_waits_for_the_interval_of_data_and_device():
     assert wide.verdict == "cannot tell"
 
 
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_verdict_looks_beside_the_device_where_the_interval_is_open(better):
+    """Replicates that disagree far from the device leave the target open, and yet the device fails, or holds, for sure."""
+    for at, own, verdict in ((0.5, 2.0, "misses"), (2.0, 0.5, "meets")):
+        data = dataset(at=at if better == "lower" else 1 / at, better=better, noise=0.0)
+        data["accuracy"][:] = data["accuracy"] + 0.0001 * np.arange(5)
+        own = own if better == "lower" else 1 / own
+        data["x"].attrs |= {"kind": "set", "start": json.dumps({"device.a": own})}
+        far = data["x"].values <= 0.5 if (verdict == "misses") == (better == "lower") else data["x"].values >= 2
+        far &= data["x"].values != own
+        data["accuracy"][far, 0] *= 0.9 if verdict == "misses" else 1.0
+        (row,) = targets(data)
+        assert row.verdict == verdict
+
+
 def test_absolute_factor_compares_with_the_fields_own_value():
     (row,) = targets(dataset(at=0.7, kind="set", start={"device.a": 0.3}))
     assert row.device == 0.3
@@ -100,7 +117,7 @@ def test_bounds_are_words_and_verdicts():
     (row,) = targets(dataset(at=0.01))
     assert target_text(row) == "< 0.25 (smallest tried)"
     assert row.verdict == "misses"
-    assert "is not reached even at the x = 0.25" in sentence(row, None)
+    assert "is not reached even at the x = 25 % of the device's, the best value tried, where it is 5" in sentence(row, None)
 
 
 def test_above_chance_is_stricter():
@@ -153,6 +170,67 @@ def test_sentence_says_what_must_improve():
     assert text.startswith("This device reaches 9")
     assert f"its the x must be at most {100 * row.threshold.value:.3g} % of the device's" in text
     assert text.endswith("the device misses this.")
+
+
+def test_slide_has_the_shape_of_a_slide(tmp_path):
+    written = figures(dataset(second=True), tmp_path, ("png",), slide=True)
+    assert {p.name for p in written} == {"target-slide.png", "map-slide.png", "ratios.csv"}
+    for path in written[:2]:
+        # Width and height of a PNG stand at byte 16.
+        assert struct.unpack(">II", path.read_bytes()[16:24]) == (1920, 1080)
+
+
+def test_interval_of_the_device_may_be_lopsided():
+    data = dataset(at=1.6)
+    data["x"].attrs["interval"] = json.dumps({"device.a": [1.9, 3.8]})
+    (row,) = targets(data)
+    assert (row.device, row.device_low, row.device_high) == (1.0, pytest.approx(0.95), pytest.approx(1.9))
+    assert row.verdict == "cannot tell"
+
+
+def test_words_have_units_and_say_what_the_baseline_is():
+    data = dataset(kind="set", start={})
+    data["x"].attrs["units"] = "s"
+    data["x"] = data["x"] * 86400.0
+    data["x"].attrs |= {
+        "long_name": "time",
+        "units": "s",
+        "kind": "set",
+        "scale": "log",
+        "start": "{}",
+        "standard_error": "{}",
+        "fields": [],
+    }
+    (row,) = targets(data)
+    assert target_text(row).endswith(" h")
+    assert "time must be at most 1" in sentence(row, None)
+    (line,) = csv.DictReader(io.StringIO(csv_table([row])))
+    assert float(line["target"]) == pytest.approx(row.threshold.value, rel=0.01)
+    assert line["unit"] == "s"
+    data.attrs["target"] = json.dumps(json.loads(data.attrs["target"]) | {"baseline": {"x": 0.25}})
+    assert "99 % of the accuracy of the baseline" in sentence(targets(data)[0], None)
+    assert [amount(v, "s") for v in (0.0, 2e-6, 0.5, 90.0, 86400.0, 3.2e8)] == [
+        "0 s",
+        "2 us",
+        "500 ms",
+        "1.5 min",
+        "1 d",
+        "10.1 a",
+    ]
+
+
+def test_steps_are_given_as_they_were_measured():
+    data = dataset()
+    data["x"].attrs["measured"] = json.dumps({"device.a": [1e-5, "S"]})
+    (row,) = targets(data)
+    value = 2 * row.threshold.value
+    assert f"device.a = {value:.3g} ({1e-5 * value:.3g} S)" in markdown_table([row])
+
+
+def test_latex_keeps_what_is_special():
+    table = latex_table(targets(dataset(second=True)))
+    assert r"95 \%" in table
+    assert r"\begin{tabular}{l" in table
 
 
 @pytest.mark.parametrize("second", [False, True])
