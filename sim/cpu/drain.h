@@ -1,5 +1,6 @@
 // Queued pulses on the devices of a row: columns that have some are brought together in vectors, pulsed, and put back.
 #pragma once
+#include "columns.h"
 #include "device_list.h"
 #include "field.h"
 #include "queue.h"
@@ -8,30 +9,39 @@
 namespace sim {
 namespace {
 
-// Columns that have a pulse wherever a row has one bit: `take_words` of a row that has no other.
+// Columns that wait for pulses: planes of `stride` words.
+struct Waiting {
+    u32 *left, *low, *high, *done;  // their number (bits 0 to 5) and the column; directions (two halves); applied before
+    u32 *hits;                // which columns of the row these are
+    int n;
+};
+SIM_HD vu column_of(vu left) { return left >> 6; }
+SIM_HD vu number_of(vu left) { return left & 63u; }
+
+// Columns that have a pulse wherever a row has one bit: those of a row that has no other.
 struct OneBit {
     const u32* bits;          // of the columns
     u32 row_bits;
-    u32 *list, *hit;          // packed columns, and which those are of each vector
-    int n;
+    Waiting waiting;
 };
 
 struct RowScratch {
     u64* queue;               // directions of queued pulses, bit 1 = up; the next pulse is bit 0
     u64* count;               // their number
     u32* done;                // pulses applied before the end of the batch
-    Waiting waiting, sorted;
+    Waiting waiting;
+    OneBit one;
+    float* weights;           // of waiting columns; then of those that still wait after some pulses, and so on
+    u32* hits;                // which these are of the ones before
+    float* parameters;        // (n_parameters, stride), of waiting columns
     u32* touched;             // columns that had a pulse
     int n_touched;
     bool drained;             // queues were drained before the end of the batch
     const float** parameter;  // row of each parameter of the device; null: without spread
-    int* varying;             // which parameters have one
-    int n_varying;
-    float* packed;            // (1 + n_parameters, stride): weights and parameters of waiting columns
-    u32* hit;                 // which columns of a vector wait
+    const float** from;       // planes that are packed, and where to
+    float** to;
     int stride;
     Words words;
-    OneBit one;
 };
 
 // Random streams of one replica in this call.
@@ -67,10 +77,10 @@ struct Row {
     }
 };
 
-// The pulses of U vectors of crosspoints, one after the other; weight holds theirs before and after. lookup(k, u) gives
-// parameter k of vector u. The vectors do not depend on each other: worked together, one fills the waits of the other.
+// Pulses number `from` to `rounds` of U vectors of crosspoints, one after the other; weight holds theirs before and after.
+// lookup(k, u) gives parameter k of vector u. The vectors do not depend on each other: worked together, one fills the waits of the other.
 template <class Device, int U, class Lookup>
-SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 rounds) {
+SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 from, u32 rounds) {
     typename Device::template Cell<vf> cell[U];
     const float sigma = row.noise[DW_MIN_STD];
     for (int u = 0; u < U; ++u) cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
@@ -81,7 +91,7 @@ SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* co
             weight[u] = select(to_signed(t[u].left) > static_cast<int>(n), next, weight[u]);
         }
     };
-    for (u32 n = 0; n < rounds; n += 2) {
+    for (u32 n = from; n < rounds; n += 2) {
         const bool both = rounds - n > 1;
         vf first[U] = {}, second[U] = {};
         if (sigma > 0.0f) {
@@ -98,230 +108,165 @@ SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* co
     }
 }
 
-SIM_HD void count_pulses(const Row& row, const u32* column, int n, const Taken& t) {
-    for (int k = 0; k < n; ++k) {
-        const u64 taken = (u64(1) << t.left[k]) - 1, bits = static_cast<u64>(t.low[k]) | (static_cast<u64>(t.high[k]) << 32);
-        const long long ups = __builtin_popcountll(bits & taken);
-        row.up[column[k]] += ups;
-        row.down[column[k]] += static_cast<long long>(t.left[k]) - ups;
+SIM_HD void count_pulses(const Row& row, int j, const Taken& t) {
+    const vi full = to_signed(t.left) > 31;
+    const auto taken = [](vu bits, vu n) { return bits & (shift_left(broadcast(1u), n) - 1u); };
+    const vu ups = population(select(full, t.low, taken(t.low, t.left & 31u))) + population(select(full, taken(t.high, t.left & 31u), vu{}));
+    for (int k = 0; k < LANES && j + k < row.a.in; ++k) {
+        row.up[j + k] += ups[k];
+        row.down[j + k] += t.left[k] - ups[k];
     }
 }
 
-// Applies pulses of a row; source(j, t) takes those of LANES columns from j on. Neighbours that nearly all have a few are
-// worked in place, other columns gathered.
-template <class Device, class Source> void drain(const Row& row, RowScratch& s, Source source) {
-    const int width = padded(row.a.in);
-    s.waiting.n = 0;
-    u32 most_waiting = 0;
-    for (int j = 0; j < width; j += LANES) {
-        Taken t;
-        if (!source(j, t)) continue;
-        const vu column = lane_index() + static_cast<u32>(j);
-        const u32 m = most(t.left);
-        if (row.apparent) {
-            for (int k = 0; k < LANES; ++k) {
-                s.touched[s.n_touched] = static_cast<u32>(j + k);
-                s.n_touched += t.left[k] != 0;
-            }
-        }
-        if (t.columns * 4 >= 3 * LANES && m <= 4) {
-            const int n = row.a.in - j < LANES ? row.a.in - j : LANES;
-            vf w = load_padded(row.weight, j, row.a.in);
-            const auto lookup = [&](int k, int) { return s.parameter[k] ? load_padded(s.parameter[k], j, row.a.in) : broadcast(row.values[k]); };
-            apply_pulses<Device, 1>(row, lookup, &w, &column, &t, m);
-            store_first(row.weight + j, w, n);
-            alignas(64) u32 index[LANES];
-            store(index, column);
-            if (row.down) count_pulses(row, index, n, t);
-        } else {
-            append(j, t, s.waiting);
-            most_waiting = m > most_waiting ? m : most_waiting;
-        }
-    }
-    Waiting* list = &s.waiting;
-    if (most_waiting > 4 && list->n > LANES) {
-        sort(s.waiting, s.sorted);
-        list = &s.sorted;
-    }
-    pad(*list);
-    for (int first = 0; first < list->n; first += TOGETHER * LANES) {
-        Taken t[TOGETHER];
-        vu column[TOGETHER];
-        vf w[TOGETHER];
-        u32 rounds = 0;
-        for (int u = 0; u < TOGETHER; ++u) {
-            t[u] = waiting_at(*list, first + u * LANES);
-            column[u] = load(list->column + first + u * LANES);
-            w[u] = gather(row.weight, column[u]);
-            rounds = maximum(rounds, most(t[u].left));
-        }
-        const auto lookup = [&](int k, int u) { return s.parameter[k] ? gather(s.parameter[k], column[u]) : broadcast(row.values[k]); };
-        apply_pulses<Device, TOGETHER>(row, lookup, w, column, t, rounds);
-        for (int u = 0; u < TOGETHER; ++u) {
-            const int at = first + u * LANES, n = list->n - at < LANES ? list->n - at : LANES;
-            for (int k = 0; k < n; ++k) row.weight[list->column[at + k]] = w[u][k];
-            if (row.down) count_pulses(row, list->column + at, n, t[u]);
-        }
-    }
+// How many of n columns have more than `pulses`.
+SIM_HD int number_above(const u32* left, int n, u32 pulses) {
+    vi above{};
+    for (int k = 0; k < n; k += LANES) above -= to_signed(number_of(load(left + k))) > static_cast<int>(pulses);
+    int sum = 0;
+    for (int k = 0; k < LANES; ++k) sum += above[k];
+    return sum;
 }
 
-#if defined(__AVX512F__)
-// Brings together what P planes hold in the columns of a row that have few pulses; hits_of tells which of each vector. That
-// costs far less than to gather them. Vectors are filled in registers: stores that overlap would take longer than the rest.
-template <int P> SIM_HD void pack_planes(const float* const* from, float* const* to, const u32* hits_of, int width) {
-    vf filled[P] = {};
-    u32 n = 0, at = 0;
-    for (int j = 0; j < width; j += LANES) {
-        const __mmask16 hit = static_cast<__mmask16>(hits_of[j / LANES]);
-        if (!hit) continue;
-        const u32 more = static_cast<u32>(__builtin_popcount(hit));
-        const vu behind = lane_index() - n;  // lane n takes the first
-        vf v[P];
-        for (int p = 0; p < P; ++p) {
-            v[p] = compress(load_masked(from[p] + j, hit), hit);
-            filled[p] = permute(filled[p], behind, v[p], static_cast<__mmask16>(0xFFFFu << n));
-        }
-        n += more;
-        if (n < LANES) continue;
-        n -= LANES;
-        const vu rest = lane_index() + (more - n);
-        for (int p = 0; p < P; ++p) {
-            store(to[p] + at, filled[p]);
-            filled[p] = permute(v[p], rest);
-        }
-        at += LANES;
-    }
-    for (int p = 0; p < P; ++p) store(to[p] + at, filled[p]);
+// Columns that will show a new apparent weight.
+SIM_HD void touch(const Row& row, RowScratch& s, const Waiting& w) {
+    for (int j = 0; j < padded(row.a.in); j += LANES)
+        for (u32 hit = w.hits[j / LANES]; hit; hit &= hit - 1) s.touched[s.n_touched++] = static_cast<u32>(j + __builtin_ctz(hit));
 }
 
-// Weights and varying parameters of the columns of a row.
-SIM_HD void pack_columns(const Row& row, RowScratch& s, const u32* hits_of) {
-    constexpr int most = 5;
-    const int width = padded(row.a.in);
-    const float* from[most] = {row.weight};
-    float* to[most] = {s.packed};
-    int planes = 1;
-    for (int v = 0; v < s.n_varying; ++v) {
-        const int k = s.varying[v];
-        if (planes == most) {
-            pack_planes<most>(from, to, hits_of, width);
-            planes = 0;
-        }
-        from[planes] = s.parameter[k];
-        to[planes++] = s.packed + (k + 1) * s.stride;
+// Planes to be packed.
+struct Planes {
+    const float** from;
+    float** to;
+    int n = 0;
+    void add(const void* source, void* target) {
+        from[n] = static_cast<const float*>(source);
+        to[n++] = static_cast<float*>(target);
     }
-    switch (planes) {
-        case 1: return pack_planes<1>(from, to, hits_of, width);
-        case 2: return pack_planes<2>(from, to, hits_of, width);
-        case 3: return pack_planes<3>(from, to, hits_of, width);
-        case 4: return pack_planes<4>(from, to, hits_of, width);
-        default: return pack_planes<most>(from, to, hits_of, width);
+    void lists(const Waiting& w, u32 most, bool drained) {
+        add(w.left, w.left), add(w.low, w.low);
+        if (most > 32) add(w.high, w.high);
+        if (drained) add(w.done, w.done);
     }
-}
+};
 
-// Their weights back to where they were.
-SIM_HD void unpack_columns(const Row& row, RowScratch& s, const u32* hits_of) {
-    const int in = row.a.in, width = padded(in);
-    const float* from = s.packed;
-    for (int j = 0; j < width; j += LANES) {
-        const __mmask16 hit = static_cast<__mmask16>(hits_of[j / LANES]);
-        if (!hit) continue;
-        store_first(row.weight + j, expand(load_padded(row.weight, j, in), hit, from), in - j < LANES ? in - j : LANES);
-        from += __builtin_popcount(hit);
-    }
-}
-
-// Pulses of U vectors of packed columns. With Once all of them have one pulse.
-template <class Device, int U, bool Once> SIM_HD void pulse_packed(const Row& row, RowScratch& s, const u32* list, int n, int first, u32 turn) {
+// Pulses number `from` to `until` of U vectors of packed columns.
+template <class Device, int U> SIM_HD void pulse_packed(const Row& row, RowScratch& s, const Waiting& waiting, float* weights, int first, u32 from, u32 until, bool high, u32 turn) {
     Taken t[U];
     vu column[U];
     vf w[U];
     u32 rounds = 0;
     for (int u = 0; u < U; ++u) {
-        const vu waiting = load(list + first + u * LANES) ^ turn;
-        t[u] = unpack(waiting);
-        column[u] = waiting >> 12;
-        w[u] = load(s.packed + first + u * LANES);
-        rounds = Once ? 1 : maximum(rounds, most(t[u].left));
+        const int at = first + u * LANES;
+        const vu left = load(waiting.left + at);
+        t[u] = {load(waiting.low + at) ^ turn, high ? load(waiting.high + at) : vu{}, number_of(left), s.drained ? load(waiting.done + at) : vu{}};
+        column[u] = column_of(left);
+        w[u] = load(weights + at);
+        rounds = until == 1 ? 1 : maximum(rounds, most(t[u].left));
     }
-    const auto lookup = [&](int k, int u) {
-        return s.parameter[k] ? load(s.packed + (k + 1) * s.stride + first + u * LANES) : broadcast(row.values[k]);
-    };
-    apply_pulses<Device, U>(row, lookup, w, column, t, rounds);
-    for (int u = 0; u < U; ++u) {
-        const int at = first + u * LANES, left = n - at < LANES ? n - at : LANES;
-        store(s.packed + at, w[u]);
-        if (row.down) {
-            alignas(64) u32 index[LANES];
-            store(index, column[u]);
-            count_pulses(row, index, left, t[u]);
-        }
-    }
+    const auto lookup = [&](int k, int u) { return s.parameter[k] ? load(s.parameters + k * s.stride + first + u * LANES) : broadcast(row.values[k]); };
+    apply_pulses<Device, U>(row, lookup, w, column, t, from, rounds < until ? rounds : until);
+    for (int u = 0; u < U; ++u) store(weights + first + u * LANES, w[u]);
 }
 
-template <class Device, bool Once> SIM_HD void pulse_columns(const Row& row, RowScratch& s, u32* list, int n, u32 turn) {
-    for (int k = n; k % LANES; ++k) list[k] = list[0] & ~4095u;  // no pulse
-    int first = 0;
-    for (; first + LANES < n; first += TOGETHER * LANES) pulse_packed<Device, TOGETHER, Once>(row, s, list, n, first, turn);
-    if (first < n) pulse_packed<Device, 1, Once>(row, s, list, n, first, turn);
-    if (row.apparent)
-        for (int k = 0; k < n; ++k) s.touched[s.n_touched++] = list[k] >> 12;
+// The pulses of the columns that wait, at most `most` of each. Where fewer than half of them have any left, these are brought
+// together again, so that few lanes idle. With packed lists only weights and parameters are still where the row has them.
+template <class Device> void pulse_columns(const Row& row, RowScratch& s, Waiting& waiting, u32 most, bool packed, u32 turn) {
+    struct Level {
+        float* weights;
+        u32* hits;
+        int n;                // columns, of which the next level has some
+    } level[32];
+    int levels = 0, n = waiting.n;
+    const bool high = most > 32;
+    float* weights = s.weights;
+    Planes first{s.from, s.to};
+    if (!packed) first.lists(waiting, most, s.drained);
+    first.add(row.weight, weights);
+    for (int k = 0; k < row.a.n_parameters; ++k)
+        if (s.parameter[k]) first.add(s.parameter[k], s.parameters + k * s.stride);
+    pack(first.from, first.to, first.n, waiting.hits, padded(row.a.in));
+    u32* hits = s.hits;
+    for (u32 from = 0;;) {
+        for (int k = n; k % MARGIN; ++k) waiting.left[k] = waiting.left[0] & ~63u;  // no pulse
+        u32 until = most;
+        int left = 0;
+        if (n > LANES && most - from > 4)
+            for (until = from + 2; until < most && 2 * (left = number_above(waiting.left, n, until)) > n; until += 2) {}
+        int at = 0;
+        for (; at + LANES < n; at += TOGETHER * LANES) pulse_packed<Device, TOGETHER>(row, s, waiting, weights, at, from, until, high, turn);
+        if (at < n) pulse_packed<Device, 1>(row, s, waiting, weights, at, from, until, high, turn);
+        if (until >= most || !left) break;
+        for (int k = 0; k < n; k += LANES) hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(waiting.left + k))) > static_cast<int>(until)));
+        level[levels++] = {weights, hits, n};
+        float* next = weights + (n + MARGIN - 1) / MARGIN * MARGIN;
+        Planes again{s.from, s.to};
+        again.lists(waiting, most, s.drained);
+        again.add(weights, next);
+        for (int k = 0; k < row.a.n_parameters; ++k)
+            if (s.parameter[k]) again.add(s.parameters + k * s.stride, s.parameters + k * s.stride);
+        pack(again.from, again.to, again.n, hits, (n + LANES - 1) / LANES * LANES);
+        hits += (n + LANES - 1) / LANES;
+        weights = next;
+        n = left;
+        from = until;
+    }
+    while (levels--) {
+        unpack(weights, level[levels].weights, level[levels].hits, (level[levels].n + LANES - 1) / LANES * LANES);
+        weights = level[levels].weights;
+    }
+    unpack(weights, row.weight, waiting.hits, padded(row.a.in));
 }
 
-template <class Device, class Source> void drain_few(const Row& row, RowScratch& s, Source source) {
+// Applies pulses of a row, at most `most` of a column; source(j, t) takes those of LANES columns from j on.
+template <class Device, class Source> void drain(const Row& row, u32 most, RowScratch& s, Source source) {
+    Waiting& w = s.waiting;
     const int width = padded(row.a.in);
-    int n = 0;
+    vu longest{};
+    w.n = 0;
     for (int j = 0; j < width; j += LANES) {
         Taken t;
-        s.hit[j / LANES] = 0;
+        w.hits[j / LANES] = 0;
         if (!source(j, t)) continue;
-        const __mmask16 hit = hits(t);
-        s.hit[j / LANES] = hit;
-        compress(pack(j, t), hit, s.waiting.column + n);
-        n += static_cast<int>(t.columns);
+        store(w.left + j, t.left | ((lane_index() + static_cast<u32>(j)) << 6));
+        store(w.low + j, t.low);
+        if (most > 32) store(w.high + j, t.high);
+        if (s.drained) store(w.done + j, t.done);
+        w.n += count_of(w.hits[j / LANES] = mask_of(t.left));
+        longest = select(to_signed(t.left) > to_signed(longest), t.left, longest);
+        if (row.down) count_pulses(row, j, t);
     }
-    pack_columns(row, s, s.hit);
-    pulse_columns<Device, false>(row, s, s.waiting.column, n, 0);
-    unpack_columns(row, s, s.hit);
+    if (!w.n) return;
+    pulse_columns<Device>(row, s, w, sim::most(longest), false, 0);
+    if (row.apparent) touch(row, s, w);
 }
 
 // A row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share the bit.
 template <class Device> void drain_one(const Row& row, const Words::Word& word, RowScratch& s) {
     OneBit& one = s.one;
+    Waiting& w = one.waiting;
     const bool ups_only = row.a.side != 0;
+    const int width = padded(row.a.in);
     if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
-        const int width = padded(row.a.in);
-        const vu bit = broadcast(word.row_bits);
-        one.n = 0;
+        w.n = 0;
         for (int j = 0; j < width; j += LANES) {
-            const vu negative = load(word.negative + j), up = negative ^ (ups_only ? word.up_if : 0u);
-            vu shared = load(word.bits + j) & bit;
-            if (ups_only) shared &= up;
-            const __mmask16 hit = _mm512_test_epi32_mask((__m512i)shared, (__m512i)shared);
-            one.hit[j / LANES] = hit;
-            compress((up & 1u) | (1u << 8) | ((lane_index() + static_cast<u32>(j)) << 12), hit, one.list + one.n);
-            one.n += __builtin_popcount(hit);
+            const vu up = load(word.negative + j) ^ (ups_only ? word.up_if : 0u), shared = load(word.bits + j) & word.row_bits & (ups_only ? up : ~vu{});
+            store(w.left + j, ((lane_index() + static_cast<u32>(j)) << 6) | 1u);
+            store(w.low + j, up & 1u);
+            w.n += count_of(w.hits[j / LANES] = mask_of(shared));
         }
+        const float* from[] = {reinterpret_cast<float*>(w.left), reinterpret_cast<float*>(w.low)};
+        float* to[] = {reinterpret_cast<float*>(w.left), reinterpret_cast<float*>(w.low)};
+        pack(from, to, 2, w.hits, width);
         one.bits = word.bits, one.row_bits = word.row_bits;
     }
-    pack_columns(row, s, one.hit);
-    pulse_columns<Device, true>(row, s, one.list, one.n, ups_only ? 0u : word.up_if & 1u);
-    unpack_columns(row, s, one.hit);
-}
-#endif
-
-// Columns with many pulses are sorted, so that the lanes of a vector have about as many.
-template <class Device, class Source> void drain_most(const Row& row, u64 pulses, RowScratch& s, Source source) {
-#if defined(__AVX512F__)
-    if (pulses <= FEW && row.a.in <= FEW_COLUMNS) return drain_few<Device>(row, s, source);
-#endif
-    (void)pulses;
-    drain<Device>(row, s, source);
+    if (!w.n) return;
+    pulse_columns<Device>(row, s, w, 1, true, ups_only ? 0u : word.up_if & 1u);
+    if (row.apparent) touch(row, s, w);
 }
 
 template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
     const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
-    drain_most<Device>(row, bound, s, source);
+    drain<Device>(row, static_cast<u32>(bound), s, source);
     if (!all) {
         s.drained = true;
         s.n_touched = 0;  // found again by what is done

@@ -14,11 +14,8 @@ SIM_HD u32 up_mask(const UpdateArgs& a, float rate, int row, int b, Lines& rows)
 
 SIM_HD void point_to_fields(const UpdateArgs& a, int r, int row, RowScratch& s) {
     const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
-    s.n_varying = 0;
-    for (int k = 0; k < a.n_parameters; ++k) {
+    for (int k = 0; k < a.n_parameters; ++k)
         s.parameter[k] = a.field_of[k] < 0 ? nullptr : a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells + at;
-        if (s.parameter[k]) s.varying[s.n_varying++] = k;
-    }
 }
 
 // Pulses of LANES columns of a row, those up to a sample of each; the rest is only counted.
@@ -38,9 +35,9 @@ template <class Device> SIM_HD void apply_prefix(const Row& row, Prefix& p, bool
         p.queue[k] >>= c, p.count[k] -= c, p.done[k] += static_cast<u32>(c);
     }
     if (!rounds) return;
-    const Taken t{load(low), load(high), load(left), load(done), 0};
+    const Taken t{load(low), load(high), load(left), load(done)};
     const auto lookup = [&](int k, int) { return s.parameter[k] ? gather(s.parameter[k], column) : broadcast(row.values[k]); };
-    apply_pulses<Device, 1>(row, lookup, weight, &column, &t, rounds);
+    apply_pulses<Device, 1>(row, lookup, weight, &column, &t, 0, rounds);
 }
 
 // Shown weights of n columns of a row, each after its own sample.

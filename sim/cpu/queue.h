@@ -62,24 +62,10 @@ SIM_HD u64 longest(int n, const u64* count) {
     return m;
 }
 
-// Columns that have pulses to apply, with what their next pulses need, in arrays that a vector can be loaded from.
-struct Waiting {
-    u32 *column, *low, *high, *left, *done;  // directions (two halves), number, pulses applied before
-    int n;
-};
-
-#if defined(__AVX512F__)
-constexpr int TOGETHER = 2;  // vectors that are worked together, as far as the registers go
-#else
-constexpr int TOGETHER = 1;
-#endif
-constexpr int MARGIN = (TOGETHER + 1) * LANES;  // behind lists of columns, so that whole vectors can be read
-
 // Takes queued pulses of LANES columns from j on: all of them, or (not at the end) a multiple of four of each, so that a
 // block of four normals is never split. Returns false where there are none.
 struct Taken {
-    vu low, high, left, done;
-    u32 columns;  // number of columns that have some
+    vu low, high, left, done;  // directions (two halves), number, pulses applied before
 };
 SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* done, Taken& t) {
     const u64 mask = all ? ~u64(0) : ~u64(3);
@@ -89,7 +75,6 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
     const __m512i take0 = _mm512_and_si512(c0, bits), take1 = _mm512_and_si512(c1, bits);
     const __mmask8 hit0 = _mm512_test_epi64_mask(take0, take0), hit1 = _mm512_test_epi64_mask(take1, take1);
     if (!(hit0 | hit1)) return false;
-    t.columns = static_cast<u32>(__builtin_popcount(hit0) + __builtin_popcount(hit1));
     const __m512i q0 = _mm512_load_si512(queue + j), q1 = _mm512_load_si512(queue + j + 8);
     const auto join = [](__m256i x, __m256i y) { return (vu)_mm512_inserti64x4(_mm512_castsi256_si512(x), y, 1); };
     t.low = join(_mm512_cvtepi64_epi32(q0), _mm512_cvtepi64_epi32(q1));
@@ -100,28 +85,22 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
     _mm512_store_si512(count + j, _mm512_sub_epi64(c0, take0));
     _mm512_store_si512(count + j + 8, _mm512_sub_epi64(c1, take1));
 #else
-    t.columns = 0;
+    bool some = false;
     for (int k = 0; k < LANES; ++k) {
         const u64 c = count[j + k] & mask, q = queue[j + k];
-        t.columns += c != 0;
+        some |= c != 0;
         t.low[k] = static_cast<u32>(q);
         t.high[k] = static_cast<u32>(q >> 32);
         t.left[k] = static_cast<u32>(c);
         queue[j + k] = q >> c;
         count[j + k] -= c;
     }
-    if (!t.columns) return false;
+    if (!some) return false;
 #endif
     t.done = drained ? load(done + j) : vu{};
     if (!all) store(done + j, t.done + t.left);
     return true;
 }
-
-// Fills up the list to whole vectors that are worked together, with columns that have no pulse.
-SIM_HD void pad(const Waiting& w) {
-    for (int k = w.n; k % (TOGETHER * LANES); ++k) w.column[k] = w.column[0], w.left[k] = 0;
-}
-SIM_HD Taken waiting_at(const Waiting& w, int k) { return {load(w.low + k), load(w.high + k), load(w.left + k), load(w.done + k), 0}; }
 
 // Words of bits that a row shares with the columns, sample by sample; together they have at most 32 bits.
 struct Words {
@@ -145,63 +124,7 @@ SIM_HD bool take_words(int j, const Words& words, bool ups_only, Taken& t) {
         t.left += n;
     }
     t.high = t.done = vu{};
-#if defined(__AVX512F__)
-    t.columns = static_cast<u32>(__builtin_popcount(_mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left)));
-#else
-    t.columns = 0;
-    for (int k = 0; k < LANES; ++k) t.columns += t.left[k] != 0;
-#endif
-    return t.columns != 0;
-}
-
-// Appends the columns of a vector that have pulses.
-SIM_HD void append(int j, const Taken& t, Waiting& w) {
-    const vu column = lane_index() + static_cast<u32>(j);
-#if defined(__AVX512F__)
-    const __mmask16 hit = _mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left);
-    const auto put = [&](u32* to, vu v) { _mm512_storeu_si512(to + w.n, _mm512_maskz_compress_epi32(hit, (__m512i)v)); };
-    put(w.column, column), put(w.low, t.low), put(w.high, t.high), put(w.left, t.left), put(w.done, t.done);
-    w.n += static_cast<int>(t.columns);
-#else
-    for (int k = 0; k < LANES; ++k) {
-        w.column[w.n] = column[k], w.low[w.n] = t.low[k], w.high[w.n] = t.high[k], w.left[w.n] = t.left[k], w.done[w.n] = t.done[k];
-        w.n += t.left[k] != 0;
-    }
-#endif
-}
-
-#if defined(__AVX512F__)
-// A column with at most FEW pulses in one word.
-constexpr u32 FEW = 8;  // pulses
-constexpr int FEW_COLUMNS = 1 << 20;
-SIM_HD vu pack(int j, const Taken& t) { return t.low | (t.left << 8) | ((lane_index() + static_cast<u32>(j)) << 12); }
-SIM_HD Taken unpack(vu p) { return {p & 255u, vu{}, (p >> 8) & 15u, vu{}, 0}; }
-
-// Values of the columns of a vector that have pulses, next to those of the vectors before; and back to their columns.
-SIM_HD vf load_masked(const float* p, __mmask16 lanes) { return (vf)_mm512_maskz_loadu_ps(lanes, p); }
-SIM_HD vf compress(vf v, __mmask16 hit) { return (vf)_mm512_maskz_compress_ps(hit, (__m512)v); }
-SIM_HD vf permute(vf v, vu lane) { return (vf)_mm512_permutexvar_ps((__m512i)lane, (__m512)v); }
-SIM_HD vf permute(vf other, vu lane, vf v, __mmask16 taken) { return (vf)_mm512_mask_permutexvar_ps((__m512)other, taken, (__m512i)lane, (__m512)v); }
-SIM_HD void compress(vu v, __mmask16 hit, u32* to) { _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(hit, (__m512i)v)); }
-SIM_HD vf expand(vf v, __mmask16 hit, const float* from) { return (vf)_mm512_mask_expand_ps((__m512)v, hit, _mm512_loadu_ps(from)); }
-SIM_HD __mmask16 hits(const Taken& t) { return _mm512_test_epi32_mask((__m512i)t.left, (__m512i)t.left); }
-#endif
-
-// Longest queue first (counting sort), so that the columns of a vector have about as many pulses.
-SIM_HD void sort(const Waiting& w, Waiting& sorted) {
-    int start[QUEUE + 2] = {0};
-    for (int k = 0; k < w.n; ++k) ++start[QUEUE - w.left[k]];
-    int total = 0;
-    for (int k = 0; k <= QUEUE; ++k) {
-        const int here = start[k];
-        start[k] = total;
-        total += here;
-    }
-    for (int k = 0; k < w.n; ++k) {
-        const int to = start[QUEUE - w.left[k]]++;
-        sorted.column[to] = w.column[k], sorted.low[to] = w.low[k], sorted.high[to] = w.high[k], sorted.left[to] = w.left[k], sorted.done[to] = w.done[k];
-    }
-    sorted.n = w.n;
+    return any(to_signed(t.left) != 0);
 }
 
 SIM_HD u32 most(vu left) {

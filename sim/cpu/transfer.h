@@ -90,10 +90,10 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
                                      : gather(a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells, column);
         };
         for (u32 done = 0; any(left != 0u); done += AT_ONCE) {
-            Taken t{up, up, left, broadcast(done), 0};
+            Taken t{up, up, left, broadcast(done)};
             t.left = select(to_signed(left) > static_cast<int>(AT_ONCE), broadcast(AT_ONCE), left);
-            apply_pulses<Device, 1>(row, lookup, &weight, &column, &t, most(t.left));
-            if (row.down) count_pulses(row, w.column.get() + first, n, t);
+            apply_pulses<Device, 1>(row, lookup, &weight, &column, &t, 0, most(t.left));
+            for (int k = 0; row.down && k < n; ++k) (up[k] ? row.up : row.down)[w.column[first + k]] += t.left[k];
             left -= t.left;
         }
         for (int k = 0; k < n; ++k) row.weight[w.column[first + k]] = weight[k];

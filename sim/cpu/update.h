@@ -1,9 +1,9 @@
 // The pulsed update of a mini-batch: outer product of pulse trains, then pulses on devices (update.md, sections 5 to 7).
 //
 // Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n. So a row is worked
-// in two phases. First every column queues the directions of its pulses, sample by sample (queue.h). Then columns are
-// brought together a vector at a time, pulsed, and put back (drain.h): few lanes idle, few normals are wasted, and
-// columns without a pulse cost nothing.
+// in two phases. First every column queues the directions of its pulses, sample by sample (queue.h). Then columns that have
+// some are brought together in vectors (columns.h), pulsed, and put back (drain.h): few lanes idle, few normals are wasted,
+// and columns without a pulse cost next to nothing.
 #pragma once
 #include "look.h"
 
@@ -87,11 +87,8 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, c
     s.drained = false;
     s.n_touched = 0;
     if (words) {
-#if defined(__AVX512F__)
-        if (s.words.pulses == 1) drain_one<Device>(row, s.words.word[0], s);
-        else
-#endif
-        drain_most<Device>(row, s.words.pulses, s, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
+        if (s.words.pulses == 1 && !row.down) drain_one<Device>(row, s.words.word[0], s);
+        else drain<Device>(row, s.words.pulses, s, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
         if (row.apparent) write_noise(row, s);
         return;
     }
@@ -163,15 +160,18 @@ template <class Device> void update_device(const UpdateArgs& a) {
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
-        Scratch<u32> done(width), touched(width + LANES), lists(10 * (width + MARGIN));
-        Scratch<const float*> parameter(a.n_parameters);
-        Scratch<int> varying(a.n_parameters);
-        Scratch<float> packed((1 + a.n_parameters) * (width + MARGIN));
-        Scratch<u32> hit(width / LANES), one(2 * (width + MARGIN));
-        const auto list = [&](size_t k) { return lists.get() + k * (width + MARGIN); };
-        RowScratch scratch{queue.get(), count.get(), done.get(), {list(0), list(1), list(2), list(3), list(4), 0},
-                           {list(5), list(6), list(7), list(8), list(9), 0}, touched.get(), 0, false, parameter.get(),
-                           varying.get(), 0, packed.get(), hit.get(), static_cast<int>(width) + MARGIN, {}, {nullptr, 0, one.get(), one.get() + width + MARGIN, 0}};
+        const size_t stride = width + MARGIN;
+        Scratch<u32> done(width), touched(width + LANES), lists(6 * stride), hits(2 * width / LANES), again(2 * width / LANES + MARGIN);
+        Scratch<const float*> parameter(a.n_parameters), from(a.n_parameters + 5);
+        Scratch<float*> to(a.n_parameters + 5);
+        Scratch<float> weights(2 * width + 32 * MARGIN), parameters(a.n_parameters * stride);
+        const auto list = [&](size_t k) { return lists.get() + k * stride; };
+        RowScratch scratch{};
+        scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get();
+        scratch.waiting = {list(0), list(1), list(2), list(3), hits.get(), 0};
+        scratch.one.waiting = {list(4), list(5), nullptr, nullptr, hits.get() + width / LANES, 0};
+        scratch.weights = weights.get(), scratch.hits = again.get(), scratch.parameters = parameters.get();
+        scratch.parameter = parameter.get(), scratch.from = from.get(), scratch.to = to.get(), scratch.stride = static_cast<int>(stride);
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
