@@ -301,28 +301,42 @@ def test_exact_step_reaches_the_persistent_weight_and_the_reference() -> None:
     assert abs(float(noise.std()) - 0.01) < 4.5 * 0.01 / np.sqrt(240)
 
 
-@pytest.mark.parametrize("setting", [{}, {"desired_bl": 100, "update_bl_management": False}, {"pulse_type": "MEAN_COUNT"}])
-def test_pulses_are_counted_where_they_happen(setting: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("setting", "batch", "rate", "least"),
+    [
+        ({}, 20, 9.0, 1000),
+        ({"desired_bl": 100, "update_bl_management": False}, 20, 9.0, 1000),
+        ({"pulse_type": "MEAN_COUNT"}, 20, 9.0, 1000),
+        ({}, 1, 0.5, 20),
+        ({}, 3, 0.5, 60),
+    ],
+)
+def test_pulses_are_counted_where_they_happen(setting: dict[str, object], batch: int, rate: float, least: int) -> None:
     # steps of 1 without noise: the weight is ups - downs; a bound absorbs a pulse but not its count
     rng = np.random.default_rng(2)
     device = ConstantStepDevice(**COUNTER, dw_min=1.0, count_pulses=True)
     array = PulsedArray([device] * 2, [UpdateParameters(**setting)] * 2, (9, 33), [1, 2])  # type: ignore[arg-type]
     array.set(torch.zeros(2, 9, 33))
     for _ in range(3):
-        x, d = (torch.from_numpy(rng.uniform(-1, 1, (2, 20, n)).astype(np.float32)) for n in (33, 9))
-        array.update(x, d, torch.full((2,), 9.0))
+        x, d = (torch.from_numpy(rng.uniform(-1, 1, (2, batch, n)).astype(np.float32)) for n in (33, 9))
+        array.update(x, d, torch.full((2,), rate))
     counts = array.counts
     assert counts is not None
     assert int(counts.min()) >= 0
-    assert int(counts.sum()) > 1000
+    assert int(counts.sum()) > least
     np.testing.assert_array_equal(array.read().numpy(), (counts[:, 1] - counts[:, 0]).float().numpy())
 
 
-def test_counting_changes_nothing_else() -> None:
+@pytest.mark.parametrize(("batch", "rate"), [(9, 1.0), (1, 0.001), (3, 0.001)])
+def test_counting_changes_nothing_else(batch: int, rate: float) -> None:
+    x, d = torch.linspace(-1, 1, batch * 70).view(1, batch, 70), torch.linspace(1, 0.1, batch * 5).view(1, batch, 5)
+
     def run(counting: bool) -> Tensor:
-        array = PulsedArray([SoftBoundsDevice(count_pulses=counting)], [UpdateParameters()], (5, 7), [1])
-        array.set(torch.zeros(1, 5, 7))
-        array.update(torch.ones(1, 9, 7), torch.ones(1, 9, 5), torch.ones(1))
+        array = PulsedArray([SoftBoundsDevice(count_pulses=counting)], [UpdateParameters()], (5, 70), [1])
+        array.set(torch.zeros(1, 5, 70))
+        before = array.read().clone()
+        array.update(x, d, torch.full((1,), rate))
+        assert not torch.equal(array.read(), before)
         return array.read()
 
     assert torch.equal(run(True), run(False))
