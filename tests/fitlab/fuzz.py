@@ -87,10 +87,7 @@ def bases() -> list[Base]:
         "4155.csv": (spread, Options()),
         "turns.csv": (["V (V),I (A)", *turns], Options()),
         "words.csv": (["Op,V,I (A)", *words], Options()),
-        "named.dat": (
-            ["% pulse dir G(uS)", *(f"{k % 12 + 1} {1 if k < 12 else -1} {v:.4f}" for k, v in enumerate(TRAIN))],
-            Options(),
-        ),
+        "named.dat": (["% pulse dir G(uS)", *blanks], Options()),
         "buffer.csv": (["Keithley 2450 SMU", "Buffer,defbuffer1", "", *buffer], Options()),
         "clarius.csv": (["NOTE,cycling block 3", "PulseNo,SetR,ResetR,ReadV", *clarius], Options()),
         "bench.txt": (bench, Options(force=True)),
