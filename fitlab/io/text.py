@@ -149,8 +149,8 @@ def _decode(data: bytes, name: str) -> tuple[str, str]:
                 return data.decode(encoding), encoding
             except UnicodeDecodeError:
                 raise ReadError(f"the file starts as {encoding} but is not; save it as UTF-8 text", file=name) from None
-    if (encoding := _wide(data)) is not None:
-        return data.decode(encoding, errors="replace"), encoding
+    if (wide := _wide(data)) is not None:
+        return data.decode(wide, errors="replace"), wide
     if b"\x00" in data[:4096] or data.startswith((b"\x89PNG", b"%PDF")):
         raise ReadError("this is a binary file, not a table of text; export the sheet or the run as CSV", file=name)
     try:
