@@ -342,13 +342,13 @@ def doctor() -> None:
 
 def _models(names: list[str] | None, settings: list[str] | None) -> list[Any]:
     """Models of --model; the formula of --set in the place of ExpressionDevice."""
-    from fitlab.overview.named import device_named, settings_of
-
     out: list[Any] = list(names or ["auto"])
     at = [i for i, name in enumerate(out) if name.lower().removesuffix("device") == "expression"]
     if settings and not at:
         raise FitlabError("--set: gives the formulas of a model; add --model ExpressionDevice")
     for i in at:
+        from fitlab.overview.named import device_named, settings_of
+
         out[i] = device_named("ExpressionDevice", settings_of(settings or [])).device
     return out
 

@@ -16,7 +16,6 @@ from .intervals import Requested
 from .models import OWN
 from .population import Spread, share
 from .run import Fit
-from .table import as_table
 
 
 def _rounded(x: Any) -> Any:
@@ -254,5 +253,7 @@ def parameter_set(fit: Fit, name: str | None = None) -> ps.ParameterSet:
         else [],
     )
     if fit.table:
+        from .table import as_table  # it needs the simulator's devices, whose import takes longer than a fit
+
         document = as_table(fit, document)
     return ps.ParameterSet.model_validate(_rounded(document.model_dump()))
