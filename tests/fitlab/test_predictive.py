@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fitlab.errors import FitError
 from fitlab.fit import fit
 from fitlab.io import Options, read, read_record
 from fitlab.predictive import check_fit, device_of, simulated_reads
@@ -60,6 +61,8 @@ def test_the_measured_sets_that_a_model_describes_lie_under_it():
         "taox": fit(taox.isel(cycle=slice(1)), "LinearStep"),
         "agasi": fit(read_record([measured(f"neurosim_ag_asi/{n}.csv") for n in ("ltp", "ltd")]), "ExpStep"),
     }
+    organic = read(measured("organic_adc/Current.xlsx"))
+    sets["organic"] = fit(organic.isel(pulse=slice(2000)), "PiecewiseStep")  # the first of ten alike cycles
     for name, result in sets.items():
         (check,) = check_fit(result)
         assert check.mean_agrees, (name, check.sentence())
@@ -67,3 +70,18 @@ def test_the_measured_sets_that_a_model_describes_lie_under_it():
     (worse,) = check_fit(fit(taox.isel(cycle=slice(1)), "SoftBounds"))
     assert not worse.mean_agrees
     assert "another" in worse.sentence() or "does not describe" in worse.sentence()
+
+
+def test_the_other_measured_sets_are_refused_with_the_reason():
+    """Pulses of many voltages, and reads over time without pulses, are no response to identical pulses."""
+    sweep = next(p for p in sorted(measured("lbe247_ferroelectric_2024-09").glob("*/*/*pulsedAmplitude*.csv")) if "(0)" in p.name)
+    others = {
+        "lbe247": (sweep, Options(), "the pulses are not alike"),
+        "sonos": (measured("crosssim_sonos_retention/sonos_state_current_nA.csv"), Options(), "4 usable reads; at least 10"),
+        "mnncam": (measured("mnncam_retention/32-levels-retention.xlsx"), Options(columns="devices"), "--kind retention"),
+        "sst": (measured("sst_digitised_endurance_retention/2A_HRS_10.csv"), Options(), "--kind retention"),
+    }
+    for name, (path, options, reason) in others.items():
+        with pytest.raises(FitError) as caught:
+            fit(read_record(path, options))
+        assert reason in str(caught.value), name
