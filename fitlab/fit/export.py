@@ -18,6 +18,10 @@ from .population import Spread, share
 from .run import Fit
 
 
+WIDE = 0.1
+"""Part of a positive quantity from which its error makes value +- 1.96 error another interval than that of its logarithm."""
+
+
 def _rounded(x: Any) -> Any:
     """The same with numbers to 8 significant digits: a person reads the file, and no error is that small."""
     if isinstance(x, float):
@@ -42,6 +46,10 @@ def _estimates(c: Candidate, limits: dict[str, float]) -> tuple[dict[str, ps.Est
             out[name] = ps.Estimate(value=0.0, reason="none found; 95 % upper limit in `high`", high=limit / scale)
         elif name in error:
             low, high = c.profiles.get(name, (None, None))
+            known = c.likelihood
+            if name not in c.profiles and name in known.positive and WIDE * abs(value) < error[name] < abs(value):
+                found = known.interval(name) if known.values.get(name) == value else None
+                low, high = found or (None, None)
             out[name] = ps.Estimate(value=value, error=float(error[name]), low=low, high=high)
         else:
             reason = c.reason(name) or "fixed"

@@ -117,7 +117,7 @@ def posterior(c: Candidate, device: DeviceTrace, seed: int = 1) -> Requested:
         raise FitError("--intervals emcee: emcee is not installed; pip install 'fitlab[mcmc]'") from None
     fit = c.likelihood
     fixed = frozenset(n for n in c.model.parameters if n not in fit.varied)
-    space = Space(make_parameters(c.model, fit.values, fixed=fixed), log=LOG, units=c.model.units)
+    space = Space(make_parameters(c.model, fit.values, fixed=fixed), log=(*LOG, *c.model.logs), units=c.model.units)
     likelihood = Likelihood(c.model, c.mult_noise, device.trace, space)
     centre, size = space.x(), len(space.names)
 

@@ -116,6 +116,12 @@ class Model:
     writes: bool = True
     forms: bool = False
 
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """Parameters besides steps and noises that are varied as the logarithm of their size: bounds that may lie far out, where
+        only their ratio to the steps is known."""
+        return BOUNDS if self.soft else ()
+
     def kernel_values(self, values: Values, mult_noise: bool, points: tuple[int, ...] = ()) -> tuple[Floats, Floats]:
         """Kernel parameters (..., K) for free-parameter values, and their derivatives (..., K, P).
 

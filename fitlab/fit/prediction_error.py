@@ -56,7 +56,7 @@ class PredictionError:
     @property
     def positive(self) -> tuple[str, ...]:
         """Parameters whose errors are those of their logarithm: steps and noises, and nodes that are steps for sure."""
-        return (*LOG, *(n for n, e in self.errors.items() if n in NODE_NAMES and self.values[n] > 2 * e))
+        return (*LOG, *self.model.logs, *(n for n, e in self.errors.items() if n in NODE_NAMES and self.values[n] > 2 * e))
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """95 % interval: symmetric in the logarithm for what is positive; None without error."""
@@ -65,7 +65,7 @@ class PredictionError:
             return None
         value = self.values[name]
         if name in self.positive:
-            factor = float(np.exp(1.96 * error / value))
+            factor = float(np.exp(np.clip(1.96 * error / value, -500, 500)))
             return value / factor, value * factor
         return value - 1.96 * error, value + 1.96 * error
 
@@ -161,7 +161,7 @@ def fit_prediction_error(
     begins = [noise] if noise is not None else noise_starts(model, mult_noise, mean, trace, tries)
     for begin in begins:
         parameters = make_parameters(model, {**mean, **begin}, fixed=fixed, held=held, adjust=adjust)
-        space = Space(parameters, log=LOG, units=model.units)
+        space = Space(parameters, log=(*LOG, *model.logs), units=model.units)
         likelihood = Likelihood(model, mult_noise, trace, space)
         # of several starts only the best is followed by the steps with the exact Hessian, which cost most
         last = refine and len(begins) == 1

@@ -73,8 +73,8 @@ def draw(name: str, seed: int) -> dict[str, float]:
         if ends is None:
             out[n] = float("nan")
             continue
-        log = n in fit.positive and min(ends) > 0
-        low, value, high, true = (np.log(v) if log else v for v in (ends[0], fit.values[n], ends[1], truth[n]))
+        log = n in fit.positive and ends[0] * ends[1] > 0
+        low, value, high, true = ((np.sign(v) * np.log(abs(v) + 1e-300) if log else v) for v in (ends[0], fit.values[n], ends[1], truth[n]))
         half = high - value if true > value else value - low
         out[n] = float(norm.cdf(1.96 * (true - value) / half))
     return out
