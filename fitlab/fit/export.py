@@ -17,7 +17,6 @@ from .models import OWN
 from .population import Spread, share
 from .run import Fit
 
-
 WIDE = 0.1
 """Part of a positive quantity from which its error makes value +- 1.96 error another interval than that of its logarithm."""
 

@@ -225,8 +225,9 @@ def _names_columns(names: list[str], width: int) -> bool:
 def _second_header(cells: list[list[str]], i: int, header: list[str], comma: bool) -> bool:
     """Whether a row inside the table begins as its header does, without a number, and numbers follow."""
     row = cells[i]
-    text = len(row) == len(header) and not any(is_missing(c) for c in row) and _numeric(row, comma) == 0
-    return text and row[0] == header[0] and i + 1 < len(cells) and _numeric(cells[i + 1], comma) > 0
+    if row[0] != header[0] or len(row) != len(header) or i + 1 == len(cells):
+        return False
+    return not any(is_missing(c) for c in row) and _numeric(row, comma) == 0 < _numeric(cells[i + 1], comma)
 
 
 def _without_footer(rows: list[tuple[int, str]], cells: list[list[str]], comma: bool, first: int) -> int:
@@ -280,8 +281,9 @@ def _more_numeric(following: list[list[str]], row: list[str], comma: bool) -> bo
 
 def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list[str]], separator: str) -> bool:
     flat = [c for row in cells[:400] for c in row if c]
-    with_comma = sum(has_decimal_comma(c) for c in flat)
-    with_point = sum(bool(re.fullmatch(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", c)) for c in flat)
+    joined = "\n".join(flat)
+    with_comma = sum(has_decimal_comma(c) for c in flat) if "," in joined else 0
+    with_point = re.search(r"(?m)^[+-]?\d*\.\d+([eE][+-]?\d+)?$", joined) is not None
     if separator != ",":
         if with_comma and with_point:
             line = next(n for (n, _), row in zip(rows, cells, strict=True) if any(has_decimal_comma(c) for c in row))
@@ -289,7 +291,7 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
                 "numbers with a decimal comma and with a decimal point are mixed; use one of them", file=source.name, line=line
             )
         return with_comma > 0
-    quoted = [c for c in flat if has_decimal_comma(c)]
+    quoted = [c for c in flat if has_decimal_comma(c)] if with_comma else []
     if quoted and not with_point:
         if all(re.fullmatch(r"[+-]?\d{1,3},\d{3}", c) for c in quoted):
             line = next(n for (n, _), row in zip(rows, cells, strict=True) if any(has_decimal_comma(c) for c in row))
@@ -300,8 +302,10 @@ def _decimal_comma(source: Source, rows: list[tuple[int, str]], cells: list[list
                 line=line,
             )
         return True
+    if with_point:
+        return False
     body = [row for row in cells if _numeric(row, False) == len(row) and len(row) >= 2][:400]
-    if len(body) >= 5 and not with_point and all(len(row) % 2 == 0 for row in body):
+    if len(body) >= 5 and all(len(row) % 2 == 0 for row in body):
         odd = [c for row in body for c in row[1::2]]
         even = [c for row in body for c in row[0::2]]
         whole = all(re.fullmatch(r"[+-]?\d+", c) for c in even) and all(re.fullmatch(r"\d+([eE][+-]?\d+)?", c) for c in odd)
@@ -367,9 +371,29 @@ def _refuse_mixed_suffixes(source: Source, lines: list[int], cells: list[str], v
         )
 
 
+_ALL_PLAIN = re.compile(r"(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\n)+", re.ASCII)
+
+
+def _plain_column(cells: list[list[str]], body: range, j: int, width: int) -> tuple[NDArray[np.float64], list[str]] | None:
+    """Numbers and cells of a column of nothing but plain numbers, none of them a code of an instrument: most columns are."""
+    rows = cells[body.start : body.stop]
+    if any(len(row) <= j or (j == 0 and len(row) > width) for row in rows):
+        return None
+    text = [row[j] for row in rows]
+    if not _ALL_PLAIN.fullmatch("\n".join(text) + "\n"):
+        return None
+    values = np.array(text, dtype=np.float64)
+    if not np.all(np.abs(values) < 9e21) or np.isin(values, (-999.0, -9999.0)).any():
+        return None
+    return values, text
+
+
 def _column(
     source: Source, numbers: list[int], cells: list[list[str]], body: range, j: int, header: Header, comma: bool, width: int
 ) -> Column:
+    plain = _plain_column(cells, body, j, width)
+    if plain is not None:
+        return Column(header, plain[0], np.zeros(len(body), np.uint8), plain[1], True, j + 1)
     values, flags, text = np.full(len(body), np.nan), np.zeros(len(body), np.uint8), []
     words: list[int] = []
     for k, i in enumerate(body):

@@ -53,6 +53,11 @@ def prior(name: str, rng: np.random.Generator) -> tuple[dict[str, float], np.nda
     return {**steps, **shape, **bounds, **noise}, pulses, additive
 
 
+def _logarithm(v: float) -> float:
+    """Of the size, with the sign."""
+    return float(np.sign(v) * np.log(abs(v)))
+
+
 def draw(name: str, seed: int) -> dict[str, float]:
     """Where the truth falls in the interval of each parameter, as a probability; one repeat."""
     rng = np.random.default_rng([seed, *name.encode()])
@@ -73,8 +78,8 @@ def draw(name: str, seed: int) -> dict[str, float]:
         if ends is None:
             out[n] = float("nan")
             continue
-        log = n in fit.positive and ends[0] * ends[1] > 0
-        low, value, high, true = ((np.sign(v) * np.log(abs(v) + 1e-300) if log else v) for v in (ends[0], fit.values[n], ends[1], truth[n]))
+        scale = _logarithm if n in fit.positive and ends[0] * ends[1] > 0 else float
+        low, value, high, true = (scale(v) for v in (ends[0], fit.values[n], ends[1], truth[n]))
         half = high - value if true > value else value - low
         out[n] = float(norm.cdf(1.96 * (true - value) / half))
     return out
