@@ -235,6 +235,16 @@ def test_clean_traces_have_next_to_no_outliers():
     assert sum(d.outlier.sum() for d in result.devices) <= 3
 
 
+@pytest.mark.parametrize("name", ["SoftBoundsPmax", "SoftBounds"])
+def test_soft_bounds_converge_on_steps_that_do_not_vanish(name):
+    """TaOx grows towards its bound: the bounds go as far as the search lets them, and it is said that only ratios are known."""
+    options = Options(columns="cycles", read_voltage_V=0.1)
+    taox = read([measured("crosssim_taox_sandia/set.csv"), measured("crosssim_taox_sandia/reset.csv")], options)
+    chosen = fit(taox.isel(cycle=slice(1)), name).chosen[0]
+    assert chosen.likelihood.converged
+    assert any("only step/bound is determined" in reason for reason in chosen.reasons.values())
+
+
 @pytest.fixture(scope="module")
 def example():
     return fit(read(EXAMPLE))

@@ -5,6 +5,7 @@ import pytest
 
 from fitlab.errors import FitError
 from fitlab.fit import fit, parameter_set
+from tests.fitlab.calibration import draw
 from tests.fitlab.simulate import ramps, traces
 from tests.fitlab.test_fit import response_of
 
@@ -36,6 +37,20 @@ def test_intervals_agree_with_the_curvature_of_a_well_determined_fit(response, p
         assert (asked.high - asked.low) / (2 * 1.96 * known.error) == pytest.approx(1, abs=0.3), name
     if method == "emcee":
         assert any("R-hat" in w for w in document.warnings)
+
+
+def test_a_bound_near_which_states_stay_has_the_interval_of_its_profile():
+    """Additive noise against a soft bound: by its curvature the truth would be 3.7 errors away, by its profile 1.7."""
+    assert 0.9 < draw("SoftBoundsReference", 100_006)["w_max"] < 0.975
+
+
+def test_wide_intervals_of_positive_quantities_stand_in_the_set(response):
+    """Of 14 % error the interval of the logarithm, below which value +- 1.96 error would reach too far."""
+    short = response_of(traces("SoftBounds", TRUTH, PULSES[:120], 1, np.random.default_rng(64), -0.6), PULSES[:120])
+    found = parameter_set(fit(short, "SoftBounds")).parameters["dw_min_std"]
+    assert found.error > 0.1 * found.value
+    assert found.low * found.high == pytest.approx(found.value**2, rel=1e-6)
+    assert found.low > found.value - 1.96 * found.error
 
 
 def test_a_method_that_does_not_exist_is_refused(response):
