@@ -23,16 +23,17 @@ def _fixed(c: Candidate) -> frozenset[str]:
     return frozenset(n for n in c.model.parameters if n not in c.likelihood.varied)
 
 
-def not_quadratic(c: Candidate, trace: Trace) -> list[str]:
+def not_quadratic(c: Candidate, trace: Trace) -> dict[str, tuple[float, float]]:
     """Parameters for which the rise of -ln L at two standard errors, the others following, is not that of a parabola.
 
-    The others are at the optimum next to where the covariance takes them, by one Newton step.
+    Given are the roots of twice the rise below and above, which would be two. The others are at the optimum next to where the
+    covariance takes them, by one Newton step.
     """
     fit = c.likelihood
     space = Space(make_parameters(c.model, fit.values, fixed=_fixed(c)), log=fit.positive, units=c.model.units)
     known = np.isfinite(np.diag(fit.covariance)) & (np.diag(fit.covariance) > 0)
     if not known.any():
-        return []
+        return {}
     size = np.where(space.log, [abs(fit.values[n]) for n in space.names], space.unit)[known]
     covariance = fit.covariance[np.ix_(known, known)] / np.outer(size, size)
     spread = np.sqrt(np.diag(covariance))
@@ -42,29 +43,34 @@ def not_quadratic(c: Candidate, trace: Trace) -> list[str]:
     points[:, rows] += 2 * np.vstack([-moves.T, moves.T])
     points = np.clip(points, space.low, space.high)
     value, gradient = Likelihood(c.model, c.mult_noise, trace, space).gradients(points)
-    out = []
+    out = {}
     for j, row in enumerate(rows):
         if space.names[row] in NOISE:
             continue
+        roots = []
         others = covariance - np.outer(moves[:, j], moves[:, j])
         for k in (j, j + len(rows)):
             g = gradient[k, rows]
             rise = value[k] + fit.log_likelihood - 0.5 * float(g @ others @ g)
-            if not abs(np.sqrt(2 * max(rise, 0.0)) - 2) < 2 * STRAIGHT:
-                out.append(space.names[row])
-                break
+            roots.append(float(np.sqrt(2 * max(rise, 0.0))) if np.isfinite(rise) else np.inf)
+        if max(abs(r - 2) for r in roots) > 2 * STRAIGHT:
+            out[space.names[row]] = roots[0], roots[1]
     return out
 
 
-def interval(c: Candidate, trace: Trace, name: str) -> tuple[float | None, float | None]:
-    """95 % profile-likelihood interval; None on a side that the data leave open."""
+def interval(c: Candidate, trace: Trace, name: str, roots: tuple[float, float] = (2.0, 2.0)) -> tuple[float | None, float | None]:
+    """95 % profile-likelihood interval; None on a side that the data leave open.
+
+    `roots` are those of `not_quadratic`, from which the search for the ends starts.
+    """
     fit, fixed = c.likelihood, _fixed(c)
     centre, error = fit.values[name], fit.errors[name]
     limit = FARTHEST * c.model.units.get(name, 1.0)
 
-    def end(sign: int) -> float | None:
+    def end(sign: int, guessed: float) -> float | None:
         # the root of the rise is close to a straight line in the parameter
-        at, before, reach = fit.values, (0.0, 0.0), 2 * error
+        at, before = fit.values, (0.0, 0.0)
+        reach = 2 * error * float(np.clip(DEVIATIONS / max(guessed, 0.1), 0.5, 2.0))
         for _ in range(12):
             value = centre + sign * reach
             if (name.startswith("w_") and value * centre <= 0) or abs(value) > limit:
@@ -75,7 +81,7 @@ def interval(c: Candidate, trace: Trace, name: str) -> tuple[float | None, float
             )
             at = found.values
             root = float(np.sqrt(2 * max(fit.log_likelihood - found.log_likelihood, 0.0)))
-            if abs(root - DEVIATIONS) < 0.03:
+            if abs(root - DEVIATIONS) < 0.05:
                 return float(value)
             slope = (root - before[1]) / (reach - before[0])
             guess = reach + (DEVIATIONS - root) / slope if slope > 0 else np.inf
@@ -83,7 +89,7 @@ def interval(c: Candidate, trace: Trace, name: str) -> tuple[float | None, float
             reach = float(np.clip(guess, 0.4 * reach, 2.5 * reach))
         return float(value) if abs(root - DEVIATIONS) < 0.3 else None
 
-    return end(-1), end(1)
+    return end(-1, roots[0]), end(1, roots[1])
 
 
 def with_profiles(c: Candidate, trace: Trace) -> Candidate:
@@ -96,10 +102,10 @@ def with_profiles(c: Candidate, trace: Trace) -> Candidate:
     profiles: dict[str, tuple[float | None, float | None]] = {}
     reasons = dict(c.reasons)
     scale = np.ones(len(fit.varied))
-    for name in not_quadratic(c, trace):
+    for name, roots in not_quadratic(c, trace).items():
         if name in reasons:
             continue
-        low, high = interval(c, trace, name)
+        low, high = interval(c, trace, name, roots)
         ratio = c.stored[name] / fit.values[name] if fit.values[name] else 1.0
         profiles[name] = (None if low is None else low * ratio, None if high is None else high * ratio)
         if low is None or high is None:
