@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .candidate import Candidate
 from .models import BOUNDS, EXPONENTS, GAMMAS, Model, one_sided
-from .population import Outlier, Pair, Spread, correlations, log_normal, outlying, paule_mandel
+from .population import Outlier, Pair, Spread, censored, correlations, log_normal, outlying, paule_mandel
+
+FEW_BEYOND, MOST_BEYOND = 0.02, 0.8
+"""Parts of the devices that do not reach a bound: below the first they are left out, above the second no spread is given."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ def relative_to(model: Model, centre: dict[str, float]) -> Callable[[dict[str, f
         out = dict(zip(("dw_min_dtod", "up_down_dtod"), drawn(steps, model.drawn(values)), strict=True))
         for name in BOUNDS:
             out[f"{name}_dtod"] = values[name] / abs(centre[name])
-        for name in GAMMAS:
+        for name, bound in zip(GAMMAS, BOUNDS, strict=True):
             if name in model.parameters:
-                out[f"{name}_dtod"] = values[name]
+                # of the mean bound, to which the simulator refers the slopes of all devices
+                out[f"{name}_dtod"] = values[name] * centre[bound] / values[bound]
         for name in model.own:
             out[f"{name}_dtod"] = values[name] / (abs(centre[name]) or 1.0)
         if exponents is not None:
@@ -81,7 +85,8 @@ def population(names: list[str], chosen: list[Candidate]) -> Population:
     """Random-effects spreads of the device fields over devices, their correlations, and the devices that do not belong."""
     if len(chosen) < 2:
         return Population({}, False, [], [], [])
-    derived = relative_to(chosen[0].model, mean_values(chosen))
+    centre = mean_values(chosen)
+    derived = relative_to(chosen[0].model, centre)
     fields = list(derived(chosen[0].stored))
     x, s = np.full((len(chosen), len(fields)), np.nan), np.full((len(chosen), len(fields), len(fields)), np.nan)
     for i, c in enumerate(chosen):
@@ -97,6 +102,23 @@ def population(names: list[str], chosen: list[Candidate]) -> Population:
         known = np.isfinite(x[:, j]) & np.isfinite(errors[:, j])
         if known.sum() >= 2:
             spreads[name] = paule_mandel(x[known, j], errors[known, j])
+    hidden = {}
+    for bound, sign in zip(BOUNDS, (1, -1), strict=True):
+        j = fields.index(f"{bound}_dtod")
+        far = [sign * c.stored[bound] / abs(centre[bound]) for c in chosen if c.reasons.get(bound, "").startswith("not reached")]
+        known = np.isfinite(x[:, j]) & np.isfinite(errors[:, j])
+        if len(far) <= FEW_BEYOND * len(chosen):
+            continue
+        hidden[bound] = len(far)
+        if known.sum() >= max(8, (1 - MOST_BEYOND) * len(chosen)):
+            found = censored(sign * x[known, j], errors[known, j], far)
+            spreads[fields[j]] = replace(
+                found, tau=found.tau / found.mean, tau_error=(found.tau_error or 0.0) / found.mean, low=found.low / found.mean,
+                high=found.high / found.mean,
+            )  # fmt: skip
+        else:
+            spreads.pop(fields[j], None)
+        x[:, j] = np.nan  # which devices are known depends on their other parameters
     lognormal = log_normal(x[:, 0], errors[:, 0])
     if lognormal:
         known = np.isfinite(x[:, 0]) & (x[:, 0] > 0) & np.isfinite(errors[:, 0])
@@ -106,6 +128,12 @@ def population(names: list[str], chosen: list[Candidate]) -> Population:
     if len(chosen) < 8:
         warnings.append(
             f"spreads between devices rest on {len(chosen)} devices: about {100 / np.sqrt(2 * (len(chosen) - 1)):.0f} % uncertain"
+        )
+    for bound, count in hidden.items():
+        given = "its mean and spread allow for them" if f"{bound}_dtod" in spreads else "its spread is not given"
+        warnings.append(
+            f"{bound} is not reached by {count} of {len(chosen)} devices; {given}, and its correlations cannot be told: longer "
+            "ramps tell them"
         )
     for pair in pairs:
         if pair.notable:

@@ -13,8 +13,8 @@ from fitlab import parameters as ps
 from .between import mean_values, spread_fields
 from .candidate import Candidate
 from .intervals import Requested
-from .models import OWN
-from .population import Spread, share
+from .models import BOUNDS, GAMMAS, OWN
+from .population import Spread, paule_mandel, share
 from .run import Fit
 
 WIDE = 0.1
@@ -85,24 +85,43 @@ def _requested(
 
 def _population_estimates(fit: Fit, singles: list[dict[str, ps.Estimate]]) -> dict[str, ps.Estimate]:
     """Mean over devices of every field, with the error of the mean (random effects)."""
-    from .population import paule_mandel
-
     if len(singles) == 1:
         return singles[0]
     # what is not a free parameter follows from the means of those, not from the mean of what follows
     model, middle = fit.chosen[0].model, mean_values(fit.chosen)
     derived = {n: v for n, v in model.fields(middle).items() if n not in model.parameters}
+    bounds = {n: _mean_bound(fit, n, singles) for n in BOUNDS}
+    # slopes refer to the mean bound
+    of = dict(zip(GAMMAS, BOUNDS, strict=True))
+    part = {n: [1.0 if n not in of else bounds[of[n]][0] / c.stored[of[n]] for c in fit.chosen] for n in singles[0]}
     out = {}
     for name in singles[0]:
-        known = [(e.value, e.error) for s in singles if (e := s[name]).value is not None and e.error]
-        if len(known) >= 2:
+        known = [(e.value * f, e.error * abs(f)) for s, f in zip(singles, part[name], strict=True)
+                 if (e := s[name]).value is not None and e.error]  # fmt: skip
+        if name in bounds and bounds[name][1] is not None:
+            out[name] = ps.Estimate(value=bounds[name][0], error=bounds[name][1])
+        elif len(known) >= 2:
             spread = paule_mandel(*zip(*known, strict=True))
             out[name] = ps.Estimate(value=derived.get(name, spread.mean), error=spread.mean_error)
         else:
-            values = [e.value for s in singles if (e := s[name]).value is not None]
+            values = [e.value * f for s, f in zip(singles, part[name], strict=True) if (e := s[name]).value is not None]
             reason = next((s[name].reason for s in singles if s[name].reason), "one device only has an error")
             out[name] = ps.Estimate(value=derived.get(name, float(np.median(values))), reason=reason)
     return out
+
+
+def _mean_bound(fit: Fit, name: str, singles: list[dict[str, ps.Estimate]]) -> tuple[float, float | None]:
+    """Mean of a bound over devices, and its error where devices that do not reach it are allowed for."""
+    spread, centre = fit.population.spreads.get(f"{name}_dtod"), mean_values(fit.chosen)
+    if spread is not None and spread.beyond:
+        size = abs(centre[name])
+        return float(np.sign(centre[name])) * spread.mean * size, spread.mean_error * size
+    if name not in singles[0]:
+        return centre[name], None
+    known = [(e.value, e.error) for s in singles if (e := s[name]).value is not None and e.error]
+    if len(known) >= 2:
+        return paule_mandel(*zip(*known, strict=True)).mean, None
+    return float(np.median([c.stored[name] for c in fit.chosen])), None
 
 
 def _dtod(fit: Fit) -> dict[str, ps.Estimate]:

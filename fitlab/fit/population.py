@@ -20,6 +20,7 @@ class Spread:
     mean, mean_error : population mean and its standard error
     tau, tau_error : standard deviation between devices and its standard error (None where tau is 0)
     low, high : 95 % interval of tau
+    beyond : devices of which only a limit is known
     """
 
     mean: float
@@ -29,6 +30,7 @@ class Spread:
     low: float
     high: float
     devices: int
+    beyond: int = 0
 
 
 def paule_mandel(values: ArrayLike, errors: ArrayLike) -> Spread:
@@ -86,6 +88,43 @@ def paule_mandel(values: ArrayLike, errors: ArrayLike) -> Spread:
         upper_end,
         n,
     )
+
+
+def censored(values: ArrayLike, errors: ArrayLike, limits: ArrayLike) -> Spread:
+    """Mean and spread where of some devices only a limit is known above which their value lies, by maximum likelihood.
+
+    -ln L = sum ((x - mu)^2 / v + ln v) / 2 - sum ln Phi((mu - limit) / tau), v = s^2 + tau^2 (J. Tobin, Econometrica 26, 24
+    (1958)). Values that are known are a selection, the smaller ones; their own mean and spread would be too small.
+    """
+    from scipy.special import log_ndtr
+
+    x, s, limit = (np.asarray(v, float) for v in (values, errors, limits))
+
+    def nll(at: Floats) -> float:
+        mu, tau = at[0], np.exp(at[1])
+        v = s**2 + tau**2
+        return float(0.5 * np.sum((x - mu) ** 2 / v + np.log(v)) - np.sum(log_ndtr((mu - limit) / tau)))
+
+    scale = max(float(np.std(x)), 1e-6)
+    at, step = np.array([float(np.mean(x)), float(np.log(scale))]), np.array([1e-3 * scale, 1e-3])
+    eye = np.diag(step)
+    for _ in range(100):
+        here = nll(at)
+        slope = np.array([nll(at + e) - nll(at - e) for e in eye]) / (2 * step)
+        second = np.array([[nll(at + a + b) - nll(at + a - b) - nll(at - a + b) + nll(at - a - b) for a in eye] for b in eye])
+        second /= 4 * np.outer(step, step)
+        w, vectors = np.linalg.eigh(second * np.outer([scale, 1.0], [scale, 1.0]))
+        inverse = (vectors / np.maximum(np.abs(w), 1e-9)) @ vectors.T * np.outer([scale, 1.0], [scale, 1.0])
+        move = np.clip(-inverse @ slope, [-scale, -0.5], [scale, 0.5])
+        part = next((f for f in (1.0, 0.3, 0.1, 0.01) if nll(at + f * move) < here), 0.0)
+        at = at + part * move
+        if part == 0.0 or np.max(np.abs(part * move / [scale, 1.0])) < 1e-7:
+            break
+    tau, error = float(np.exp(at[1])), float(np.sqrt(inverse[1, 1]))
+    return Spread(
+        float(at[0]), float(np.sqrt(inverse[0, 0])), tau, tau * error, tau * float(np.exp(-1.96 * error)),
+        tau * float(np.exp(1.96 * error)), len(x) + len(limit), len(limit),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fitlab.fit import fit, parameter_set
 from fitlab.fit.between import relative_to
 from fitlab.fit.cycles import theil_sen
 from fitlab.fit.models import MODELS
-from fitlab.fit.population import correlations, log_normal, outlying, random_effects, share
+from fitlab.fit.population import censored, correlations, log_normal, outlying, random_effects, share
 from fitlab.fit.workers import Crew, Failure
 from fitlab.io.record import Origin, Run, record
 from tests.fitlab.simulate import ramps, traces
@@ -246,6 +246,48 @@ def test_wear_is_seen_and_its_absence_too():
     steady = fit(cycles_of(np.full(12, 0.05), pulses), "SoftBounds")
     assert steady.trends["step_up"].cycles == 12
     assert not any("cycle" in w for w in steady.warnings)
+
+
+def test_devices_of_which_only_a_limit_is_known_are_allowed_for():
+    """Half of the values hidden above thresholds of their own: the mean and spread of the known ones alone are far off."""
+    rng = np.random.default_rng(52)
+    pulls = []
+    for _ in range(30):
+        true, limit = 1 + 0.1 * rng.standard_normal(400), 1 + 0.1 * rng.standard_normal(400)
+        seen = true < limit
+        x = true + 0.01 * rng.standard_normal(400)
+        found = censored(x[seen], np.full(seen.sum(), 0.01), limit[~seen])
+        assert found.beyond == (~seen).sum()
+        assert found.low < found.tau < found.high
+        pulls.append([(found.mean - 1) / found.mean_error, (found.tau - 0.1) / found.tau_error])
+        assert abs(np.mean(x[seen]) - 1) > 5 * found.mean_error
+    # 30 standardised differences: mean within 4 / sqrt(30), spread within 4 / sqrt(60)
+    assert np.all(np.abs(np.mean(pulls, axis=0)) < 0.75)
+    assert np.all(np.abs(np.std(pulls, axis=0) - 1) < 0.55)
+
+
+def test_ramps_that_end_before_the_bounds_of_many_devices_give_no_wrong_spread():
+    """LinearStep without spread of gamma: slopes refer to the mean bound, bounds that are not reached count as beyond."""
+    rng, count = np.random.default_rng(53), 120
+    gain, high, low = (1 + s * rng.standard_normal(count) for s in (0.2, 0.1, 0.1))
+    truth = {
+        "step_up": 0.05 * gain, "step_down": 0.045 * gain, "w_max": 1.1 * high, "w_min": -1.0 * low,
+        # slopes of all devices are those of the mean bounds
+        "gamma_up": 0.4 * high, "gamma_down": 0.3 * low, "dw_min_std": 0.3, "read_noise": 0.01,
+    }  # fmt: skip
+    pulses = ramps(40, 40, 2)
+    result = fit(response_of(traces("LinearStep", truth, pulses, count, rng, -0.5), pulses), "LinearStep", threads=2)
+    spreads, half = result.population.spreads, result.window.per_w
+    middle = (result.window.high + result.window.low) / 2
+    assert spreads["w_max_dtod"].beyond > 20
+    for name, bound in (("w_max_dtod", truth["w_max"]), ("w_min_dtod", -truth["w_min"])):
+        expected = np.std(bound) / (np.mean(bound) - (1 if name == "w_max_dtod" else -1) * middle)
+        assert abs(spreads[name].tau - expected) < 3 * spreads[name].tau_error, name
+    document = parameter_set(result)
+    known = document.parameters["w_max"]
+    assert abs(known.value - (np.mean(truth["w_max"]) - middle) / half) < 4 * known.error
+    assert any("w_max is not reached by" in text for text in document.warnings)
+    assert not any("w_max" in p.first + p.second for p in document.dtod_correlation)
 
 
 def test_theil_sen_intervals_cover():
