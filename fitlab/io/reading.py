@@ -303,10 +303,12 @@ def _refuse_times(reading: Reading, groups: Sequence[tuple[Column, NDArray[np.in
     for _, rows in groups:
         step = np.diff(column.values[rows])
         step = step[np.isfinite(step)]
-        if len(step) >= FEWEST and (step > 0).all() and step.max() > 5 * np.median(step):
+        # a pause between two ramps is no retention; reads that lie ever farther apart are
+        if len(step) >= FEWEST and (step > 0).all() and np.mean(np.abs(np.log(step / np.median(step))) > np.log(2)) > 0.3:
             raise reading.table.header_error(
                 f"the reads are at uneven times (column '{column.label}') and nothing tells of pulses; fit reads over time with "
-                "--kind retention, or name the column of the pulses with --map direction=COLUMN",
+                "--kind retention, name the column of the pulses with --map direction=COLUMN, or leave out the times with --map "
+                f"ignore='{column.label}'",
                 column,
             )
 

@@ -225,6 +225,12 @@ def test_two_sheets_of_a_workbook_are_its_up_and_down_ramp_and_charts_are_none(t
     assert one.value.shape == (1, 1, 40)
 
 
+def test_a_pause_between_ramps_is_no_retention(tmp_path):
+    rows = "".join(f"{0.1 * k + (60 if k >= 40 else 0):.1f},{g * 1e6:.4f}\n" for k, g in enumerate(G))
+    (tmp_path / "paused.csv").write_text("Time (s),G (uS)\n" + rows)
+    assert read_record(tmp_path / "paused.csv").direction[0, 0].tolist() == SIGN.tolist()
+
+
 def test_what_a_pulse_row_measures_is_no_state_and_it_is_said(tmp_path):
     named = "".join(f"SET,{v:.1f},1e-4\nSET,{v:.1f},1e-4\nREAD,0.1,{g * 0.1:.6e}\n" for v, g in zip(VOLTS[:40], UP, strict=True))
     (tmp_path / "words.csv").write_text("operation,V,I (A)\nREAD,0.1,2e-6\n" + named)
