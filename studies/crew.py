@@ -9,7 +9,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,22 +94,33 @@ class Crew:
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
-    def send(self, job: Job) -> str:
-        """Hand a job to the cluster; returns its key."""
-        key = f"study-{secrets.token_hex(8)}"
+    def send(self, jobs: Sequence[Job]) -> list[str]:
+        """Hand jobs to the cluster, together, as each message to the scheduler costs more than a job; returns their keys."""
+        names = [f"study-{secrets.token_hex(8)}" for _ in jobs]
         with _asking():
-            future = self.client.submit(
-                execute, job, self._timeout, self._stop_name, key, key=key, pure=False, retries=0, resources=self._resources
+            futures = self.client.map(
+                execute,
+                jobs,
+                [self._timeout] * len(jobs),
+                [self._stop_name] * len(jobs),
+                names,
+                key=names,
+                pure=False,
+                retries=0,
+                resources=self._resources,
             )
-        self._flying[key] = future
-        future.add_done_callback(lambda f: self._finished.put(f.key))
-        return key
+        for future in futures:
+            self._flying[future.key] = future
+            future.add_done_callback(lambda f: self._finished.put(f.key))
+        return names
 
-    def settled(self, wait: float) -> list[Settled]:
-        """Jobs that ended since the last call; waits at most ``wait`` seconds for the first of them."""
+    def settled(self, wait: float, linger: float = 0.0) -> list[Settled]:
+        """Jobs that ended since the last call; waits ``wait`` seconds for the first of them, then ``linger`` for more."""
         keys = set()
         with contextlib.suppress(queue.Empty):
             keys.add(self._finished.get(timeout=wait))
+            if linger:
+                time.sleep(linger)
             while True:
                 keys.add(self._finished.get_nowait())
         futures = {key: self._flying.pop(key) for key in keys if key in self._flying}

@@ -36,7 +36,10 @@ _FIRST_GROUP = 32
 _DEATHS = 8
 # Tasks in flight for each worker: one at work and one waiting, more where they take less than this together.
 _AHEAD_SECONDS = 0.2
-_MOST_AHEAD = 16
+_MOST_AHEAD = 32
+# Tasks sent in one message, and seconds in which the results of shorter tasks are collected.
+_TOGETHER = 64
+_LINGER = 0.02
 # The share of the driver's time that may go into writing results: many short tasks are written together.
 _WRITING = 0.1
 # Seconds between attempts to write to a disk that refused.
@@ -224,14 +227,19 @@ class _Driver:
 
     def _turn(self) -> None:
         """Send what there is room for, and take in what has come back."""
-        while not self.reason and (self.waiting or self.repeat) and len(self.flying) < self._window():
-            work = self._next_work()
+        room = self._window() - len(self.flying)
+        while not self.reason and (self.waiting or self.repeat) and room > 0:
+            works: list[_Work] = []
+            while (self.waiting or self.repeat) and len(works) < min(room, _TOGETHER):
+                works.append(self._next_work())
             try:
-                self.flying[self.crew.send(self.resolved.job(work.units))] = work
+                keys = self.crew.send([self.resolved.job(work.units) for work in works])
             except Lost:
-                self.repeat.append(work)
+                self.repeat.extend(works)
                 raise
-        for settled in self.crew.settled(wait=0.2):
+            self.flying |= zip(keys, works, strict=True)
+            room -= len(works)
+        for settled in self.crew.settled(wait=0.2, linger=self._linger()):
             if settled.key in self.flying:
                 self._settle(self.flying.pop(settled.key), settled)
         for key, silent in self.crew.hung():
@@ -284,6 +292,12 @@ class _Driver:
         if self.task_seconds:
             ahead += int(_AHEAD_SECONDS / max(sorted(self.task_seconds)[len(self.task_seconds) // 2], 1e-6))
         return min(ahead, _MOST_AHEAD) * max(self.crew.threads, 1)
+
+    def _linger(self) -> float:
+        """How long to collect results before looking at them: short tasks are cheaper by the dozen."""
+        if not self.task_seconds:
+            return 0.0
+        return _LINGER if sorted(self.task_seconds)[len(self.task_seconds) // 2] < _LINGER else 0.0
 
     def _next_work(self) -> _Work:
         return self.repeat.popleft() if self.repeat else _Work(self.waiting.take(self._group_size()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import importlib
@@ -9,7 +10,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from studies.errors import StudyError
@@ -19,6 +20,8 @@ __all__ = ["NETWORKS", "TASKS", "TOPIC", "Control", "execute", "find_task", "net
 
 TOPIC = "fitlab-study"
 _STOPPED: set[str] = set()
+# Seconds after which it is worth telling that a task has begun.
+_AT_ONCE = 0.1
 
 # Network -> options with their defaults, and the data it takes. Names instead of imports keep torch out of the driver.
 NETWORKS: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
@@ -87,7 +90,11 @@ def _import(path: str) -> Callable[[Job, Control], list[dict[str, float]]]:
 
 def execute(job: Job, timeout: float, stop_name: str = "", key: str = "") -> list[Outcome]:
     """Run a job. Errors come back as outcomes: only the death of the worker reaches dask."""
-    worker = _announce(key)
+    with _announced(key) as worker:
+        return _execute(job, timeout, stop_name, worker)
+
+
+def _execute(job: Job, timeout: float, stop_name: str, worker: str) -> list[Outcome]:
     start = time.monotonic()
 
     def outcomes(status: int, **more: Any) -> list[Outcome]:
@@ -157,16 +164,31 @@ def _threads(count: int) -> Any:
         yield
 
 
-def _announce(key: str) -> str:
-    """Tell the driver that this task has started, and where; returns the worker's address."""
+@contextlib.contextmanager
+def _announced(key: str) -> Iterator[str]:
+    """Tell the driver that this task has started, and where, unless it ends at once; gives the worker's address."""
     from distributed import get_worker
 
     try:
         worker = get_worker()
     except ValueError:
-        return ""
-    worker.log_event(TOPIC, {"key": key, "worker": worker.address})
-    return str(worker.address)
+        yield ""
+        return
+    address = str(worker.address)
+    # On the worker's own loop: a thread a task would cost more than the message.
+    say = functools.partial(worker.log_event, TOPIC, {"key": key, "worker": address})
+    loop: asyncio.AbstractEventLoop = worker.loop.asyncio_loop  # type: ignore[attr-defined]
+    pending: list[asyncio.TimerHandle] = []
+
+    def ended() -> None:
+        for handle in pending:
+            handle.cancel()
+
+    loop.call_soon_threadsafe(lambda: pending.append(loop.call_later(_AT_ONCE, say)))
+    try:
+        yield address
+    finally:
+        loop.call_soon_threadsafe(ended)
 
 
 def stop_tasks(name: str) -> None:
