@@ -52,7 +52,7 @@ class Factor:
     ranged : bool
         Whether the levels are the ends of a range that a design fills.
     units : str
-        ``"s"`` where levels are written as times, else ``"1"``.
+        What the levels are written in: ``"s"`` for times, ``"S"`` for conductances; else ``"1"``.
     better : str or None
         ``"lower"`` or ``"higher"``, where it differs from what the target says.
     """
@@ -81,7 +81,8 @@ class Factor:
     @property
     def identity(self) -> str:
         """What the factor does, whatever its name: part of a point's identity."""
-        return f"{self.kind}:{','.join(sorted(self.fields))}"
+        measured = "" if self.units in ("1", "s") else f" [{self.units}]"
+        return f"{self.kind}:{','.join(sorted(self.fields))}{measured}"
 
     def identity_value(self, level: Value) -> Any:
         """The level as it enters a point's identity."""
@@ -343,9 +344,10 @@ def _factor(name: str, entry: Any) -> Factor:
     kind = "multiply" if entry.multiply is not None else "zip" if entry.zip is not None else "set"
     fields = tuple(entry.zip) if entry.zip is not None else tuple(entry.fields or [name])
     columns = {k: tuple(v) for k, v in entry.zip.items()} if entry.zip is not None else None
-    levels = tuple(str(v).lower() if isinstance(v, bool) else v for v in entry.levels())
+    levels = tuple(str(v).lower() if isinstance(v, bool) else v if isinstance(v, str) else float(v) for v in entry.levels())
     when = tuple((k, tuple(str(v).lower() if isinstance(v, bool) else v for v in allowed)) for k, allowed in entry.when.items())
-    units = "s" if entry.timed else "1"
+    # Zip has a unit for each of its fields: see _faults.
+    units = sorted(entry.units())[-1] if entry.zip is None else "1"
     return Factor(
         name, kind, fields, levels, entry.default_scale(), columns, entry.label, when, entry.ranged, units, entry.better
     )
@@ -379,7 +381,12 @@ def _faults(study: Study) -> list[tuple[str, str]]:
             faults.append((f"{key}.when", "has no meaning where every factor is varied alone; remove it"))
         if factor.ranged and (design is None or design.kind == "one-at-a-time"):
             faults.append((key, "a range needs a [design]; for a grid write geomspace or linspace with a number of levels"))
-        if factor.units == "s" and not all(f.endswith(_TIMES) for f in factor.fields):
+        given = study.document.factors[factor.name].units()
+        if factor.kind == "zip" and not given <= {"1", "s"}:
+            faults.append((key, "zip takes plain numbers and times; write the other values without unit"))
+        elif len(given) > 1 and factor.kind != "zip":
+            faults.append((key, f"its levels have units and none, or several ({', '.join(sorted(given))}); use one"))
+        elif factor.units == "s" and not all(f.endswith(_TIMES) for f in factor.fields):
             faults.append((key, "its levels are times, but it does not set a time; write numbers without unit"))
     if study.document.design is not None and study.document.refine is not None:
         faults.append(("refine", "goes with a grid, not with a design; remove one of them"))

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from studies.quantities import Duration, number, quantity, seconds
+from studies.quantities import number, quantity, seconds, span, unit_of
 
 __all__ = ["SCHEMA", "Base", "Design", "Document", "FactorEntry", "Refine", "Replicates", "Run", "Target", "Train"]
 
 SCHEMA = "studies.study/1"
 
 Number = Annotated[float, BeforeValidator(number)]
-# Any: a float of pydantic would forget that it is a Duration.
+# Any: a float of pydantic would forget its unit.
 Quantity = Annotated[Any, BeforeValidator(quantity)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Level = float | str | bool
@@ -43,6 +43,10 @@ def _count(value: Any) -> int:
     return value
 
 
+# Any: as of a quantity.
+LevelItem = Annotated[Any, BeforeValidator(_level)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -62,7 +66,7 @@ class Train(_Part):
 class Inference(_Part):
     """When and how often a programmed network is measured; not in a study of training in memory."""
 
-    time: Annotated[float, BeforeValidator(quantity), Field(ge=0)] = 86400.0
+    time: Annotated[float, BeforeValidator(span), Field(ge=0)] = 86400.0
     repeats: Annotated[int, BeforeValidator(_count), Field(ge=1)] = 1
 
 
@@ -75,7 +79,7 @@ class Base(_Part):
     task: str = "digits-mlp"
     data: str | None = None
     network: dict[str, Annotated[int, BeforeValidator(_count), Field(ge=1)]] = {}
-    set: dict[str, Annotated[Level, BeforeValidator(_level)]] = {}
+    set: dict[str, LevelItem] = {}
     train: Train = Train()
     inference: Inference = Inference()
 
@@ -119,9 +123,6 @@ class _Spaced(_Part):
         logs = [math.log(first) + (math.log(last) - math.log(first)) * i / (count - 1) for i in range(count)]
         # Twelve digits: ends come out as written, and the value can be read in a table.
         return [float(f"{math.exp(x):.12g}") for x in logs]
-
-
-LevelItem = Annotated[Any, BeforeValidator(_level)]
 
 
 class FactorEntry(_Part):
@@ -189,11 +190,11 @@ class FactorEntry(_Part):
         """Whether it names a range for a design to fill rather than levels."""
         return self.range is not None or (isinstance(self.multiply, _Spaced) and self.multiply.range is not None)
 
-    @property
-    def timed(self) -> bool:
-        """Whether a level is written with a unit of time."""
-        spaced = self.linspace or self.geomspace or self.range
-        return any(isinstance(v, Duration) for v in (spaced or self.values or ()))
+    def units(self) -> set[str]:
+        """Units that its levels are written with; ``"1"`` where there is none. Zero needs no unit."""
+        ends = (self.linspace or self.geomspace or ())[:2] or self.range
+        items = [*(ends or self.values or ()), *(v for column in (self.zip or {}).values() for v in column)]
+        return {unit_of(v) for v in items if isinstance(v, str) or v != 0 or unit_of(v) != "1"} or {"1"}
 
     def default_scale(self) -> str:
         """Scale on which thresholds are interpolated."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import pint
 
-__all__ = ["Duration", "number", "quantity", "seconds"]
+__all__ = ["Measured", "number", "quantity", "seconds", "span", "unit_of"]
 
 _PERCENT = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*%\s*$")
 _TIME = re.compile(r"^\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s|min|h|day|days|d)\s*$")
@@ -18,12 +19,29 @@ _TIME = re.compile(r"^\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s|min|h|day|days|d)\s*$")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0, "days": 86400.0, "d": 86400.0}
 
 
-class Duration(float):
-    """Seconds that were written with a unit of time."""
+class Measured(float):
+    """A number that was written with a unit, in ``unit``: seconds, siemens, or what else pint calls the basic one."""
+
+    unit: str
+
+    def __new__(cls, value: float, unit: str) -> Self:
+        """Remember the unit."""
+        made = super().__new__(cls, value)
+        made.unit = unit
+        return made
+
+
+def unit_of(value: Any) -> str:
+    """The unit of a :class:`Measured` number, ``"1"`` of any other."""
+    return value.unit if isinstance(value, Measured) else "1"
+
+
+# As measurements are made, so that a conductance is one and not a kilogram to some power.
+_BASIC = ("s", "S", "A", "V", "ohm", "C")
 
 
 def quantity(value: Any) -> float:
-    """Return a number as :func:`number` does, or a :class:`Duration` for text such as ``"1 day"``.
+    """Return a number as :func:`number` does, or a :class:`Measured` one for text such as ``"1 day"`` or ``"20 nS"``.
 
     Raises
     ------
@@ -35,7 +53,25 @@ def quantity(value: Any) -> float:
     except ValueError:
         if not isinstance(value, str):
             raise
-        return Duration(_with_unit(value, "s", 'a number such as 0.3 or "30 %", or a time such as "1 day"'))
+        wanted = 'a number such as 0.3 or "30 %", a time such as "1 day", or a conductance such as "20 nS"'
+        for unit in _BASIC[:-1]:
+            with contextlib.suppress(ValueError):
+                return Measured(_with_unit(value, unit, wanted), unit)
+        return Measured(_with_unit(value, _BASIC[-1], wanted), _BASIC[-1])
+
+
+def span(value: Any) -> float:
+    """Return seconds given as a number, or as text with a unit of time.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that says what was given and what is allowed.
+    """
+    found = quantity(value)
+    if unit_of(found) not in ("1", "s"):
+        raise ValueError(f'{value!r} has another unit; wanted is a time such as "1 day"')
+    return float(found)
 
 
 def number(value: Any) -> float:

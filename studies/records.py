@@ -71,6 +71,8 @@ class Job:
         ``time`` after programming in seconds, and ``repeats`` of the programming.
     device : str
         Where to compute: ``"cpu"``, or ``"cuda"``, the one GPU that the worker sees.
+    places : tuple of str
+        Folders in which the module of a function of one's own may be, besides those of the Python path.
     """
 
     task: str
@@ -83,6 +85,7 @@ class Job:
     network: dict[str, int] = field(default_factory=dict)
     inference: dict[str, float] = field(default_factory=dict)
     device: str = "cpu"
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

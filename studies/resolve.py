@@ -17,6 +17,7 @@ from typing import Any
 from sim.errors import ConfigError, FitlabError
 from studies.design import Factor, Point, Study, _close, _key, canonical, digest
 from studies.errors import StudyFileError
+from studies.quantities import unit_of
 from studies.records import Job, Pair
 from studies.task import find_task, network_options
 
@@ -96,7 +97,21 @@ class Resolved:
             return {path: column[index] for path, column in factor.columns.items()}
         if factor.kind == "multiply":
             return {path: self.start[path] * float(level) for path in self.fields[factor.name]}
-        return dict.fromkeys(self.fields[factor.name], level)
+        if factor.units in ("1", "s"):
+            return dict.fromkeys(self.fields[factor.name], level)
+        return {path: float(level) / self.measured[path][0] for path in self.fields[factor.name]}
+
+    def _own(self, factor: Factor) -> dict[str, dict[str, Any]]:
+        """What is known of a factor's fields in the base, in the unit of the factor."""
+        paths = self.fields[factor.name]
+        size = {p: 1.0 if factor.units in ("1", "s") else self.measured[p][0] for p in paths}
+        start = {p: v * size[p] if size[p] != 1 else v for p in paths for v in [self.start[p]]}
+        return {
+            "start": start,
+            "standard_error": {p: self.uncertainty[p] * size[p] for p in paths if p in self.uncertainty},
+            "interval": {p: [end * size[p] for end in self.intervals[p]] for p in paths if p in self.intervals},
+            "measured": {p: self.measured[p] for p in paths if p in self.measured},
+        }
 
     def variant(self, settings: dict[str, Any]) -> Any:
         """The configuration of the device and algorithm that these settings name, with ``base.set`` applied."""
@@ -167,6 +182,7 @@ class Resolved:
             dict(base.network),
             base.inference.model_dump(),
             document.run.device,
+            _places(self.study) if ":" in base.task else (),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -183,11 +199,8 @@ class Resolved:
                     "kind": f.kind,
                     "fields": list(self.fields[f.name]),
                     "levels": list(f.levels),
-                    "start": {p: self.start[p] for p in self.fields[f.name]},
-                    "standard_error": {p: self.uncertainty[p] for p in self.fields[f.name] if p in self.uncertainty},
-                    "interval": {p: self.intervals[p] for p in self.fields[f.name] if p in self.intervals},
-                    "measured": {p: self.measured[p] for p in self.fields[f.name] if p in self.measured},
                 }
+                | self._own(f)
                 for f in self.study.factors
             },
         }
@@ -256,7 +269,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         return StudyFileError(source, [(key, str(text))], study.place)
 
     try:
-        metrics = find_task(base.task)[1]
+        metrics = find_task(base.task, _places(study))[1]
     except FitlabError as error:
         raise fault("", error) from None
     if study.document.target.metric not in metrics:
@@ -286,6 +299,8 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         except FitlabError as error:
             raise fault("base.device", error) from None
         for path, value in base.set.items():
+            if unit_of(value) not in ("1", "s"):
+                raise fault(f"base.set.{_key(path)}", "write the number without unit; factors take units")
             try:
                 config = configured(config, {path: value})
             except ConfigError as error:
@@ -433,6 +448,12 @@ def _measured(parameters: Any) -> dict[str, tuple[float, str]]:
     return dict.fromkeys(("device.dw_min", "forward.w_noise", "backward.w_noise"), (size, weight.unit))
 
 
+def _places(study: Study) -> tuple[str, ...]:
+    """Folders with functions of the user: that of the study file, or that of the folder that holds the study."""
+    folder = study.source.absolute().parent
+    return (str(folder.parent),) if (folder / "resolved.json").exists() else (str(folder),)
+
+
 def _data_folder(study: Study, data: str | None) -> str | None:
     given = data or study.document.base.data
     if given is None:
@@ -491,6 +512,12 @@ def _expand(resolved: Resolved, fault: Any) -> None:
                     raise fault(key, error) from None
                 found = [pattern]
             paths += [p for p in found if p not in paths]
+        if factor.units not in ("1", "s"):
+            if any("device" in f.fields for f in resolved.study.factors):
+                raise fault(key, f"its levels are in {factor.units}, which differs with the device; write numbers without unit")
+            for path in paths:
+                if resolved.measured.get(path, (0.0, ""))[1] != factor.units:
+                    raise fault(key, f"its levels are in {factor.units}, and {path} {_why_not(resolved, path)}")
         for path in paths:
             if path in owners and not alone:
                 raise fault(key, f"{path} is already varied by the factor {owners[path]!r}; vary a field in one factor")
@@ -512,6 +539,15 @@ def _expand(resolved: Resolved, fault: Any) -> None:
                 fields = ", ".join(paths)
                 raise fault(key, f"multiplies {fields}, which is 0 in the base, so nothing changes; use values instead")
         resolved.fields[factor.name] = tuple(paths)
+
+
+def _why_not(resolved: Resolved, path: str) -> str:
+    """Why a field cannot be given in a unit."""
+    if not resolved.measured:
+        return "belongs to no fitted device, whose file would say what a weight is in it; write numbers without unit"
+    if path in resolved.measured:
+        return f"was measured in {resolved.measured[path][1]}; use that, or numbers without unit"
+    return f"is no such quantity; write numbers without unit (those that are: {', '.join(resolved.measured)})"
 
 
 def _around(resolved: Resolved) -> dict[str, Any]:

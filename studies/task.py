@@ -10,7 +10,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from studies.errors import StudyError
@@ -64,8 +64,8 @@ class Control:
             raise Stopped
 
 
-def find_task(name: str) -> tuple[str, tuple[str, ...]]:
-    """The function (``module:function``) and the metrics of a task.
+def find_task(name: str, places: Iterable[str] = ()) -> tuple[str, tuple[str, ...]]:
+    """The function (``module:function``) and the metrics of a task; a module is also looked for in ``places``.
 
     Raises
     ------
@@ -76,6 +76,8 @@ def find_task(name: str) -> tuple[str, tuple[str, ...]]:
         return "studies.train:classify", ("accuracy", "loss")
     if ":" not in name:
         raise StudyError(f'base.task: {name!r} is not known; write one of {", ".join(TASKS)}, or "module:function"')
+    # Behind everything that is installed.
+    sys.path.extend(place for place in places if place not in sys.path)
     function = _import(name)
     return name, tuple(getattr(function, "metrics", ("accuracy",)))
 
@@ -85,7 +87,9 @@ def _import(path: str) -> Callable[[Job, Control], list[dict[str, float]]]:
     try:
         return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
-        raise StudyError(f"base.task: {path!r} cannot be imported ({error}); is it on the Python path?") from None
+        raise StudyError(
+            f"base.task: {path!r} cannot be imported ({error}); put the file beside the study, or on the Python path"
+        ) from None
 
 
 def execute(job: Job, timeout: float, stop_name: str = "", key: str = "") -> list[Outcome]:
@@ -102,7 +106,7 @@ def _execute(job: Job, timeout: float, stop_name: str, worker: str) -> list[Outc
         return [Outcome(pair, status, wall_time=spent, worker=worker, **more) for pair in job.pairs]
 
     try:
-        path, metrics = find_task(job.task)
+        path, metrics = find_task(job.task, job.places)
         function = _import(path)
         with _threads(job.threads):
             results = function(job, Control(timeout, lambda: stop_name in _STOPPED))

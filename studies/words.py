@@ -34,15 +34,20 @@ __all__ = [
 
 _TIMES = ((365.25 * 86400.0, "a"), (86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (0.0, "us"))
 
+_PREFIXES = ((1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
 
 def amount(value: float | None, units: str = "1") -> str:
-    """A number with three digits and its unit; times in the unit that suits them. Empty for None."""
+    """A number with three digits and its unit, as large as suits it. Empty for None."""
     if value is None:
         return ""
     if units == "1":
         return f"{value:.3g}"
-    if units != "s" or value == 0:
-        return f"{value:.3g} {units}"
+    if value == 0:
+        return f"0 {units}"
+    if units != "s":
+        size, prefix = next(((size, prefix) for size, prefix in _PREFIXES if abs(value) >= size), _PREFIXES[-1])
+        return f"{value / size:.3g} {prefix}{units}"
     size, name = next((size, name) for size, name in _TIMES if abs(value) >= size)
     return f"{value / (size or 1e-6):.3g} {name}"
 

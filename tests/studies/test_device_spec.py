@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +13,13 @@ from fitlab.cli import app
 from fitlab.parameters import load
 from studies.dataset import open_study
 from studies.demo import EXAMPLE
+from studies.design import load_study
+from studies.errors import StudyFileError
+from studies.prepare import prepare
+from studies.resolve import resolve
+from studies.run import run_study
+from studies.targets import targets
+from studies.words import markdown_table
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +70,60 @@ def test_bad_input_makes_nothing(device, tmp_path):
         assert result.exit_code == 2, result.output
         assert words in result.output
         assert not (tmp_path / "a").exists()
+
+
+SIEMENS = """
+schema = "studies.study/1"
+name = "siemens"
+[base]
+device = "cell.toml"
+train = { epochs = 1, images = 50, test = 50 }
+[factors]
+"device.dw_min" = { geomspace = ["50 nS", "2 uS", 3] }
+[replicates]
+count = 2
+[target]
+"""
+
+
+def test_steps_in_siemens(device, tmp_path, client):
+    path = device.with_name("siemens.toml")
+    path.write_text(SIEMENS)
+    resolved, folder = prepare(path, tmp_path / "a")
+    parameters = load(device)
+    unit = (parameters.weight.high - parameters.weight.low) / 2
+    steps = [resolved.settings(p)["device.dw_min"] for p in resolved.study.grid_points()]
+    np.testing.assert_allclose(steps, np.array([5e-8, 10**-6.5, 2e-6]) / unit, rtol=1e-6)
+    assert run_study(resolved, folder, client, quiet=True).outcome == "done"
+    data = open_study(folder.path)
+    assert data["device.dw_min"].attrs["units"] == "S"
+    (row,) = targets(data)
+    own = parameters.parameters["dw_min"]
+    assert row.device == pytest.approx(own.value * unit)
+    assert row.device_high == pytest.approx((own.value + 1.96 * own.error) * unit)
+    assert " nS" in markdown_table([row])
+    plain = SIEMENS.replace('["50 nS", "2 uS", 3]', "[5e-8, 2e-6, 3]")
+    path.write_text(plain)
+    assert not {p.id for p in load_study(path).grid_points()} & {p.id for p in resolved.study.grid_points()}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('"50 nS", "2 uS"', '"50 nA", "2 uA"'), "was measured in S; use that"),
+        (('"50 nS", "2 uS"', '"50 nm", "2 um"'), "has another unit"),
+        (("device.dw_min", "device.dw_min_std"), "device.dw_min_std is no such quantity; write numbers without unit"),
+        (('geomspace = ["50 nS", "2 uS", 3]', 'values = [1, "2 uS"]'), "units and none"),
+        (('{ geomspace = ["50 nS", "2 uS", 3] }', '{ zip = { "device.dw_min" = ["1 uS", "2 uS"] } }'), "zip takes plain numbers"),
+        (('"cell.toml"', '"ReRamSBPresetDevice"'), "belongs to no fitted device"),
+        (("[factors]", 'set = { "device.w_max" = "1 uS" }\n[factors]'), "write the number without unit"),
+        (("[factors]", '[factors]\ndevice = { values = ["cell.toml", "EcRamPresetDevice"] }'), "differs with the device"),
+        (("[factors]", 'kind = "inference"\ninference = { time = "1 uS" }\n[factors]'), 'wanted is a time such as "1 day"'),
+    ],
+)
+def test_units_that_do_not_fit(device, change, words):
+    path = device.with_name("wrong.toml")
+    assert change[0] in SIEMENS
+    path.write_text(SIEMENS.replace(*change))
+    with pytest.raises(StudyFileError, match=words):
+        resolve(load_study(path))

@@ -211,3 +211,34 @@ def test_driver_killed_and_resumed_gives_the_same_bits(run, study_file, client, 
     assert ended.outcome == "done"
     same(open_study(undisturbed.path), open_study(out))
     assert not list(out.rglob("*.partial"))
+
+
+OWN = """
+def measure(job, control):
+    return [{"accuracy": 0.5} for _ in job.pairs]
+"""
+
+
+def test_module_beside_the_study_is_found_by_driver_and_workers(study_file, tmp_path):
+    """From another folder, in processes that do not have it on their path; also to resume."""
+    (tmp_path / "own_measure.py").write_text(OWN)
+    path = study_file(None, ("study_tasks:smooth", "own_measure:measure"))
+    code = """
+import pickle, subprocess, sys
+from studies.prepare import open_folder, prepare
+resolved, folder = prepare(*sys.argv[1:])
+resolved, folder = open_folder(folder.path)
+job = resolved.job([(resolved.study.points()[1], 0)])
+worker = "import pickle, sys; from studies.task import execute; print(execute(pickle.load(sys.stdin.buffer), 10)[0])"
+print(subprocess.run([sys.executable, "-c", worker], input=pickle.dumps(job), capture_output=True, check=True).stdout.decode())
+"""
+    arguments = [sys.executable, "-c", code, str(path), str(tmp_path / "own.study")]
+    found = subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert "'accuracy': 0.5" in found.stdout, found.stderr

@@ -224,7 +224,7 @@ def test_steps_are_given_as_they_were_measured():
     data["x"].attrs["measured"] = json.dumps({"device.a": [1e-5, "S"]})
     (row,) = targets(data)
     value = 2 * row.threshold.value
-    assert f"device.a = {value:.3g} ({1e-5 * value:.3g} S)" in markdown_table([row])
+    assert f"device.a = {value:.3g} ({10 * value:.3g} uS)" in markdown_table([row])
 
 
 def test_latex_keeps_what_is_special():
