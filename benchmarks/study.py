@@ -73,7 +73,7 @@ def run(quick: bool = False) -> list[Table]:
             path = Path(folder) / f"{name.partition(',')[0]}-{group}"
             runs, seconds = timed_study(client, path, text, group)
             table.add(name, runs, group or "chosen", seconds, runs / seconds, 1e3 * seconds / runs)
-    return [table, _overhead(2000 if quick else 10_000), _efficiency(3 if quick else 7, 4 if quick else 15)]
+    return [table, _overhead(2000 if quick else 10_000), _efficiency(3 if quick else 5, 4 if quick else 15)]
 
 
 def _overhead(points: int) -> Table:

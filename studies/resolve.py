@@ -1,21 +1,19 @@
-"""From the names in a study file to the simulator's settings: devices, fields, absolute values, structures."""
+"""From the names in a study file to the simulator's settings: absolute values, structures, jobs."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import enum
-import fnmatch
 import functools
-import itertools
-import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sim.errors import ConfigError, FitlabError
+from studies.checks import expand, try_levels, try_variants
+from studies.configure import AROUND, configured, configures
 from studies.design import Factor, Point, Study, _close, _key, canonical, digest
+from studies.device import Found, data_digest, data_folder, find_device, places_of_functions
 from studies.errors import StudyFileError
 from studies.quantities import unit_of
 from studies.records import Job, Pair
@@ -23,14 +21,8 @@ from studies.task import find_task, network_options
 
 __all__ = ["Resolved", "resolve"]
 
-_TRAIN = ("train.epochs", "train.batch", "train.lr")
 # What each replica may have for itself among the settings that are not the configuration's: replicas share the rest.
 _OWN = ("train.lr", "inference.time")
-# Noise of the usual size on the weights of every mini-batch; base.set and factors change it.
-_AWARE = {"modifier.type": "ADD_NORMAL", "modifier.std_dev": 0.1}
-_AROUND = ("train.", "network.", "inference.")
-# Numbers of a factor that are tried before anything runs.
-_TRIED = 500
 
 
 @dataclass
@@ -76,7 +68,7 @@ class Resolved:
     inputs: list[Path]
     folder: Path | None = None
     _structures: dict[Any, Hashable] = field(default_factory=dict)
-    _variants: dict[tuple[str, str], _Found] = field(default_factory=dict)
+    _variants: dict[tuple[str, str], Found] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -120,7 +112,7 @@ class Resolved:
         if self.config is None or key == (str(base.device), base.algorithm):
             return self.config
         if key not in self._variants:
-            found = _device(self.study, self.folder, *key)
+            found = find_device(self.study, self.folder, *key)
             self._variants[key] = dataclasses.replace(found, config=configured(found.config, base.set))
         return self._variants[key].config
 
@@ -139,7 +131,7 @@ class Resolved:
         settings = {p: v for p, v in self.settings(point).items() if p in self._shaping}
         key = (point.digital, canonical(settings))
         if key not in self._structures:
-            around = {p: v for p, v in settings.items() if not _configures(p)}
+            around = {p: v for p, v in settings.items() if not configures(p)}
             self._structures[key] = (point.digital, canonical(around), self._shape(settings, point.digital))
         return self._structures[key]
 
@@ -155,7 +147,7 @@ class Resolved:
         """Paths that may change the structure: all but the plain numbers of the configuration."""
         touched = {p for paths in self.fields.values() for p in paths}
         if self.config is None:
-            return {p for p in touched if p.startswith(_AROUND) and p not in _OWN}
+            return {p for p in touched if p.startswith(AROUND) and p not in _OWN}
         from sim.configs import numeric_paths, setting_at
 
         numbers = {p for p in numeric_paths(self.config) if not setting_at(self.config, p).structural}
@@ -182,7 +174,7 @@ class Resolved:
             dict(base.network),
             base.inference.model_dump(),
             document.run.device,
-            _places(self.study) if ":" in base.task else (),
+            places_of_functions(self.study) if ":" in base.task else (),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -204,46 +196,6 @@ class Resolved:
                 for f in self.study.factors
             },
         }
-
-
-def configured(config: Any, settings: dict[str, Any]) -> Any:
-    """A copy of a configuration with settings assigned (those around it left out)."""
-    from sim.configs import set_path, setting_at
-
-    changed = copy.deepcopy(config)
-    for name, value in settings.items():
-        if not _configures(name):
-            continue
-        for path in _placed(changed, name):
-            switch = setting_at(changed, path).kind is bool and value in ("true", "false")
-            set_path(changed, path, value == "true" if switch else value)
-    return changed
-
-
-def _configures(path: str) -> bool:
-    """Whether a setting is one of the configuration, rather than of what is around it."""
-    return not path.startswith(_AROUND) and path not in ("algorithm", "device")
-
-
-def _placed(config: Any, path: str) -> list[str]:
-    """Where a setting stands: ``device.x`` is that field of every device of a cell that has no such field itself.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such field.
-    """
-    from sim.configs import get_path, numeric_paths
-
-    try:
-        get_path(config, path)
-    except ConfigError:
-        inner = re.compile(rf"device\.(?:\w+\.)+{re.escape(path.removeprefix('device.'))}")
-        places = [p for p in numeric_paths(config) if inner.fullmatch(p)] if path.startswith("device.") else []
-        if not places:
-            raise
-        return places
-    return [path]
 
 
 def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None) -> Resolved:
@@ -269,7 +221,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
         return StudyFileError(source, [(key, str(text))], study.place)
 
     try:
-        metrics = find_task(base.task, _places(study))[1]
+        metrics = find_task(base.task, places_of_functions(study))[1]
     except FitlabError as error:
         raise fault("", error) from None
     if study.document.target.metric not in metrics:
@@ -291,7 +243,7 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     measured: dict[str, tuple[float, str]] = {}
     if base.device is not None or base.kind != "training":
         try:
-            found = _device(study, inputs, base.device, base.algorithm)
+            found = find_device(study, inputs, base.device, base.algorithm)
             config, about, files, errors = found.config, found.about, [*found.files], dict(found.errors)
             intervals, measured = found.intervals, found.measured
         except ConfigError as error:
@@ -307,14 +259,14 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
                 raise fault(f"base.set.{_key(path)}", error) from None
     elif not own:
         raise fault("base.device", "is missing; give a parameter set (a .toml file) or the name of a preset device")
-    folder = _data_folder(study, data)
+    folder = data_folder(study, data)
     contents = {
         "schema": study.document.schema_,
         "task": base.task,
         "device": about,
         "set": base.set,
         "train": base.train.model_dump(exclude_none=True),
-        "data": _data_digest(base.task, folder, lambda text: fault("base.data", text)),
+        "data": data_digest(base.task, folder, lambda text: fault("base.data", text)),
         "metric": study.document.target.metric,
         "seed": study.document.replicates.seed,
         "common": study.document.replicates.common,
@@ -334,296 +286,10 @@ def resolve(study: Study, *, inputs: Path | None = None, data: str | None = None
     if base.kind != "training" and own:
         raise fault("base.kind", "a function of your own gets the whole job; leave kind out and do in it what you need")
     resolved = Resolved(study, config, metrics, {}, {}, folder, errors, intervals, measured, contents, files, inputs)
-    _expand(resolved, fault)
-    _try_levels(resolved, fault)
+    expand(resolved, fault)
+    try_levels(resolved, fault)
     if config is not None:
-        _try_variants(resolved, fault)
+        try_variants(resolved, fault)
     for variant in resolved._variants.values():
         resolved.inputs += [p for p in variant.files if p not in resolved.inputs]
     return resolved
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Configuration of a named device, what it is, its files, standard errors of its fields, and steps as they were measured."""
-
-    config: Any
-    about: dict[str, Any]
-    files: list[Path]
-    errors: dict[str, float]
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    measured: dict[str, tuple[float, str]] = field(default_factory=dict)
-
-
-def _device(study: Study, inputs: Path | None, name: str | None, algorithm: str) -> _Found:
-    from sim.configs import build_config
-
-    if study.document.base.kind != "training":
-        found = _noise_model(study, inputs, name)
-        aware = study.document.base.kind == "hardware-aware"
-        return dataclasses.replace(found, config=configured(found.config, _AWARE)) if aware else found
-    name = str(name)
-    if name.endswith(".toml") or "/" in name or "\\" in name:
-        path = _input(study, name, inputs)
-        import fitlab.parameters
-
-        parameters = fitlab.parameters.load(path)
-        device: Any = parameters.to_device()
-        errors, intervals = _standard_errors(parameters), _intervals(parameters)
-        return _Found(build_config(algorithm, device), _about(device), [path], errors, intervals, _measured(parameters))
-    import sim.devices
-    import sim.presets
-
-    models = sim.devices.models()
-    known = [*sim.presets.names("device"), *models]
-    if name not in known:
-        raise FitlabError(
-            f"{name!r} is not the name of a preset device or a model{_close(name, known)} Or give a parameter set (.toml)"
-        )
-    device = models[name]() if name in models else sim.presets.get(name)()
-    return _Found(build_config(algorithm, device), _about(device), [], {})
-
-
-def _noise_model(study: Study, inputs: Path | None, name: str | None) -> _Found:
-    """Inference on devices with a noise model: the default one, one by name, or one fitted to retention."""
-    import sim.inference.noise as models
-    from sim.configs import InferenceRPUConfig, from_toml
-
-    if name is None:
-        config = InferenceRPUConfig()
-        return _Found(config, _about(config.noise_model), [], {})
-    if name.endswith(".toml"):
-        path = _input(study, name, inputs)
-        model: Any = from_toml(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(model, models.BaseNoiseModel):
-            raise FitlabError(f"{path}: is no noise model; make one with: fitlab fit FILE.csv --kind retention -o {name}")
-        return _Found(InferenceRPUConfig(noise_model=model), _about(model), [path], {})
-    known = [n for n in models.__all__ if n.endswith("NoiseModel") and not n.startswith(("Base", "Relative", "Measured"))]
-    if name not in known:
-        raise FitlabError(f"{name!r} is not the name of a noise model{_close(name, known)} A fitted one is given as a .toml file")
-    model = getattr(models, name)()
-    return _Found(InferenceRPUConfig(noise_model=model), _about(model), [], {})
-
-
-def _about(device: Any) -> dict[str, Any]:
-    """What the device is, not where it came from: a remark added to its file changes no result."""
-    return {"model": type(device).__name__, **device.to_dict()}
-
-
-def _input(study: Study, name: str, inputs: Path | None) -> Path:
-    places = [] if inputs is None else [inputs / Path(name).name]
-    places.append(study.source.parent / name)
-    found = next((p for p in places if p.is_file()), None)
-    if found is None:
-        raise FitlabError(f"{name!r} is not there (looked for {places[-1]}); make it with: fitlab fit FILE.csv -o {name}")
-    return found
-
-
-def _standard_errors(parameters: Any) -> dict[str, float]:
-    """Path -> standard error, for the fitted fields that have one."""
-    estimates = {**parameters.parameters, **parameters.dtod}
-    return {
-        f"device.{name}": estimate.error
-        for name, estimate in estimates.items()
-        if estimate.error is not None and name in parameters.device.fields
-    }
-
-
-def _intervals(parameters: Any) -> dict[str, tuple[float, float]]:
-    """Path -> 95 % interval, for the fitted fields whose interval the parameter set gives itself."""
-    estimates = {**parameters.parameters, **parameters.dtod}
-    return {
-        f"device.{name}": (estimate.low, estimate.high)
-        for name, estimate in estimates.items()
-        if estimate.low is not None and estimate.high is not None and name in parameters.device.fields
-    }
-
-
-def _measured(parameters: Any) -> dict[str, tuple[float, str]]:
-    """Fields that are differences of weights -> a weight of 1 in the measured quantity, where it is proportional to weights."""
-    weight = parameters.weight
-    if weight.scale != "linear":
-        return {}
-    size = (weight.high - weight.low) / 2
-    return dict.fromkeys(("device.dw_min", "forward.w_noise", "backward.w_noise"), (size, weight.unit))
-
-
-def _places(study: Study) -> tuple[str, ...]:
-    """Folders with functions of the user: that of the study file, or that of the folder that holds the study."""
-    folder = study.source.absolute().parent
-    return (str(folder.parent),) if (folder / "resolved.json").exists() else (str(folder),)
-
-
-def _data_folder(study: Study, data: str | None) -> str | None:
-    given = data or study.document.base.data
-    if given is None:
-        return None
-    path = Path(given)
-    return str(path if path.is_absolute() or data else (study.source.parent / path).resolve())
-
-
-def _data_digest(task: str, folder: str | None, fault: Any) -> str:
-    if ":" in task:
-        return ""
-    from studies.data import fingerprint
-
-    try:
-        return fingerprint(task.split("-")[0], folder)
-    except FitlabError as error:
-        raise fault(error) from None
-
-
-def _expand(resolved: Resolved, fault: Any) -> None:
-    """Patterns to paths; refuse unknown paths and paths that two factors set."""
-    from sim.configs import get_path, numeric_paths
-
-    base = resolved.study.document.base
-    train = base.train.model_dump()
-    owners: dict[str, str] = {}
-    # Where every factor is varied alone, two may set the same field.
-    alone = resolved.study.document.design is not None and resolved.study.document.design.kind == "one-at-a-time"
-    for factor in resolved.study.factors:
-        key = f"factors.{_key(factor.name)}"
-        paths: list[str] = []
-        try:
-            config = resolved.variant(resolved.under(factor))
-        except FitlabError as error:
-            raise fault(key, error) from None
-        around = _around(resolved)
-        for pattern in factor.fields:
-            if pattern in around:
-                found = [pattern]
-            elif pattern.startswith(("network.", "inference.")):
-                raise fault(key, f"{pattern!r} cannot be varied in this study{_close(pattern, list(around))}")
-            elif pattern.startswith("train."):
-                if pattern not in _TRAIN:
-                    raise fault(key, f"{pattern!r} is no setting of the training{_close(pattern, list(_TRAIN))}")
-                found = [pattern]
-            elif config is None:
-                found = [pattern]
-            elif "*" in pattern:
-                found = [p for p in numeric_paths(config) if fnmatch.fnmatchcase(p, pattern)]
-                if not found:
-                    raise fault(key, f'no number of the configuration matches {pattern!r}; try "device.*_dtod"')
-            else:
-                try:
-                    _placed(config, pattern)
-                except ConfigError as error:
-                    raise fault(key, error) from None
-                found = [pattern]
-            paths += [p for p in found if p not in paths]
-        if factor.units not in ("1", "s"):
-            if any("device" in f.fields for f in resolved.study.factors):
-                raise fault(key, f"its levels are in {factor.units}, which differs with the device; write numbers without unit")
-            for path in paths:
-                if resolved.measured.get(path, (0.0, ""))[1] != factor.units:
-                    raise fault(key, f"its levels are in {factor.units}, and {path} {_why_not(resolved, path)}")
-        for path in paths:
-            if path in owners and not alone:
-                raise fault(key, f"{path} is already varied by the factor {owners[path]!r}; vary a field in one factor")
-            owners[path] = factor.name
-            name = path.removeprefix("train.")
-            if path in around:
-                resolved.start[path] = around[path]
-            elif path in _TRAIN:
-                resolved.start[path] = train[name]
-            else:
-                value = base.set.get(path) if config is None else get_path(config, _placed(config, path)[0])
-                resolved.start[path] = value.name if isinstance(value, enum.Enum) else value
-        if factor.kind == "multiply":
-            # A switch or a text cannot be multiplied, and a joint factor leaves whole fields that are zero at zero.
-            for path in paths:
-                if isinstance(resolved.start[path], bool) or not isinstance(resolved.start[path], int | float):
-                    raise fault(key, f"multiplies {path}, which is {resolved.start[path]!r}; only numbers can be")
-            if all(resolved.start[path] == 0 for path in paths):
-                fields = ", ".join(paths)
-                raise fault(key, f"multiplies {fields}, which is 0 in the base, so nothing changes; use values instead")
-        resolved.fields[factor.name] = tuple(paths)
-
-
-def _why_not(resolved: Resolved, path: str) -> str:
-    """Why a field cannot be given in a unit."""
-    if not resolved.measured:
-        return "belongs to no fitted device, whose file would say what a weight is in it; write numbers without unit"
-    if path in resolved.measured:
-        return f"was measured in {resolved.measured[path][1]}; use that, or numbers without unit"
-    return f"is no such quantity; write numbers without unit (those that are: {', '.join(resolved.measured)})"
-
-
-def _around(resolved: Resolved) -> dict[str, Any]:
-    """What can be varied beside configuration and training, with its value in the base."""
-    base = resolved.study.document.base
-    out: dict[str, Any] = {}
-    if resolved.config is not None:
-        out["device"] = base.device
-    if base.kind == "training" and resolved.config is not None:
-        out["algorithm"] = base.algorithm
-    if base.kind != "training":
-        out["inference.time"] = base.inference.time
-    known = {**(network_options(base.task) or {}), **base.network}
-    return out | {f"network.{name}": value for name, value in known.items()}
-
-
-def _try_levels(resolved: Resolved, fault: Any) -> None:
-    """Assign every level once, so that a bad one is found before anything runs."""
-    from studies.document import Train
-
-    for factor in resolved.study.factors:
-        for level in _some(factor.levels):
-            settings = resolved.under(factor) | resolved._levels(factor, level)
-            train = {p.removeprefix("train."): v for p, v in settings.items() if p in _TRAIN}
-            try:
-                if train:
-                    whole = {k: int(v) if k != "lr" and v == int(v) else v for k, v in train.items()}
-                    Train.model_validate({**resolved.study.document.base.train.model_dump(), **whole})
-                wrong = {p: v for p, v in settings.items() if p.startswith("network.") and not (v == int(v) and v >= 1)}
-                if wrong or settings.get("inference.time", 0) < 0:
-                    text = "is not a positive whole number" if wrong else "is before the programming; give a time of 0 or more"
-                    raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {text}")
-                if resolved.config is not None:
-                    changed = configured(resolved.variant(settings), settings)
-                    changed.check()
-                    _check_supported(changed)
-            except StudyFileError:
-                raise
-            except FitlabError as error:
-                raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {error}") from None
-            except ValueError as error:
-                text = str(error).splitlines()[2].strip() if "validation error" in str(error) else str(error)
-                raise fault(f"factors.{_key(factor.name)}", f"level {level!r}: {text}") from None
-
-
-def _some(levels: tuple[Any, ...]) -> list[Any]:
-    """Levels to try: all but where there are very many numbers, which are allowed or not by their size."""
-    step = len(levels) // _TRIED
-    if step < 2 or isinstance(levels[0], str):
-        return list(levels)
-    return sorted({min(levels), max(levels), *levels[::step]})
-
-
-def _try_variants(resolved: Resolved, fault: Any) -> None:
-    """Every factor must have its fields under every device and algorithm that it meets."""
-    study = resolved.study
-    chosen = [f for f in study.factors if {"device", "algorithm"} & set(resolved.fields[f.name])]
-    for combination in itertools.product(*(f.levels for f in chosen)) if chosen else ():
-        values = {f.name: level for f, level in zip(chosen, combination, strict=True)}
-        settings: dict[str, Any] = {}
-        for factor in chosen:
-            settings |= resolved._levels(factor, values[factor.name])
-        config = resolved.variant(settings)
-        for factor in study.factors:
-            if any(name in values and values[name] not in allowed for name, allowed in factor.when):
-                continue
-            for path in filter(_configures, resolved.fields[factor.name]):
-                try:
-                    _placed(config, path)
-                except ConfigError as error:
-                    told = ", ".join(f"{k} = {v}" for k, v in values.items())
-                    text = f"{error}; this is so at {told}: give the factor a condition with when"
-                    raise fault(f"factors.{_key(factor.name)}", text) from None
-
-
-def _check_supported(config: Any) -> None:
-    from sim.configs import check_supported
-
-    check_supported(config)

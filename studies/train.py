@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studies.configure import configured
 from studies.data import Images, load
 from studies.errors import StudyError
 from studies.models import network
 from studies.records import Job, Pair
-from studies.resolve import configured
 from studies.task import NETWORKS
 
 if TYPE_CHECKING:

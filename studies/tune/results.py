@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studies.configure import configured
 from studies.folder import write_text
-from studies.resolve import configured
 from studies.tune.plan import Plan
 from studies.tune.trials import Found, Trial, scores_of
 

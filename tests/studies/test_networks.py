@@ -7,11 +7,12 @@ import pytest
 
 import sim.presets
 from sim.configs import FloatingPointRPUConfig, build_config
+from studies.configure import configured
 from studies.data import Images
 from studies.design import load_study
 from studies.errors import StudyFileError
 from studies.models import network
-from studies.resolve import configured, resolve
+from studies.resolve import resolve
 from studies.task import NETWORKS, TASKS, Control
 from studies.train import train_replicas
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from sim.configs import get_path
+from studies.configure import configured
 from studies.dataset import open_study
 from studies.design import load_study
 from studies.errors import StudyFileError
 from studies.prepare import prepare
-from studies.resolve import configured, resolve
+from studies.resolve import resolve
 from studies.run import run_study
 from studies.targets import targets
 
@@ -136,7 +137,7 @@ def test_loss_is_no_target(study_file):
 def test_levels_beyond_number_are_tried_at_their_ends(study_file, monkeypatch):
     tried = []
     monkeypatch.setattr(
-        "studies.resolve.configured", lambda config, settings: tried.append(settings) or configured(config, settings)
+        "studies.checks.configured", lambda config, settings: tried.append(settings) or configured(config, settings)
     )
     text = DEVICE.replace("multiply = [0.5, 1]", "linspace = [FIRST, 1, 100000]")
     resolve(load_study(study_file(text.replace("FIRST", "0.001"))))
