@@ -112,18 +112,18 @@ def _efficiency(repeats: int, epochs: int) -> Table:
     from studies.cluster import connect
 
     table = Table(
-        f"study engine, digits, {epochs} epochs, 96 runs in tasks of 6: two one-thread workers against one",
+        f"study engine, digits, {epochs} epochs, 60 runs in tasks of 3: two one-thread workers against one",
         ["workers", "seconds", "speed-up", "efficiency", "bar"],
         notes=[f"Least of {repeats} repeats of each, in turns, on workers that are up."],
     )
-    text = DIGITS.format(epochs=epochs).replace("count = 6", "count = 24") + "[run]\ngroup = 6\n"
+    text = DIGITS.format(epochs=epochs).replace("count = 6", "count = 12") + "[run]\ngroup = 3\n"
     least = {1: float("inf"), 2: float("inf")}
     with connect(1) as one, connect(2) as two, tempfile.TemporaryDirectory() as folder:
         for client, name in ((one, "one"), (two, "two")):
-            timed_study(client, Path(folder) / f"warm-{name}", DIGITS.format(epochs=1), 6)
+            timed_study(client, Path(folder) / f"warm-{name}", DIGITS.format(epochs=1), 3)
         for repeat in range(repeats):
             for count, client in ((1, one), (2, two)):
-                seconds = timed_study(client, Path(folder) / f"run-{count}-{repeat}", text, 6)[1]
+                seconds = timed_study(client, Path(folder) / f"run-{count}-{repeat}", text, 3)[1]
                 least[count] = min(least[count], seconds)
     gain = least[1] / least[2]
     table.add(1, least[1], 1.0, 1.0, "-")
