@@ -90,6 +90,8 @@ def plan(
         from studies.estimate import estimate
 
         typer.echo(estimate(resolved, workers or max(1, processors() // study.document.run.threads)).sentence())
+    else:
+        typer.echo("tasks, memory and time: --measure, which takes some seconds")
 
 
 @app.command(epilog="Examples: fitlab study run noise.toml -o noise.study   |   fitlab study run noise.toml --workers 8")
@@ -364,7 +366,7 @@ def rank(
     from studies.folder import Folder
     from studies.sensitivity import index_table
     from studies.sensitivity import indices as found
-    from studies.targets import ranking
+    from studies.targets import ranking, unranked
 
     data = open_study(directory)
     if indices:
@@ -374,6 +376,8 @@ def rank(
         header = ("factor", "correlation", "95 % interval", "points")
         rows = [(r.label, f"{r.correlation:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.points)) for r in ranking(data)]
     typer.echo("\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)))
+    if not indices and (left := unranked(data)):
+        typer.echo(f"Without a rank, as their levels are text: {', '.join(left)}")
 
 
 @app.command(epilog="Examples: fitlab study export noise.study noise.nc   |   fitlab study export noise.study noise.csv")

@@ -15,7 +15,7 @@ from studies.design import load_study
 from studies.errors import StudyError
 from studies.folder import Folder, write_text
 from studies.sensitivity import index_table, indices
-from studies.targets import SPREAD, ranking, targets
+from studies.targets import SPREAD, ranking, targets, unranked
 from studies.words import not_learnt, sentences, table_cells
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def report(folder: Folder) -> str:
     if ranked:
         rows = [(r.label, f"{r.correlation:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.points)) for r in ranking(data)]
         parts.append("<h2>Factors by their influence</h2>" + _table(("factor", "Spearman", "95 % interval", "points"), rows))
+        if left := unranked(data):
+            parts.append(f'<p class="small">Without a rank, as their levels are text: {_text(", ".join(left))}</p>')
         parts.append(_indices(folder, data))
     else:
         parts.append("".join(f"<p>{_text(line)}</p>" for line in sentences(data)))

@@ -27,6 +27,7 @@ __all__ = [
     "ranking",
     "ratios",
     "targets",
+    "unranked",
 ]
 
 SPREAD = ("sobol", "latin-hypercube", "saltelli", "morris")
@@ -264,6 +265,12 @@ def ranking(data: xr.Dataset) -> list[Rank]:
         about = coordinate.attrs
         rows.append(Rank(str(name), about["long_name"], rho, math.tanh(z - half), math.tanh(z + half), n))
     return sorted(rows, key=lambda r: -abs(r.correlation))
+
+
+def unranked(data: xr.Dataset) -> list[str]:
+    """Factors whose levels are text, which have no order to correlate with."""
+    about = [c.attrs for n, c in data.coords.items() if n not in ("replicate", "point_id") and c.dtype.kind != "f"]
+    return [str(a["long_name"]) for a in about]
 
 
 def knee(row: Target) -> float | None:

@@ -31,6 +31,7 @@ def test_plan_counts_and_runs_nothing(study_file, tmp_path):
     result = call("plan", study_file())
     assert result.exit_code == 0
     assert "9 points (1 digital) x 3 replicates = 27 runs" in result.output
+    assert "tasks, memory and time: --measure" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["test.toml"]
 
 

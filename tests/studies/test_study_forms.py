@@ -15,7 +15,7 @@ from studies.prepare import prepare
 from studies.report import report
 from studies.resolve import resolve
 from studies.run import run_study
-from studies.targets import ranking, targets
+from studies.targets import ranking, targets, unranked
 from studies.words import latex_table
 
 DESIGN = """
@@ -128,6 +128,7 @@ def test_conditional_factor_adds_points_only_where_it_has_a_say(study_file, run)
     assert len(points) == 2 + 3 * 2
     assert {tuple(p.values) for p in points} == {("mode", "noise"), ("mode", "other", "noise")}
     data = open_study(run(path).path)
+    assert unranked(data) == ["mode"]
     plain = data["accuracy"].sel(mode="plain")
     assert (plain == plain.isel(other=0)).all()
     assert not (data["accuracy"].sel(mode="rich") == data["accuracy"].sel(mode="rich").isel(other=0)).all()
