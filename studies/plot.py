@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["drawings", "figures", "plot_map", "plot_ranking", "plot_target"]
 
+_INSIDE = 4
+_LINES = ("-", "--", ":", "-.")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -66,12 +69,13 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
         x = np.repeat(levels, table.shape[1])
         ax.plot(x, table.ravel(), ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
         found = row.threshold
-        label = others_text(row)
+        label = _short(row)
+        line = _LINES[number // len(_COLOURS) % len(_LINES)]
         if len(found.levels) > 1:
             bend = np.log if scale == "log" else np.asarray
             fine = np.linspace(bend(found.levels[0]), bend(found.levels[-1]), 200)
             curve = PchipInterpolator(bend(found.levels), found.isotonic)(fine)
-            ax.plot(np.exp(fine) if scale == "log" else fine, curve, color=colour, label=label or None)
+            ax.plot(np.exp(fine) if scale == "log" else fine, curve, color=colour, linestyle=line, label=label or None)
         if found.value is not None:
             if len(rows) == 1:
                 ax.axvline(found.value, color=colour, linewidth=0.8, linestyle=":")
@@ -102,8 +106,16 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
     device = "; grey: the device" if shown else ""
     ax.set_title(f"{rows[0].threshold.replicates} replicates; {mark}: 95 % interval of the crossing{device}")
     if any(row.others for row in rows):
-        ax.legend(title=None)
+        # Many do not fit inside.
+        ax.legend(**({} if len(rows) <= _INSIDE else {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22)}))
     return ax
+
+
+def _short(row: Target) -> str:
+    """Levels of the other factors, without the parts that the fields belong to."""
+    last = {name: name.rpartition(".")[2] for name in row.others}
+    others = {last[name]: level for name, level in row.others.items()}
+    return others_text(dataclasses.replace(row, others=others, other_units={last[k]: v for k, v in row.other_units.items()}))
 
 
 def plot_map(data: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -255,7 +267,10 @@ def drawings(data: xr.Dataset) -> list[tuple[str, Figure]]:
         told = "dots: replicates; dotted: target; shaded: its 95 % interval; grey: the device"
         figure.suptitle(told, fontsize=8)
         return [("Target", figure)]
-    figure = Figure(figsize=(3.5, 2.6), layout="constrained")
+    more = len(rows) if len(rows) > _INSIDE else 0
+    # Room for the words beside and below the axes.
+    width = max(3.5, 0.8 + 0.05 * max(len(_short(row)) for row in rows) if more else 0.0)
+    figure = Figure(figsize=(width, 2.6 + 0.16 * more), layout="constrained")
     plot_target(data, rows, figure.subplots())
     drawn = [("Target", figure)]
     dims = [str(d) for d in ratios(data).dims if d != "replicate"]
@@ -274,6 +289,14 @@ def _to_slide(figure: Figure) -> None:
     """Give a figure the shape of a slide: as low as its panels allow."""
     places = [place for ax in figure.axes if (place := ax.get_subplotspec()) is not None]
     high = _SLIDE_INCHES[0 if all(place.rowspan.start == 0 for place in places) else 1]
+    legends = [legend for ax in figure.axes if (legend := ax.get_legend()) is not None]
+    words = [text.get_text() for legend in legends for text in legend.get_texts()]
+    if len(words) > _INSIDE:
+        # Beside the axes rather than below; the picture grows until all of it is there.
+        for legend in legends:
+            legend.set_loc("upper left")
+            legend.set_bbox_to_anchor((1.02, 1.0))
+        high = max(_SLIDE_INCHES[1], 0.6 + 0.17 * len(words), (3.5 + 0.06 * max(map(len, words))) * 9 / 16)
     figure.set_size_inches(high * 16 / 9, high)
 
 

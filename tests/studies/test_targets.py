@@ -172,6 +172,27 @@ def test_sentence_says_what_must_improve():
     assert text.endswith("the device misses this.")
 
 
+@pytest.mark.parametrize("slide", [False, True])
+def test_figure_has_room_for_many_rows_with_long_names(tmp_path, slide):
+    """A warning of matplotlib would be an error here."""
+    data = dataset(second=True)
+    many = xr.concat([data] * 8, "forward.bound_management").assign_coords(
+        {
+            "forward.bound_management": (
+                "forward.bound_management",
+                [f"CHOICE_{n}_OF_A_LONG_NAME" for n in range(8)],
+                {"units": "1"},
+            )
+        }
+    )
+    many["baseline_accuracy"], many["baseline_status"] = data["baseline_accuracy"], data["baseline_status"]
+    many.attrs = data.attrs
+    written = figures(many, tmp_path, ("png",), slide=slide)
+    assert len(targets(many)) == 24
+    width, height = struct.unpack(">II", written[0].read_bytes()[16:24])
+    assert (width, height) == (1920, 1080) if slide else height > 1500
+
+
 def test_slide_has_the_shape_of_a_slide(tmp_path):
     written = figures(dataset(second=True), tmp_path, ("png",), slide=True)
     assert {p.name for p in written} == {"target-slide.png", "map-slide.png", "ratios.csv"}
