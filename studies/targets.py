@@ -329,9 +329,10 @@ def _verdict(
     # The metric falls towards the bad side: what the nearest level on the good side misses, the device misses too.
     place, slack = sign * np.asarray(levels, float), 1e-9 * abs(value)
     before, behind = np.flatnonzero(place <= sign * good + slack), np.flatnonzero(place >= sign * bad - slack)
-    if before.size and mean_interval(table[before[np.argmax(place[before])]])[1] < level:
+    keeps = found.passes if found.value is None else sign * found.value >= sign * value
+    if not keeps and before.size and mean_interval(table[before[np.argmax(place[before])]])[1] < level:
         return "misses"
-    if behind.size and mean_interval(table[behind[np.argmin(place[behind])]])[0] >= level:
+    if keeps and behind.size and mean_interval(table[behind[np.argmin(place[behind])]])[0] >= level:
         return "meets"
     return "cannot tell"
 

@@ -99,6 +99,16 @@ def test_verdict_looks_beside_the_device_where_the_interval_is_open(better):
         assert row.verdict == verdict
 
 
+def test_verdict_does_not_contradict_the_target():
+    """Replicates that agree by chance at the device's own value, where the curve is below the level."""
+    data = dataset(at=0.01, noise=0.0, replicates=2)
+    data["accuracy"].loc[{"x": 1.0}] = data["baseline_accuracy"]
+    (row,) = targets(data)
+    assert row.threshold.value is None
+    assert not row.threshold.passes
+    assert row.verdict != "meets"
+
+
 def test_absolute_factor_compares_with_the_fields_own_value():
     (row,) = targets(dataset(at=0.7, kind="set", start={"device.a": 0.3}))
     assert row.device == 0.3
