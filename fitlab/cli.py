@@ -19,7 +19,7 @@ import typer
 from fitlab.options import reading_options, with_reading_options
 from sim.errors import FitlabError
 from studies.cli import app as study
-from studies.cli import device_spec, tune
+from studies.commands import device_spec, tune
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -269,7 +269,7 @@ def drawings(data: xr.Dataset) -> list[tuple[str, Figure]]:
         return [("Target", figure)]
     more = len(rows) if len(rows) > _INSIDE else 0
     # Room for the words beside and below the axes.
-    width = max(3.5, 0.8 + 0.05 * max(len(_short(row)) for row in rows) if more else 0.0)
+    width = max(3.5, 1.1 + 0.05 * max(len(_short(row)) for row in rows) if more else 0.0)
     figure = Figure(figsize=(width, 2.6 + 0.16 * more), layout="constrained")
     plot_target(data, rows, figure.subplots())
     drawn = [("Target", figure)]
