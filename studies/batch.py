@@ -79,6 +79,8 @@ class Profile(BaseModel):
         directives = given.get("job_extra_directives", [])
         if self.gpu and self.system == "slurm" and not any("--gres" in d or "--gpus" in d for d in directives):
             given["job_extra_directives"] = [*directives, "--gres=gpu:1"]
+        # Any free port: several studies may be driven from one machine.
+        given["scheduler_options"] = {"dashboard_address": ":0"} | given.get("scheduler_options", {})
         return given | {"worker_extra_args": [*given.get("worker_extra_args", []), *extra]}
 
     @model_validator(mode="after")

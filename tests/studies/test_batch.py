@@ -48,6 +48,7 @@ def profile(tmp_path: Path, *changes: tuple[str, str]) -> Path:
 def test_profile_says_what_the_jobs_are(tmp_path):
     given = load_profile(profile(tmp_path)).arguments()
     assert given["queue"] == "short"
+    assert given["scheduler_options"] == {"dashboard_address": ":0"}
     assert given["worker_extra_args"] == ["--lifetime", "3300s", "--lifetime-stagger", "150s", "--resources", "GPU=1"]
     assert load_profile(profile(tmp_path, ("01:00:00", "2-00:10"))).job.seconds() == 2 * 86400 + 600
 
@@ -75,7 +76,7 @@ def test_batch_cluster_is_made_and_scaled(tmp_path, monkeypatch):
     class SLURMCluster(LocalCluster):
         def __init__(self, **given):
             seen.append(given)
-            super().__init__(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None)
+            super().__init__(n_workers=0, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0")
 
         def scale(self, jobs):
             seen.append(jobs)
