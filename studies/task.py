@@ -192,7 +192,8 @@ def _announced(key: str) -> Iterator[str]:
     try:
         yield address
     finally:
-        loop.call_soon_threadsafe(ended)
+        with contextlib.suppress(RuntimeError):  # a worker that is being closed has no loop any more
+            loop.call_soon_threadsafe(ended)
 
 
 def stop_tasks(name: str) -> None:
