@@ -4,6 +4,7 @@
 #                           (a wide file: CSV=path ARGS="--columns devices", or cycles)
 #   make test               the tests            make lint    style, types, layers      make format    rewrite to style
 #   make bench [ARGS=...]   the benchmarks       make wheel   dist/*.whl, which installs without a compiler
+#   make gpu [ARGS=...]     what only a machine with an NVIDIA GPU can show (benchmarks/gpu.sh)
 #   make setup              only .venv           make clean   remove what was made
 #
 # PYTHON=/path/to/python chooses the Python of .venv; TORCH_INDEX and WERROR are explained in tools/setup.
@@ -17,7 +18,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt tools/setup $(wildcard 
 PACKAGES := sim fitlab studies
 CHECKED := $(PACKAGES) tests benchmarks
 
-.PHONY: help setup demo test lint format bench wheel clean
+.PHONY: help setup demo test lint format bench gpu wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -48,6 +49,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+# With a Python whose torch sees the GPU, which that of .venv does not.
+gpu:
+	@bash benchmarks/gpu.sh $(ARGS)
 
 wheel: $(STAMP)
 	@rm -rf dist

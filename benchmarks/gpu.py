@@ -10,9 +10,18 @@ import torch
 from benchmarks import gpu_training
 from benchmarks.table import Table
 from sim import ops
+from sim.arrays.modifier import Modifier
 from sim.arrays.product import Product
 from sim.arrays.pulsed import PulsedArray
-from sim.configs import BoundManagementType, IOParameters, SoftBoundsDevice, UpdateParameters, WeightNoiseType
+from sim.configs import (
+    BoundManagementType,
+    IOParameters,
+    SoftBoundsDevice,
+    UpdateParameters,
+    WeightModifierParameter,
+    WeightModifierType,
+    WeightNoiseType,
+)
 
 __all__ = ["run"]
 
@@ -20,6 +29,13 @@ BAR_SHARE = 0.5
 """Of the nearer limit: bandwidth, or the rate of normals."""
 COPIED = 2**28
 NORMALS = 2**26
+SIZE = 1024
+UPDATES = ((1, 64, 0.02), (1, 64, 0.2), (1, 64, 2.0), (16, 64, 0.02), (16, 10, 0.02))
+"""Replicas, batch, pulses a crosspoint and sample."""
+PRODUCTS = ((1, 10), (1, 128), (1, 1024), (16, 10), (16, 128))
+"""Replicas, batch."""
+EVENTS = (1, 16, 64)
+"""Replicas."""
 
 
 def run(quick: bool = False) -> list[Table]:
@@ -43,6 +59,7 @@ def run(quick: bool = False) -> list[Table]:
         limits,
         _updates(bandwidth, normals, repeats),
         _products(bandwidth, repeats),
+        _events(bandwidth, normals, repeats),
         gpu_training.epochs(quick),
         gpu_training.study(quick),
     ]
@@ -50,7 +67,7 @@ def run(quick: bool = False) -> list[Table]:
 
 def _updates(bandwidth: float, normals: float, repeats: int) -> Table:
     table = Table(
-        "pulsed update 1024 x 1024, SoftBoundsDevice",
+        f"pulsed update {SIZE} x {SIZE}, SoftBoundsDevice",
         [
             "replicas",
             "batch",
@@ -67,8 +84,8 @@ def _updates(bandwidth: float, normals: float, repeats: int) -> Table:
             "copy; and making one normal for each pulse, at the speed of a field of normals.",
         ],
     )
-    size = 1024
-    for replicas, batch, pulses in ((1, 64, 0.02), (1, 64, 0.2), (1, 64, 2.0), (16, 64, 0.02), (16, 10, 0.02)):
+    size = SIZE
+    for replicas, batch, pulses in UPDATES:
         update, array = _update(replicas, size, batch, pulses)
         seconds = _seconds(update, repeats)
         cells = replicas * size * size
@@ -85,11 +102,11 @@ def _updates(bandwidth: float, normals: float, repeats: int) -> Table:
 
 def _products(bandwidth: float, repeats: int) -> Table:
     table = Table(
-        "product 1024 x 1024, 8-bit converters, out_noise 0.04, w_noise 0.01, AbsMax",
+        f"product {SIZE} x {SIZE}, 8-bit converters, out_noise 0.04, w_noise 0.01, AbsMax",
         ["replicas", "batch", "time [ms]", "plain product [ms]", "against plain", "GB/s", "share of the bandwidth"],
         notes=["GB/s counts weights, inputs and outputs once each; what the stages between move besides is their cost."],
     )
-    size = 1024
+    size = SIZE
     io = IOParameters(
         inp_res=2**-8,
         out_res=2**-8,
@@ -98,7 +115,7 @@ def _products(bandwidth: float, repeats: int) -> Table:
         w_noise_type=WeightNoiseType.ADDITIVE_CONSTANT,
         bound_management=BoundManagementType.NONE,
     )
-    for replicas, batch in ((1, 10), (1, 128), (1, 1024), (16, 10), (16, 128)):
+    for replicas, batch in PRODUCTS:
         product = Product([io] * replicas, list(range(replicas)), False, (size, size)).cuda()
         weight, x = (torch.rand(replicas, rows, size, device="cuda") * 2 - 1 for rows in (size, batch))
         transposed = weight.transpose(1, 2)
@@ -109,6 +126,31 @@ def _products(bandwidth: float, repeats: int) -> Table:
             replicas, batch, seconds * 1e3, plain * 1e3, f"{seconds / plain:.2f} x", moved / seconds / 1e9,
             moved / seconds / bandwidth,
         )  # fmt: skip
+    return table
+
+
+def _events(bandwidth: float, normals: float, repeats: int) -> Table:
+    table = Table(
+        f"diffusion and decay of {SIZE} x {SIZE} devices, and modified weights (PCM_NOISE), as kernels",
+        ["what", "replicas", "time [ms]", "GB/s", "10^9 normals / s", "share of the limit"],
+        notes=["The limit is the longer of the time of the bytes, once each, and that of the normals."],
+    )
+    for replicas in EVENTS:
+        device = SoftBoundsDevice(diffusion=0.001, lifetime=1000.0)
+        shape, keys = (SIZE, SIZE), list(range(1, replicas + 1))
+        array = PulsedArray([device] * replicas, [UpdateParameters()] * replicas, shape, keys).cuda()
+        modifier = Modifier([WeightModifierParameter(type=WeightModifierType.PCM_NOISE)] * replicas).cuda()
+        step = torch.zeros((), dtype=torch.int64, device="cuda")
+        cells = replicas * SIZE * SIZE
+        bounds = array.points().varying.bit_count()
+        for name, call, planes, drawn in (
+            ("diffusion and decay", array.end_step, 2 + bounds, 1),
+            ("modified weights", partial(modifier, array.weight, array.keys, step), 2, 3),
+        ):
+            seconds = _seconds(call, repeats)
+            moved = 4.0 * cells * planes
+            share = max(moved / bandwidth, drawn * cells / normals) / seconds
+            table.add(name, replicas, seconds * 1e3, moved / seconds / 1e9, drawn * cells / seconds / 1e9, share)
     return table
 
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks.table import Table
 from sim.configs import build_config
+from sim.cuda.compile import CudaError
 from sim.cuda.graph import CapturedStep
+from sim.gpu import CaptureError
 from sim.nn import AnalogLinear, AnalogSequential, Sigmoid
 from sim.optim import AnalogSGD
 from studies.data import Images
@@ -27,6 +29,12 @@ REPLICAS = (1, 16, 64, 256)
 COST_OF_64 = 1 / 30
 """Largest cost of a replica of 64 in units of that of one alone."""
 POINTS, EPOCHS, TRAINING_IMAGES = 256, 5, 60_000
+SIZES = (784, 256, 128, 10)
+"""Of 3FC."""
+WIDTH = 16
+"""Of VGG-8."""
+TOGETHER = (64, 256)
+"""Replicas of the study that are trained at once."""
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,23 +44,26 @@ def epochs(quick: bool = False) -> Table:
     table = Table(
         f"one epoch of {IMAGES} images, batch {BATCH}, SGD on ConstantStepDevice [s]",
         ["network", "replicas", "step by step", "as a graph", "a replica", "against R = 1", "bar"],
-        notes=[f"{STEPS} steps on random images are timed and scaled. VGG-8 has width 16 on 32 x 32 x 3."],
+        notes=[f"{STEPS} steps on random images are timed and scaled. VGG-8 has width {WIDTH} on 32 x 32 x 3."],
     )
     made: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
         "3FC": functools.partial(_mlp, "sgd"), "LeNet-5": functools.partial(_network, "lenet5", (1, 28, 28), {}),
-        "VGG-8": functools.partial(_network, "vgg8", (3, 32, 32), {"width": 16}),
+        "VGG-8": functools.partial(_network, "vgg8", (3, 32, 32), {"width": WIDTH}),
     }  # fmt: skip
     for name, make in made.items():
         alone = None
         for replicas in REPLICAS[:2] if quick else REPLICAS:
-            model, pixels = make(replicas)
-            plain, graph = _timed(model.cuda(), replicas, pixels)
+            try:
+                plain, graph, why = _timed(make, replicas)
+            except torch.cuda.OutOfMemoryError:
+                table.add(name, replicas, "no room", "", "", "", "")
+                continue
             one = min(plain, graph or plain) / replicas
             alone = one if alone is None else alone
             bar = ""
             if name == "3FC" and replicas == 64:
                 bar = f"{'met' if one <= alone * COST_OF_64 else 'not met'} (<= 1/30)"
-            table.add(name, replicas, plain, "no" if graph is None else graph, one, f"{one / alone:.4f} x", bar)
+            table.add(name, replicas, plain, why or graph, one, f"{one / alone:.4f} x", bar)
     return table
 
 
@@ -63,24 +74,22 @@ def study(quick: bool = False) -> Table:
         ["replicas together", "a step [ms]", "the study [min]"],
         notes=[f"From the time of {STEPS} steps."],
     )
-    for replicas in (64,) if quick else (64, 256):
-        model, pixels = _mlp("c-ttv2", replicas)
-        plain, graph = _timed(model.cuda(), replicas, pixels)
+    for replicas in TOGETHER[:1] if quick else TOGETHER:
+        plain, graph, _ = _timed(functools.partial(_mlp, "c-ttv2"), replicas)
         step = min(plain, graph or plain) * BATCH / IMAGES
         table.add(replicas, step * 1e3, step * EPOCHS * TRAINING_IMAGES / BATCH * POINTS / replicas / 60)
     return table
 
 
 def _mlp(algorithm: str, replicas: int) -> tuple[nn.Module, int]:
-    sizes = (784, 256, 128, 10)
     layers: list[nn.Module] = []
-    for k, (n_in, out) in enumerate(itertools.pairwise(sizes)):
+    for k, (n_in, out) in enumerate(itertools.pairwise(SIZES)):
         seeds = list(range(replicas))
         layers += [
             AnalogLinear(n_in, out, rpu_config=build_config(algorithm), replicas=replicas, seeds=seeds, stream=f"fc{k}"),
             Sigmoid(),
         ]
-    return AnalogSequential(*layers[:-1]), sizes[0]
+    return AnalogSequential(*layers[:-1]), SIZES[0]
 
 
 def _network(name: str, shape: tuple[int, int, int], options: dict[str, int], replicas: int) -> tuple[nn.Module, int]:
@@ -92,8 +101,10 @@ def _network(name: str, shape: tuple[int, int, int], options: dict[str, int], re
     return network(name, images, configs, list(range(replicas)), options), pixels
 
 
-def _timed(model: nn.Module, replicas: int, pixels: int) -> tuple[float, float | None]:
-    """Seconds of an epoch, step by step and as a graph."""
+def _timed(make: Callable[[int], tuple[nn.Module, int]], replicas: int) -> tuple[float, float | None, str]:
+    """Seconds of an epoch, step by step and as a graph, or why it cannot be captured."""
+    model, pixels = make(replicas)
+    model = model.cuda()
     x = torch.rand(STEPS, replicas * BATCH, pixels, device="cuda")
     y = torch.randint(10, (STEPS, replicas * BATCH), device="cuda")
     optimizer = AnalogSGD(model.parameters(), lr=0.05)
@@ -106,8 +117,11 @@ def _timed(model: nn.Module, replicas: int, pixels: int) -> tuple[float, float |
         return loss.detach()
 
     plain = _seconds(step, x, y)
-    captured = CapturedStep(step, model, x[0], y[0])
-    return plain, _seconds(captured, x, y)
+    try:
+        captured = CapturedStep(step, model, x[0], y[0], optimizer=optimizer)
+    except (CaptureError, CudaError) as error:
+        return plain, None, f"no: {error}"
+    return plain, _seconds(captured, x, y), ""
 
 
 def _seconds(step: Callable[[Tensor, Tensor], object], x: Tensor, y: Tensor) -> float:

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from sim.cuda.modules import CORE, SOURCES, Module
 from sim.errors import FitlabError
 
-__all__ = ["CACHE", "CudaError", "Use", "cached", "compiled", "use_of"]
+__all__ = ["CACHE", "CudaError", "Use", "cached", "compiled", "cuda_core", "use_of"]
 
 CACHE = "FITLAB_CUDA_CACHE"
 """Environment variable that names the folder of compiled kernels; empty: none is kept."""
@@ -53,12 +53,15 @@ def compiled(module: Module, arch: str) -> tuple[bytes, str]:
     CudaError
         If cuda.core or NVRTC is not installed, or the source does not compile.
     """
-    core = _cuda_core()
+    core = cuda_core()
     log = StringIO()
     options = _options(core, module, arch)
     try:
         code = core.Program(_source(module), "c++", options).compile("cubin", logs=log).code
     except Exception as error:
+        if type(error).__name__ == "DynamicLibNotFoundError":
+            why = str(error).splitlines()[0]
+            raise CudaError(f"the compiler of kernels (NVRTC) was not found: pip install 'fitlab[cuda]' ({why})") from error
         raise CudaError(f"{module.name} does not compile for {arch}: {error}") from error
     return bytes(code), log.getvalue()
 
@@ -71,7 +74,7 @@ def cached(module: Module, arch: str) -> bytes:
     store = _store()
     if store is None:
         return compiled(module, arch)[0]
-    core = _cuda_core()
+    core = cuda_core()
     from cuda.core.utils import make_program_cache_key
 
     key = make_program_cache_key(
@@ -100,18 +103,28 @@ def use_of(log: str) -> dict[str, Use]:
     return uses
 
 
-def _cuda_core() -> Any:
+def cuda_core() -> Any:
+    """The package cuda.core.
+
+    Raises
+    ------
+    CudaError
+        If it is not installed, or too old.
+    """
     try:
         import cuda.core as core
     except ImportError as error:
         raise CudaError(f"CUDA kernels need the packages of the extra 'cuda': pip install 'fitlab[cuda]' ({error})") from error
+    if not hasattr(core, "ProgramOptions"):
+        raise CudaError(f"cuda-core {core.__version__} is too old: pip install 'fitlab[cuda]' brings one that is not")
     return core
 
 
 def _options(core: Any, module: Module, arch: str) -> Any:
-    # No contraction: the same bits as on the CPU.
+    # No contraction, correct rounding, denormal numbers: the same bits as on the CPU.
     return core.ProgramOptions(
-        name=f"sim/cuda/{module.source}", arch=arch, std="c++17", include_path=[str(CORE)], fma=False,
+        name=f"sim/cuda/{module.source}", arch=arch, std="c++17", include_path=[str(CORE)], fma=False, ftz=False, prec_div=True,
+        prec_sqrt=True,
         define_macro=list(module.macros) or None, ptxas_options=["-v", "-warn-spills"],
     )  # fmt: skip
 

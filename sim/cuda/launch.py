@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.cuda.compile import CudaError, cached
+from sim.cuda.compile import CudaError, cached, cuda_core
 from sim.cuda.modules import Module
 
 __all__ = ["launch", "reason_why_not", "start"]
@@ -26,12 +27,11 @@ def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torc
     device : the GPU that the tensors are on
     args : addresses as int, numbers as NumPy scalars of the kernel's types
     """
-    from cuda.core import launch as start
-
     index = device.index or 0
     with torch.cuda.device(index):
+        made, config = _kernel(module, kernel, index), _config(grid, module.threads[kernel])
         _enter(index)
-        start(torch.cuda.current_stream(index), _config(grid, module.threads[kernel]), _kernel(module, kernel, index), *args)
+        cuda_core().launch(torch.cuda.current_stream(index), config, made, *args)
 
 
 def start(
@@ -47,16 +47,23 @@ def start(
 
 
 def reason_why_not() -> str:
-    """Why kernels cannot run here; empty where they can."""
-    if not torch.cuda.is_available():
-        return "torch sees no GPU" if torch.version.cuda else "torch was built without CUDA"
-    try:
-        from sim.cuda.modules import elementwise
+    """Why kernels cannot run here; empty where one did."""
+    if not torch.version.cuda:
+        return "torch was built without CUDA: install one with it"
+    with warnings.catch_warnings(record=True) as said:  # torch says by a warning that a driver is too old
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+    if not available:
+        return "; ".join(["torch sees no GPU", *(str(w.message).splitlines()[0] for w in said[:1])])
+    from sim.cuda.backend import sigmoid
 
-        _kernel(elementwise(), "logistic", torch.cuda.current_device())
+    try:
+        right = float(sigmoid(torch.zeros(1, device="cuda"))[0]) == 0.5
     except CudaError as error:
         return str(error)
-    return ""
+    except Exception as error:  # whatever a driver says
+        return f"a kernel could not be started: {type(error).__name__}: {error}"
+    return "" if right else "a kernel gave a wrong number"
 
 
 _entered = threading.local()
@@ -66,17 +73,13 @@ def _enter(index: int) -> None:
     """Let this thread use torch's context of a GPU: that of the backward pass has none before its first call of the runtime."""
     known: set[int] = _entered.__dict__.setdefault("devices", set())
     if index not in known:
-        from cuda.core import Device
-
-        Device(index).set_current()
+        cuda_core().Device(index).set_current()
         known.add(index)
 
 
 @lru_cache(maxsize=4096)
 def _config(grid: tuple[int, int, int], threads: int) -> Any:
-    from cuda.core import LaunchConfig
-
-    return LaunchConfig(grid=grid, block=threads)
+    return cuda_core().LaunchConfig(grid=grid, block=threads)
 
 
 @lru_cache(maxsize=None)
@@ -88,9 +91,7 @@ def _kernel(module: Module, kernel: str, index: int) -> Any:
 def _module(module: Module, index: int) -> Any:
     major, minor = torch.cuda.get_device_capability(index)
     code = cached(module, f"sm_{major}{minor}")
-    from cuda.core import ObjectCode
-
     with torch.cuda.device(index):
         torch.cuda.current_stream(index)  # torch makes its context
         _enter(index)
-        return ObjectCode.from_cubin(code)
+        return cuda_core().ObjectCode.from_cubin(code)

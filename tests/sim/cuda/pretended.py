@@ -9,6 +9,7 @@ does it again with the same tensors, without the Python around it.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -217,7 +218,7 @@ class _Moves(TorchFunctionMode):
             lines = torch.arange(args[1], device=args[0].place)
             return (args[0].unsqueeze(-1) == lines).long()
         if func is Tensor.cuda:
-            return self._moved(args[0], _gpu(args[1] if len(args) > 1 else kwargs.get("device", "cuda")))
+            return self._moved(args[0], _gpu(args[1] if len(args) > 1 else kwargs.get("device")) or _current[-1])
         if func is Tensor.cpu:
             return self._moved(args[0], CPU)
         if func is Tensor.to:
@@ -238,8 +239,7 @@ class _Moves(TorchFunctionMode):
         return moved.to(*rest, **kwargs) if rest or kwargs else moved
 
     @staticmethod
-    def _moved(t: Tensor, target: torch.device | None) -> Tensor:
-        assert target is not None
+    def _moved(t: Tensor, target: torch.device) -> Tensor:
         if t.device == target:
             return t
         made: Tensor = _Move.apply(t, target)  # type: ignore[no-untyped-call]
@@ -284,10 +284,13 @@ class _Graph:
 def _captured(graph: _Graph, **_: Any) -> Iterator[None]:
     graph.recorder = Recorder()
     _recorders.append(graph.recorder)
+    before = [(t.held, t.held.clone()) for t in gc.get_objects() if type(t) is OnGpu]
     try:
         yield
     finally:
         _recorders.pop()
+        for held, value in before:  # what is captured is not done
+            held.copy_(value)
 
 
 class _Device:

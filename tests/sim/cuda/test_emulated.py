@@ -121,6 +121,12 @@ def test_more_pulses_than_wait_at_once() -> None:
     assert_same(arguments, TrainFlags(longest=31))
 
 
+@pytest.mark.parametrize("batch", [13, 14, 16, 20])
+def test_few_pulses_after_more_than_wait_at_once(batch: int) -> None:
+    """The last of a row know how many came before."""
+    assert_same(operands("soft_bounds", batch, 100, 40, 31, counting=True, writing=True), TrainFlags(longest=31))
+
+
 @pytest.mark.parametrize("normal", [False, True])
 def test_fields(normal: bool) -> None:
     keys, step = ops.key_tensor_of([1, 2**64 - 3]), torch.tensor(5)
@@ -153,19 +159,23 @@ DRIFT = DriftParameter(nu=0.1, nu_dtod=0.2, nu_std=0.1, t_0=2.0, w_offset=-0.6, 
 AGEING: dict[str, Any] = {"lifetime": 20.0, "lifetime_dtod": 0.2, "diffusion": 0.02, "diffusion_dtod": 0.3, "reset_std": 0.05}
 
 
+EVENT_KINDS: list[list[Any]] = [
+    [SoftBoundsDevice(**AGEING, drift=DRIFT), SoftBoundsDevice(write_noise_std=20.0, diffusion=0.01)],
+    [SoftBoundsReferenceDevice(**AGEING, reset_dtod=0.02, drift=DRIFT, write_noise_std=30.0, apply_write_noise_on_set=False)],
+    [ConstantStepDevice(lifetime=10.0), ConstantStepDevice(diffusion=0.1)],
+    [FloatingPointDevice(lifetime=10.0, diffusion=0.1, drift=SimpleDriftParameter(nu=0.1)), FloatingPointDevice()],
+]
+EVENT_NAMES = ["soft bounds", "references", "constant steps", "ideal"]
+
+
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize(
-    "kinds",
-    [
-        [SoftBoundsDevice(**AGEING, drift=DRIFT), SoftBoundsDevice(write_noise_std=20.0, diffusion=0.01)],
-        [SoftBoundsReferenceDevice(**AGEING, reset_dtod=0.02, drift=DRIFT, write_noise_std=30.0, apply_write_noise_on_set=False)],
-        [ConstantStepDevice(lifetime=10.0), ConstantStepDevice(diffusion=0.1)],
-        [FloatingPointDevice(lifetime=10.0, diffusion=0.1, drift=SimpleDriftParameter(nu=0.1)), FloatingPointDevice()],
-    ],
-    ids=["soft bounds", "references", "constant steps", "ideal"],
-)
+@pytest.mark.parametrize("kinds", EVENT_KINDS, ids=EVENT_NAMES)
 def test_events_have_the_bits_of_the_cpu(kinds: list[Any]) -> None:
-    shape, replicas = (9, 23), len(kinds)
+    assert_events(kinds, (9, 23))
+
+
+def assert_events(kinds: list[Any], shape: tuple[int, int]) -> None:
+    replicas = len(kinds)
 
     def work(device: torch.device) -> list[torch.Tensor]:
         torch.manual_seed(1)
@@ -207,16 +217,25 @@ def test_events_have_the_bits_of_the_cpu(kinds: list[Any]) -> None:
         assert_same_state(work)
 
 
+MODIFIER_FIELDS: list[dict[str, Any]] = [
+    {}, {"sto_round": True, "copy_last_column": True, "pdrop": 0.2, "rel_to_actual_wmax": False},
+]  # fmt: skip
+
+
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("kind", WeightModifierType)
-@pytest.mark.parametrize("fields", [{}, {"sto_round": True, "copy_last_column": True, "pdrop": 0.2, "rel_to_actual_wmax": False}])
+@pytest.mark.parametrize("fields", MODIFIER_FIELDS)
 def test_modified_weights_have_the_bits_of_the_cpu(kind: WeightModifierType, fields: dict[str, Any]) -> None:
+    assert_modified(kind, fields, (7, 37))
+
+
+def assert_modified(kind: WeightModifierType, fields: dict[str, Any], shape: tuple[int, int]) -> None:
     stuck = {"pcm_prob_at_reset": 0.1, "pcm_prob_at_gmax": 0.1, "pcm_prob_at_random": 0.1, "pcm_t_inference": 1000.0}
     one, other = (WeightModifierParameter(type=kind, std_dev=0.1, res=0.05, **fields, **more) for more in ({}, stuck))
 
     def work(device: torch.device) -> list[torch.Tensor]:
         torch.manual_seed(1)
-        modifier, weight = Modifier([one, other]).to(device), torch.randn(2, 7, 37).to(device)
+        modifier, weight = Modifier([one, other]).to(device), torch.randn(2, *shape).to(device)
         return [modifier(weight, ops.key_tensor_of([3, 2**63 + 9]).to(device), torch.tensor(k).to(device)) for k in range(2)]
 
     assert_same_state(work)

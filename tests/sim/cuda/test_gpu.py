@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from typing import Any
 
 import pytest
 import torch
 
 from sim import _core, ops, presets
 from sim.arrays.product import Product
-from sim.configs import IOParameters, SingleRPUConfig, UnitCellRPUConfig, build_config
+from sim.configs import IOParameters, SingleRPUConfig, UnitCellRPUConfig, WeightModifierType, build_config
 from sim.cuda.graph import CapturedStep
 from sim.cuda.launch import reason_why_not
 from sim.nn import AnalogLinear, AnalogSequential, Sigmoid
 from sim.ops import TrainFlags
 from sim.optim import AnalogSGD
-from tests.sim.cuda.test_emulated import operands
+from tests.sim.cuda.test_emulated import EVENT_KINDS, EVENT_NAMES, MODIFIER_FIELDS, assert_events, assert_modified, operands
+from tests.sim.cuda.test_graph import CONFIGS as GRAPHS
+from tests.sim.cuda.test_graph import assert_same as assert_replays
 from tests.sim.cuda.test_models import CONFIGS, ES, OTHERS, assert_close, stepped, trained
 
+STEPS = 10_000
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(reason_why_not()), reason=f"no CUDA: {reason_why_not()}")]
 
 
@@ -127,43 +132,98 @@ def test_training_is_that_of_the_cpu(name: str) -> None:
     assert_close(trained(presets.get(name), torch.device("cpu")), trained(presets.get(name), torch.device("cuda")))
 
 
+def network(algorithm: str) -> AnalogSequential:
+    torch.manual_seed(0)
+    model = AnalogSequential(
+        AnalogLinear(20, 12, rpu_config=build_config(algorithm), seeds=[1], replicas=1, stream="first"),
+        Sigmoid(),
+        AnalogLinear(12, 3, rpu_config=build_config(algorithm), seeds=[1], replicas=1, stream="second"),
+    )
+    moved_model: AnalogSequential = model.cuda()
+    return moved_model
+
+
+def stepping(model: torch.nn.Module) -> Any:
+    optimizer = AnalogSGD(model.parameters(), lr=0.1)
+
+    def step(inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 @pytest.mark.parametrize("algorithm", ["sgd", "ttv1", "c-ttv2", "agad", "mp"])
 def test_a_training_step_is_captured_as_a_graph(algorithm: str) -> None:
-    """A replayed step leaves what a called one leaves."""
+    """A replayed step leaves what a called one leaves, on the stream that replays it."""
     x, y = torch.randn(6, 16, 20, device="cuda"), torch.randint(3, (6, 16), device="cuda")
-    models = []
-    for captured in (False, True):
-        torch.manual_seed(0)
-        model = AnalogSequential(
-            AnalogLinear(20, 12, rpu_config=build_config(algorithm), seeds=[1], replicas=1),
-            Sigmoid(),
-            AnalogLinear(12, 3, rpu_config=build_config(algorithm), seeds=[2], replicas=1),
-        ).cuda()
-        optimizer = AnalogSGD(model.parameters(), lr=0.1)
-
-        def step(inputs, labels, model=model, optimizer=optimizer):  # noqa: ANN001, ANN202
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(inputs), labels)
-            loss.backward()
-            optimizer.step()
-            return loss.detach()
-
-        run = CapturedStep(step, model, x[0], y[0]) if captured else step
+    models = [network(algorithm), network(algorithm)]
+    called, step = (stepping(model) for model in models)
+    replayed = CapturedStep(step, models[1], x[0], y[0])
+    for k in range(6):
+        called(x[k], y[k])
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
         for k in range(6):
-            run(x[k], y[k])
-        torch.cuda.synchronize()
-        models.append(model)
-    for called, replayed in zip(models[0].analog_tiles(), models[1].analog_tiles(), strict=True):
-        assert torch.equal(called.get_weights()[0], replayed.get_weights()[0])
+            replayed(x[k], y[k])
+    torch.cuda.synchronize()
+    for here, there in zip(models[0].analog_tiles(), models[1].analog_tiles(), strict=True):
+        assert torch.equal(here.get_weights()[0], there.get_weights()[0])
 
 
-def test_memory_stays() -> None:
-    arguments = moved(operands("soft_bounds", 4, 64, 64, 31, counting=False, writing=False))
-    torch.ops.sim.pulsed_update_(*arguments, TrainFlags(longest=31).ints)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_else_is_captured_as_a_graph(name: str) -> None:
+    assert_replays(GRAPHS[name])
+
+
+@pytest.mark.parametrize("kinds", EVENT_KINDS, ids=EVENT_NAMES)
+def test_events_have_the_bits_of_the_cpu(kinds: list[Any]) -> None:
+    assert_events(kinds, (60, 130))
+
+
+@pytest.mark.parametrize("kind", WeightModifierType)
+def test_modified_weights_have_the_bits_of_the_cpu(kind: WeightModifierType) -> None:
+    for fields in MODIFIER_FIELDS:
+        assert_modified(kind, fields, (60, 130))
+
+
+def test_threads_of_their_own_find_the_context() -> None:
+    """The way back runs in a thread of torch's; a user's may be the first to start a kernel."""
+    keys, step = ops.key_tensor_of([1]).cuda(), torch.tensor(5).cuda()
+    expected = torch.ops.sim.random_field(keys, 70, step, 1000, True)
+    found: list[torch.Tensor] = []
+    thread = threading.Thread(target=lambda: found.append(torch.ops.sim.random_field(keys, 70, step, 1000, True)))
+    thread.start()
+    thread.join()
+    assert torch.equal(expected, found[0])
+
+
+def test_every_gpu_does_the_same() -> None:
+    models = [network("c-ttv2").to(torch.device("cuda", k)) for k in range(torch.cuda.device_count())]
+    x, y = torch.randn(8, 20), torch.randint(3, (8,))
+    for k, model in enumerate(models):
+        stepping(model)(x.cuda(k), y.cuda(k))
+    for model in models[1:]:
+        for here, there in zip(models[0].analog_tiles(), model.analog_tiles(), strict=True):
+            assert torch.equal(here.get_weights()[0].cpu(), there.get_weights()[0].cpu())
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_memory_stays_over_10_000_steps(captured: bool) -> None:
+    model = network("c-ttv2")
+    x, y = torch.randn(8, 20, device="cuda"), torch.randint(3, (8,), device="cuda")
+    step = stepping(model)
+    run = CapturedStep(step, model, x, y) if captured else step
+    for _ in range(10):
+        run(x, y)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
-    for _ in range(10_000):
-        torch.ops.sim.pulsed_update_(*arguments, TrainFlags(longest=31).ints)
+    for _ in range(STEPS):
+        run(x, y)
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() == before
 
@@ -188,15 +248,16 @@ def test_a_model_trains_on_the_gpu() -> None:
         AnalogLinear(20, 12, rpu_config=SingleRPUConfig()), Sigmoid(), AnalogLinear(12, 3, rpu_config=SingleRPUConfig())
     )
     model = model.cuda()
-    optimizer = AnalogSGD(model.parameters(), lr=0.2)
-    x, y = torch.randn(200, 20, device="cuda"), torch.randint(3, (200,), device="cuda")
+    optimizer = AnalogSGD(model.parameters(), lr=0.5)
+    x = torch.randn(100, 20).cuda()
+    y = x[:, :3].argmax(1)
     losses = []
-    for _ in range(100):
+    for _ in range(40):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.05
     state = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in model.state_dict().items()}
     back = AnalogSequential(
