@@ -15,6 +15,7 @@ from sim.arrays.product import Product
 from sim.configs.inference import InferenceRPUConfig
 from sim.inference.draws import drawing
 from sim.inference.noise import BaseNoiseModel, Programmed
+from sim.inference.pairs import PairLaws, drift_pairs, laws_of, program_pairs, scales
 from sim.ops import exact_update_, key_tensor_of
 from sim.random import derive_key
 
@@ -123,26 +124,50 @@ class InferenceArray(IdealArray):
         """Program the weights onto new devices."""
         self.models = list(models)
         target = self.weight.detach().clone()
-        step = int(self.counts[0])
-        self.devices = []
-        for r, model in enumerate(models):
-            with drawing(self.program_keys[r : r + 1], step):
-                self.devices.append(model.program(target[r]))
-        self.noisy = torch.stack([model.weights_of(d) for model, d in zip(models, self.devices, strict=True)])
+        laws = laws_of(models)
+        if laws is not None:
+            self._program_pairs(target, laws)
+        else:
+            step = int(self.counts[0])
+            self.devices = []
+            for r, model in enumerate(models):
+                with drawing(self.program_keys[r : r + 1], step):
+                    self.devices.append(model.program(target[r]))
+            self.noisy = torch.stack([model.weights_of(d) for model, d in zip(models, self.devices, strict=True)])
         self.target, self._seen = target, self.weight._version
         self.counts[0] += 1
         self._modified = self.baseline = self.alpha = None
 
     def drift_to(self, t_inference: float) -> None:
         """Let the programmed devices be as they are at a time after programming, read with fresh noise."""
-        step = int(self.counts[1])
-        drifted = []
-        for r, (model, devices) in enumerate(zip(self.models, self.devices, strict=True)):
-            with drawing(self.drift_keys[r : r + 1], step):
-                drifted.append(model.drift(devices, t_inference))
-        self.noisy = torch.stack(drifted)
+        for model in self.models:
+            model.check_time(t_inference)
+        laws = laws_of(self.models)
+        if laws is not None:
+            g = torch.stack([torch.stack(d.conductances) for d in self.devices])
+            nu = torch.stack([torch.stack(d.coefficients) for d in self.devices])  # type: ignore[arg-type]
+            numbers = self._numbers(laws, [d.params["scale"] for d in self.devices], float(t_inference))
+            self.noisy = drift_pairs(g, nu, numbers, self.drift_keys, self.counts[1])
+        else:
+            step = int(self.counts[1])
+            drifted = []
+            for r, (model, devices) in enumerate(zip(self.models, self.devices, strict=True)):
+                with drawing(self.drift_keys[r : r + 1], step):
+                    drifted.append(model.drift(devices, t_inference))
+            self.noisy = torch.stack(drifted)
         self.counts[1] += 1
         self._modified = None
+
+    def _program_pairs(self, target: Tensor, laws: list[PairLaws]) -> None:
+        """All replicas in one pass."""
+        factors = scales(self.models, target)
+        self.noisy, g, nu = program_pairs(target, self._numbers(laws, factors), self.program_keys, self.counts[0])
+        self.devices = [Programmed(list(g[r]), list(nu[r]), {"scale": scale}) for r, scale in enumerate(factors)]
+
+    def _numbers(self, laws: list[PairLaws], factors: list[float], t_inference: float = 0.0) -> Tensor:
+        converters: list[Any] = [model.g_converter for model in self.models]
+        rows = [law.numbers(c, factor, t_inference) for law, c, factor in zip(laws, converters, factors, strict=True)]
+        return torch.tensor(rows, dtype=torch.float32, device=self.weight.device)
 
     def forget_devices(self) -> None:
         """Drop what was programmed."""

@@ -3,6 +3,7 @@
 #pragma once
 #include "events.h"
 #include "../core/modifier.h"
+#include "../core/programming.h"
 #include "philox.h"
 #include "settings.h"
 #include "transfer_plan.h"
@@ -172,6 +173,8 @@ struct Kernels {
     void (*change)(const EventArray&, const Changing&, int threads);
     void (*drift)(const EventArray&, const Drifting&, int threads);
     void (*modify)(const ModifierArgs&, int threads);
+    void (*program_pairs)(const PairArgs&, int threads);
+    void (*drift_pairs)(const PairArgs&, int threads);
 };
 
 }  // namespace sim

@@ -390,6 +390,17 @@ void modify(Address weight, Address modified, Address numbers, Address largest, 
     kernels->modify(args, threads);
 }
 
+// Weights on pairs of devices: programmed (with a weight), or as they are later; shapes are checked in sim/inference/pairs.py.
+void pairs(Address weight, Address noisy, Address conductance, Address nu, Address numbers, Address keys, Address step, long long cells, int replicas,
+           int threads) {
+    require(cells < (1LL << 32) && threads >= 1, "pairs: size, threads");
+    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
+    const auto integers = [](Address a) { return reinterpret_cast<const long long*>(a); };
+    const PairArgs args{floats(weight), floats(noisy), floats(conductance), floats(nu), floats(numbers), integers(keys), integers(step), cells, replicas};
+    nb::gil_scoped_release release;
+    (weight ? kernels->program_pairs : kernels->drift_pairs)(args, threads);
+}
+
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
     if (counter.size() == 2 && key.size() == 1) {
         const Words2<u32> w = philox(Words2<u32>{counter[0], counter[1]}, key[0]);
@@ -435,6 +446,7 @@ NB_MODULE(_core, m) {
         .def("change", &Crosspoints::change)
         .def("drift", &Crosspoints::drift);
     m.def("modify", &modify);
+    m.def("pairs", &pairs);
     m.attr("event_bytes") = sizeof(TransferEvent);
     m.def("transfer_update", &transfer_update);
     m.def("transfer_plan", &transfer_plan);

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sim.cuda.devices import GpuDeviceArray
 from sim.cuda.launch import start
-from sim.cuda.modules import elementwise, modifier
+from sim.cuda.modules import elementwise, modifier, programming
 
-__all__ = ["exact_update_", "logarithm", "modify", "pulsed_update_", "random_field", "sigmoid"]
+__all__ = ["exact_update_", "logarithm", "modify", "pairs", "pulsed_update_", "random_field", "sigmoid"]
 
 
 def pulsed_update_(
@@ -60,6 +60,17 @@ def modify(
         module, "modify", (blocks, replicas, 1), weight, weight, modified, numbers, largest, coeffs, keys, step, np.int64(cells),
         *map(np.int32, (n_in, n_coeffs, kind, stochastic, spare_last)),
     )  # fmt: skip
+
+
+def pairs(
+    weight: Tensor | None, noisy: Tensor, conductance: Tensor, nu: Tensor, numbers: Tensor, keys: Tensor, step: Tensor
+) -> None:
+    """See `sim.inference.pairs`."""
+    module, cells = programming(), noisy[0].numel()
+    kernel = "drift_pairs" if weight is None else "program_pairs"
+    grid = -(-(-(-cells // 64) * 16) // module.threads[kernel]), noisy.shape[0], 1
+    given = () if weight is None else (weight,)
+    start(module, kernel, grid, noisy, *given, noisy, conductance, nu, numbers, keys, step, np.int64(cells))
 
 
 def _elementwise(kernel: str, x: Tensor) -> Tensor:

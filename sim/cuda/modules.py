@@ -9,8 +9,8 @@ from pathlib import Path
 from sim import _core
 
 __all__ = [
-    "ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "events", "modifier", "modules", "mvm", "pulsed_update",
-    "transfer", "transfer_plan",
+    "ARCHITECTURES", "CORE", "SOURCES", "Module", "elementwise", "events", "modifier", "modules", "mvm", "programming",
+    "pulsed_update", "transfer", "transfer_plan",
 ]  # fmt: skip
 
 SOURCES = Path(__file__).parent
@@ -109,6 +109,13 @@ def modifier() -> Module:
 
 
 @lru_cache(maxsize=None)
+def programming() -> Module:
+    """Programming and drift of pairs of devices."""
+    kernels = ("program_pairs", "drift_pairs")
+    return Module("programming.cu", registers=dict.fromkeys(kernels, 96), threads=dict.fromkeys(kernels, 128))
+
+
+@lru_cache(maxsize=None)
 def mvm() -> Module:
     """The stages around a matrix product."""
     kernels = ("prepare_inputs", "analog_outputs", "convert_outputs", "few_products", "next_round")
@@ -118,4 +125,5 @@ def mvm() -> Module:
 def modules() -> list[Module]:
     """Every module there is."""
     devices = _core.devices()
-    return [elementwise(), events(), modifier(), mvm(), transfer_plan(), *map(pulsed_update, devices), *map(transfer, devices)]
+    alone = [elementwise(), events(), modifier(), programming(), mvm(), transfer_plan()]
+    return [*alone, *map(pulsed_update, devices), *map(transfer, devices)]

@@ -15,6 +15,8 @@ from sim.settings import Config, NonNegative, config
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sim.inference.pairs import PairLaws
+
 __all__ = ["BaseNoiseModel", "Programmed", "RelativeNoiseModel"]
 
 
@@ -66,6 +68,13 @@ class BaseNoiseModel(Config):
         """Conductances ``t_inference`` seconds after programming, µS."""
         return g_prog
 
+    def pair_laws(self) -> PairLaws | None:
+        """Numbers of the laws, where they are those of `sim.inference.pairs`, for weights on single pairs; else None.
+
+        A subclass that changes a law says its own, or has none.
+        """
+        return None
+
     # On weights
 
     def program(self, weights: Tensor) -> Programmed:
@@ -92,6 +101,15 @@ class BaseNoiseModel(Config):
         ConfigError
             for a time that is negative or not finite
         """
+        self.check_time(t_inference)
+        drifted = [
+            self.apply_drift_noise_to_conductance(g, nu, float(t_inference))
+            for g, nu in zip(programmed.conductances, programmed.coefficients, strict=True)
+        ]
+        return self.g_converter.convert_back_to_weights(drifted, programmed.params)
+
+    def check_time(self, t_inference: float) -> None:
+        """Refuse a time after programming that is none."""
         if not (math.isfinite(t_inference) and t_inference >= 0):
             raise ConfigError(
                 f"t_inference = {t_inference} is not allowed: give a time of at least 0 s after programming",
@@ -99,11 +117,6 @@ class BaseNoiseModel(Config):
                 value=t_inference,
                 allowed="at least 0 s",
             )
-        drifted = [
-            self.apply_drift_noise_to_conductance(g, nu, float(t_inference))
-            for g, nu in zip(programmed.conductances, programmed.coefficients, strict=True)
-        ]
-        return self.g_converter.convert_back_to_weights(drifted, programmed.params)
 
     def apply_programming_noise(self, weights: Tensor) -> tuple[Tensor, Programmed]:
         """Weights (out, in) after programming, and the devices, for `apply_drift_noise`."""

@@ -10,6 +10,7 @@ from sim.errors import ConfigError
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import RelativeNoiseModel
 from sim.inference.noise.laws import cut_log, logarithm, polynomial, power_law, read_factor
+from sim.inference.pairs import PairLaws
 from sim.settings import Config, NonNegative, Positive, Range, config
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ class PCMLikeNoiseModel(PowerLawNoiseModel):
     def drift_statistics(self, r: Tensor) -> tuple[Tensor, Tensor]:
         log_r = logarithm(r)
         return cut_log(log_r, -0.0155, 0.0244, 0.049, 0.1), cut_log(log_r, -0.0125, -0.0059, 0.008, 0.045)
+
+    def pair_laws(self) -> PairLaws:
+        scale = self.prog_noise_scale * self.g_max / self.reference()
+        return PairLaws(
+            [c * scale for c in self.prog_coeff], (-0.0155, 0.0244, 0.049, 0.1), (-0.0125, -0.0059, 0.008, 0.045),
+            self.drift_scale, (0.0088, 0.044 ** (1 / 0.65), -0.65), self.read_noise_scale, self.t_0, self.t_read,
+        )  # fmt: skip
 
     def read_strength(self, r: Tensor) -> Tensor:
         # min(0.0088 / max(r^0.65, 1e-3), 0.2) = 0.0088 / max(r^0.65, 0.0088 / 0.2), and r^-0.65 = exp(-0.65 ln r)

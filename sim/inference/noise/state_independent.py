@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import RelativeNoiseModel
 from sim.inference.noise.laws import polynomial, power_law, read_factor
+from sim.inference.pairs import PairLaws
 from sim.settings import NonNegative, Positive, Real, config
 
 if TYPE_CHECKING:
@@ -37,6 +39,13 @@ class StateIndependentNoiseModel(RelativeNoiseModel):
     t_0: Annotated[Positive, "time between programming and t = 0, s"] = 20.0
     read_noise_scale: Annotated[NonNegative, "factor of the read noise"] = 1.0
     t_read: Annotated[Positive, "duration of a read, s"] = 250e-9
+
+    def pair_laws(self) -> PairLaws:
+        return PairLaws(
+            [c * self.prog_noise_scale for c in self.prog_coeff], (0.0, self.drift_nu_mean, -math.inf, math.inf),
+            (0.0, self.drift_nu_std, 0.0, math.inf), self.drift_scale, (1.0 / self.g_max, 0.0, 0.0), self.read_noise_scale,
+            self.t_0, self.t_read,
+        )  # fmt: skip
 
     def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
         sigma = polynomial([c * self.prog_noise_scale for c in self.prog_coeff], g_target * (1.0 / self.g_max))

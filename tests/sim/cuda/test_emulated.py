@@ -11,11 +11,13 @@ import torch
 
 from sim import _core, ops
 from sim.arrays import IdealArray, PulsedArray
+from sim.arrays.inference import InferenceArray
 from sim.arrays.modifier import Modifier
 from sim.configs import (
     ConstantStepDevice,
     ExpressionDevice,
     FloatingPointDevice,
+    InferenceRPUConfig,
     PiecewiseStepDevice,
     SoftBoundsDevice,
     SoftBoundsReferenceDevice,
@@ -26,6 +28,7 @@ from sim.configs import (
 )
 from sim.cuda import backend
 from sim.devices.base import DriftParameter, SimpleDriftParameter
+from sim.inference import PCMLikeNoiseModel, StateIndependentNoiseModel
 from sim.ops import TrainFlags
 from tests.sim.cuda.pretended import CPU, GPU
 
@@ -239,3 +242,31 @@ def assert_modified(kind: WeightModifierType, fields: dict[str, Any], shape: tup
         return [modifier(weight, ops.key_tensor_of([3, 2**63 + 9]).to(device), torch.tensor(k).to(device)) for k in range(2)]
 
     assert_same_state(work)
+
+
+PAIRS: list[list[Any]] = [
+    [PCMLikeNoiseModel(), PCMLikeNoiseModel(t_0=30.0, read_noise_scale=0.0)], [StateIndependentNoiseModel(drift_nu_std=0.1)],
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("models", PAIRS)
+def test_programmed_devices_have_the_bits_of_the_cpu(models: list[Any]) -> None:
+    assert_programmed(models, (9, 23))
+
+
+def assert_programmed(models: list[Any], shape: tuple[int, int]) -> None:
+    def work(device: torch.device) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        array = InferenceArray([InferenceRPUConfig(noise_model=m) for m in models], shape, [3, 2**63 + 1][: len(models)])
+        array.set(torch.randn(len(models), *shape))
+        array = array.to(device).eval()
+        array.program(array.models)
+        seen = [array.programmed_weight().clone()]
+        for t in (0.0, 3600.0):
+            array.drift_to(t)
+            seen.append(array.programmed_weight().clone())
+        return seen
+
+    with torch.no_grad():
+        assert_same_state(work)

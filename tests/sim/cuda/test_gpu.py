@@ -17,7 +17,16 @@ from sim.cuda.launch import reason_why_not
 from sim.nn import AnalogLinear, AnalogSequential, Sigmoid
 from sim.ops import TrainFlags
 from sim.optim import AnalogSGD
-from tests.sim.cuda.test_emulated import EVENT_KINDS, EVENT_NAMES, MODIFIER_FIELDS, assert_events, assert_modified, operands
+from tests.sim.cuda.test_emulated import (
+    EVENT_KINDS,
+    EVENT_NAMES,
+    MODIFIER_FIELDS,
+    PAIRS,
+    assert_events,
+    assert_modified,
+    assert_programmed,
+    operands,
+)
 from tests.sim.cuda.test_graph import CONFIGS as GRAPHS
 from tests.sim.cuda.test_graph import assert_same as assert_replays
 from tests.sim.cuda.test_models import CONFIGS, ES, OTHERS, assert_close, stepped, trained
@@ -189,6 +198,11 @@ def test_events_have_the_bits_of_the_cpu(kinds: list[Any]) -> None:
 def test_modified_weights_have_the_bits_of_the_cpu(kind: WeightModifierType) -> None:
     for fields in MODIFIER_FIELDS:
         assert_modified(kind, fields, (60, 130))
+
+
+@pytest.mark.parametrize("models", PAIRS)
+def test_programmed_devices_have_the_bits_of_the_cpu(models: list[Any]) -> None:
+    assert_programmed(models, (60, 130))
 
 
 def test_threads_of_their_own_find_the_context() -> None:
