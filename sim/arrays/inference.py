@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +64,29 @@ class InferenceArray(IdealArray):
         self._seen = -1
         self._modified: Tensor | None = None
         self._modified_from = (0, -1)
+        self._stacked: Any = None  # conductances and exponents of all replicas, as drift takes them
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._seen = -1  # versions belong to the tensor that was copied
         self._modified = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What was programmed goes where the weights go."""
+        super()._apply(fn, recurse)
+        self._move_devices(fn)
+        return self
+
+    def _move_devices(self, fn: Callable[[Tensor], Tensor]) -> None:
+        for name in STATE:
+            held = getattr(self, name)
+            setattr(self, name, None if held is None else fn(held))
+        for d in self.devices:
+            d.conductances = [fn(g) for g in d.conductances]
+            d.coefficients = [None if nu is None else fn(nu) for nu in d.coefficients]
+            d.params = {key: fn(v) if isinstance(v, Tensor) else v for key, v in d.params.items()}
+        self._stacked = self._modified = None
+        self._seen = -1
 
     # What products see
 
@@ -129,7 +147,7 @@ class InferenceArray(IdealArray):
             self._program_pairs(target, laws)
         else:
             step = int(self.counts[0])
-            self.devices = []
+            self.devices, self._stacked = [], None
             for r, model in enumerate(models):
                 with drawing(self.program_keys[r : r + 1], step):
                     self.devices.append(model.program(target[r]))
@@ -144,8 +162,10 @@ class InferenceArray(IdealArray):
             model.check_time(t_inference)
         laws = laws_of(self.models)
         if laws is not None:
-            g = torch.stack([torch.stack(d.conductances) for d in self.devices])
-            nu = torch.stack([torch.stack(d.coefficients) for d in self.devices])  # type: ignore[arg-type]
+            if self._stacked is None:
+                g = torch.stack([torch.stack(d.conductances) for d in self.devices])
+                self._stacked = g, torch.stack([torch.stack(d.coefficients) for d in self.devices])  # type: ignore[arg-type]
+            g, nu = self._stacked
             numbers = self._numbers(laws, [d.params["scale"] for d in self.devices], float(t_inference))
             self.noisy = drift_pairs(g, nu, numbers, self.drift_keys, self.counts[1])
         else:
@@ -161,7 +181,8 @@ class InferenceArray(IdealArray):
     def _program_pairs(self, target: Tensor, laws: list[PairLaws]) -> None:
         """All replicas in one pass."""
         factors = scales(self.models, target)
-        self.noisy, g, nu = program_pairs(target, self._numbers(laws, factors), self.program_keys, self.counts[0])
+        self.noisy, *self._stacked = program_pairs(target, self._numbers(laws, factors), self.program_keys, self.counts[0])
+        g, nu = self._stacked
         self.devices = [Programmed(list(g[r]), list(nu[r]), {"scale": scale}) for r, scale in enumerate(factors)]
 
     def _numbers(self, laws: list[PairLaws], factors: list[float], t_inference: float = 0.0) -> Tensor:
@@ -172,6 +193,7 @@ class InferenceArray(IdealArray):
     def forget_devices(self) -> None:
         """Drop what was programmed."""
         self.devices, self.target, self.noisy, self.baseline, self.alpha = [], None, None, None, None
+        self._stacked = None
 
     # Training
 
@@ -204,5 +226,4 @@ class InferenceArray(IdealArray):
         self.devices = [Programmed(**d) for d in state.get("devices", [])]
         for name in STATE:
             setattr(self, name, state.get(name))
-        self._seen = -1
-        self._modified = None
+        self._move_devices(lambda t: t.to(self.weight.device))
