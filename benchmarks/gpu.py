@@ -6,15 +6,18 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from benchmarks import gpu_training
 from benchmarks.table import Table
 from sim import ops
+from sim.arrays.inference import InferenceArray
 from sim.arrays.modifier import Modifier
 from sim.arrays.product import Product
 from sim.arrays.pulsed import PulsedArray
 from sim.configs import (
     BoundManagementType,
+    InferenceRPUConfig,
     IOParameters,
     SoftBoundsDevice,
     UpdateParameters,
@@ -22,6 +25,8 @@ from sim.configs import (
     WeightModifierType,
     WeightNoiseType,
 )
+from sim.inference import PCMLikeNoiseModel, SinglePairConductanceConverter
+from sim.inference.pairs import drift_pairs, program_pairs
 
 __all__ = ["run"]
 
@@ -131,7 +136,7 @@ def _products(bandwidth: float, repeats: int) -> Table:
 
 def _events(bandwidth: float, normals: float, repeats: int) -> Table:
     table = Table(
-        f"diffusion and decay of {SIZE} x {SIZE} devices, and modified weights (PCM_NOISE), as kernels",
+        f"what else happens to {SIZE} x {SIZE} devices: each a kernel",
         ["what", "replicas", "time [ms]", "GB/s", "10^9 normals / s", "share of the limit"],
         notes=["The limit is the longer of the time of the bytes, once each, and that of the normals."],
     )
@@ -143,7 +148,12 @@ def _events(bandwidth: float, normals: float, repeats: int) -> Table:
         step = torch.zeros((), dtype=torch.int64, device="cuda")
         cells = replicas * SIZE * SIZE
         bounds = array.points().varying.bit_count()
+        devices = InferenceArray([InferenceRPUConfig()] * replicas, shape, keys).cuda()
+        made = partial(program_pairs, devices.weight.detach(), _pair_numbers(replicas), devices.keys, step)
+        _, conductance, nu = made()
         for name, call, planes, drawn in (
+            ("programming", made, 6, 4),
+            ("drift and read", partial(drift_pairs, conductance, nu, _pair_numbers(replicas, 3600.0), devices.keys, step), 5, 2),
             ("diffusion and decay", array.end_step, 2 + bounds, 1),
             ("modified weights", partial(modifier, array.weight, array.keys, step), 2, 3),
         ):
@@ -152,6 +162,11 @@ def _events(bandwidth: float, normals: float, repeats: int) -> Table:
             share = max(moved / bandwidth, drawn * cells / normals) / seconds
             table.add(name, replicas, seconds * 1e3, moved / seconds / 1e9, drawn * cells / seconds / 1e9, share)
     return table
+
+
+def _pair_numbers(replicas: int, t_inference: float = 0.0) -> Tensor:
+    row = PCMLikeNoiseModel().pair_laws().numbers(SinglePairConductanceConverter(), 25.0, t_inference)
+    return torch.tensor([row] * replicas, dtype=torch.float32, device="cuda")
 
 
 def _update(replicas: int, size: int, batch: int, pulses: float) -> tuple[Callable[[], object], PulsedArray]:

@@ -14,7 +14,7 @@ from sim import _core, ops
 from sim.cuda.launch import start
 from sim.cuda.modules import Module, pulsed_update
 from sim.gpu import may_look
-from sim.ops import _check, _check_operands, _check_update, _writable
+from sim.ops import ShapeError, _check, _check_operands, _check_update, _writable
 
 __all__ = ["GpuDeviceArray", "Looks"]
 
@@ -97,6 +97,11 @@ class GpuDeviceArray(ops.DeviceArray):
         replicas, out, n_in = self.shape
         batch, module, weight = x.shape[1], pulsed_update(_core.devices()[self.device]), self.weight
         samples, lines = replicas * batch, n_in + out
+        if samples * lines >= 2**31:
+            raise ShapeError(
+                f"an update of {replicas} replicas with {batch} samples on {n_in} + {out} lines is more than a kernel counts "
+                "(2^31): use smaller mini-batches, or fewer replicas at once"
+            )
         noise, granularity, settings, keys, train_keys = self.keyed()
         words = self._words(rate) if self.pulses == STOCHASTIC else 1
         bits = torch.empty(samples * words * lines, dtype=torch.int32, device=weight.device)

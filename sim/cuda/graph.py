@@ -51,10 +51,11 @@ class CapturedStep:
             raise CudaError("a step is captured with inputs that are on one GPU: move them with .cuda()")
         self.inputs = [t.detach().clone() for t in inputs]
         watched = [modules] if isinstance(modules, nn.Module) else list(modules)
-        self.state = [t for module in watched for t in (*module.parameters(), *module.buffers())]
+        self.parameters = [p for module in watched for p in module.parameters()]
+        state = [*self.parameters, *(b for module in watched for b in module.buffers())]
         self.graph: Any = torch.cuda.CUDAGraph()
         device = inputs[0].device
-        with torch.cuda.device(device), _kept(self.state, watched, optimizer), preparing_graph():
+        with torch.cuda.device(device), _kept(state, watched, optimizer), preparing_graph():
             # One stream for both, so that nothing that the way back remembers of the first steps is of another one.
             aside = torch.cuda.Stream(device)
             aside.wait_stream(torch.cuda.current_stream(device))
@@ -84,7 +85,8 @@ class CapturedStep:
         for own, new in zip(self.inputs, inputs, strict=True):
             own.copy_(new)
         self.graph.replay()
-        increment_version(self.state)  # what is kept of a weight is known by its version
+        for parameter in self.parameters:
+            increment_version(parameter)  # what is kept of a weight is known by its version
         return self.output
 
 

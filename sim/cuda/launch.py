@@ -31,7 +31,7 @@ def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torc
     with torch.cuda.device(index):
         made, config = _kernel(module, kernel, index), _config(grid, module.threads[kernel])
         _enter(index)
-        cuda_core().launch(torch.cuda.current_stream(index), config, made, *args)
+        cuda_core().launch(_Stream(torch.cuda.current_stream(index).cuda_stream), config, made, *args)
 
 
 def start(
@@ -64,6 +64,19 @@ def reason_why_not() -> str:
     except Exception as error:  # whatever a driver says
         return f"a kernel could not be started: {type(error).__name__}: {error}"
     return "" if right else "a kernel gave a wrong number"
+
+
+class _Stream:
+    """A stream of torch, for any version of it."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Version of the protocol, and the stream."""
+        return 0, self.handle
 
 
 _entered = threading.local()

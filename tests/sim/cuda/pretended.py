@@ -249,6 +249,8 @@ class _Moves(TorchFunctionMode):
 class _Stream:
     """One after the other is an order that streams may have, too."""
 
+    cuda_stream = 7
+
     def __init__(self, *_: Any) -> None:
         pass
 

@@ -124,6 +124,15 @@ def test_more_pulses_than_wait_at_once() -> None:
     assert_same(arguments, TrainFlags(longest=31))
 
 
+@pytest.mark.usefixtures("gpu")
+def test_an_update_that_is_too_large_is_refused() -> None:
+    array = PulsedArray([SoftBoundsDevice()], [UpdateParameters()], (1, 1), [1]).to(GPU)
+    x = torch.zeros(1, 1, 1).to(GPU).expand(1, 2**30, 1)
+    devices = array.packed(array.trains, array.granularity)
+    with pytest.raises(ops.ShapeError, match="smaller mini-batches"):
+        devices.run(x, x, torch.ones(1), array.steps)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("batch", [13, 14, 16, 20])
 def test_few_pulses_after_more_than_wait_at_once(batch: int) -> None:
     """The last of a row know how many came before."""

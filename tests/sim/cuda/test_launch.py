@@ -60,6 +60,7 @@ class FakeCore(ModuleType):
         return SimpleNamespace(get_kernel=lambda name: (len(self.loaded), name))
 
     def launch(self, stream: Any, config: Any, kernel: Any, *args: Any) -> None:
+        assert stream.__cuda_stream__() == (0, 7)
         self.started.append((config, kernel, args))
 
 
