@@ -250,11 +250,18 @@ def ranking(data: xr.Dataset) -> list[Rank]:
         raise StudyError(f"{data.attrs['name']}: factors that were varied alone are compared by their targets: fitlab study spec")
     ratio = ratios(data).mean("replicate")
     table = ratio.to_dataframe("ratio").reset_index().dropna(subset=["ratio"])
+    spoken = {str(n): _has_a_say(c.attrs, table) for n, c in data.coords.items() if c.attrs.get("when", "[]") != "[]"}
+    if data.attrs.get("design", "grid") == "grid":
+        for quiet, active in spoken.items():
+            # Where a factor has no say, its results stand at all its levels: once is enough.
+            table = table[active.reindex(table.index) | (table[quiet] == data[quiet].values[0])]
     rows = []
     for name, coordinate in data.coords.items():
         if name == "replicate" or coordinate.dtype.kind != "f":
             continue
         part = table.dropna(subset=[name])
+        if name in spoken:
+            part = part[spoken[str(name)].reindex(part.index)]
         n = len(part)
         if n < 4:
             raise StudyError(f"{data.attrs['name']}: {n} points have a result; a ranking needs 4 or more")
@@ -265,6 +272,14 @@ def ranking(data: xr.Dataset) -> list[Rank]:
         about = coordinate.attrs
         rows.append(Rank(str(name), about["long_name"], rho, math.tanh(z - half), math.tanh(z + half), n))
     return sorted(rows, key=lambda r: -abs(r.correlation))
+
+
+def _has_a_say(about: dict[str, Any], table: Any) -> Any:
+    """Rows of a table at which a conditional factor counts."""
+    active = table["ratio"].notna()
+    for other, allowed in json.loads(about["when"]):
+        active &= table[other].isin(allowed)
+    return active
 
 
 def unranked(data: xr.Dataset) -> list[str]:

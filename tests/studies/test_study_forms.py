@@ -129,6 +129,7 @@ def test_conditional_factor_adds_points_only_where_it_has_a_say(study_file, run)
     assert {tuple(p.values) for p in points} == {("mode", "noise"), ("mode", "other", "noise")}
     data = open_study(run(path).path)
     assert unranked(data) == ["mode"]
+    assert {r.factor: r.points for r in ranking(data)} == {"noise": 2 + 3 * 2, "other": 3 * 2}
     plain = data["accuracy"].sel(mode="plain")
     assert (plain == plain.isel(other=0)).all()
     assert not (data["accuracy"].sel(mode="rich") == data["accuracy"].sel(mode="rich").isel(other=0)).all()
