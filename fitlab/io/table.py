@@ -371,7 +371,8 @@ def _refuse_mixed_suffixes(source: Source, lines: list[int], cells: list[str], v
         )
 
 
-_ALL_PLAIN = re.compile(r"(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\n)+", re.ASCII)
+# each number matches in one way only: with several, a cell that is none would take forever
+_ALL_PLAIN = re.compile(r"(?:[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\n)+", re.ASCII)
 
 
 def _plain_column(cells: list[list[str]], body: range, j: int, width: int) -> tuple[NDArray[np.float64], list[str]] | None:
