@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sim.devices.base import DriftParameter, SimpleDriftParameter
-from sim.events import DRIFT_NUMBERS, DriftNow
+from sim.ops.events import DRIFT_NUMBERS, DriftNow
 
 __all__ = ["Drift"]
 

@@ -13,8 +13,8 @@ from sim.arrays.array import Array, Event, event_streams
 from sim.arrays.drift import Drift
 from sim.arrays.packed import Packed
 from sim.devices.base import SimpleDriftParameter
-from sim.events import PARAMETERS, Change, Crosspoints, Values
 from sim.ops import exact_update_
+from sim.ops.events import PARAMETERS, Change, Crosspoints, Values
 from sim.settings import Config
 
 __all__ = ["IdealArray"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sim import _core
 from sim.configs.enums import WeightModifierType
 from sim.configs.inference import WeightModifierParameter
-from sim.ops import _check, _place, _threads
+from sim.ops.checks import check, place, threads
 
 __all__ = ["KINDS", "Modifier"]
 
@@ -56,9 +56,9 @@ class Modifier(nn.Module):
 
     def forward(self, weight: Tensor, keys: Tensor, step: Tensor) -> Tensor:
         """Modified weights (R, out, in) of weights (R, out, in), for R keys and the number of the draw."""
-        device, (replicas, out, n_in) = _place(weight), weight.shape
-        _check("weight", weight, (self.numbers.shape[0], out, n_in), device=device)
-        _check("keys", keys, (replicas,), torch.int64, device)
+        device, (replicas, out, n_in) = place(weight), weight.shape
+        check("weight", weight, (self.numbers.shape[0], out, n_in), device=device)
+        check("keys", keys, (replicas,), torch.int64, device)
         modified = torch.empty_like(weight)
         if not weight.numel():
             return modified
@@ -72,7 +72,7 @@ class Modifier(nn.Module):
             return modified
         _core.modify(
             weight.data_ptr(), modified.data_ptr(), *(t.data_ptr() for t in numbers), keys.data_ptr(), step.data_ptr(), *shape,
-            self.kind, self.sto_round, self.spare_last, _threads(4.0 * weight.numel()),
+            self.kind, self.sto_round, self.spare_last, threads(4.0 * weight.numel()),
         )  # fmt: skip
         return modified
 

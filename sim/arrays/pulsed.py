@@ -15,7 +15,6 @@ from sim.arrays.trains import Trains
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
 from sim.devices.spread import Value
-from sim.events import PARAMETERS, Change, Crosspoints, Values
 from sim.ops import (
     DeviceArray,
     device_array,
@@ -25,6 +24,7 @@ from sim.ops import (
     key_tensor_of,
     pulsed_update_,
 )
+from sim.ops.events import PARAMETERS, Change, Crosspoints, Values
 from sim.random import Draws, derive_key
 
 __all__ = ["PulsedArray"]

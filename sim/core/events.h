@@ -17,7 +17,7 @@ enum Event { EVENT_UPDATE, EVENT_SET, EVENT_DIFFUSION, EVENT_DECAY, EVENT_RESET,
 enum EventDraw { DRAW_VALUE, DRAW_WRITE_NOISE, DRAW_CHOICE, DRAW_READ };
 SIM_HD u32 event_purpose(u32 event, u32 draw) { return PURPOSE_FIELD + N_EVENTS * draw + event; }
 
-// Hidden parameters that events need, in the order in which sim/events.py hands them on.
+// Hidden parameters that events need, in the order in which sim/ops/events.py hands them on.
 enum EventParameter { E_MIN_BOUND, E_MAX_BOUND, E_REFERENCE, E_DECAY_SCALE, E_DIFFUSION_RATE, E_RESET_TARGET, E_DRIFT_NU, N_EVENT_PARAMETERS };
 
 // How `change` moves weights: to given values, to the value after a reset where chosen, into +-bound.

@@ -1,4 +1,4 @@
-// What kernels are told, in the order in which sim/ops.py hands it on: numbers of each replica, and what is structure.
+// What kernels are told, in the order in which sim/ops hands it on: numbers of each replica, and what is structure.
 #pragma once
 
 namespace sim {

@@ -1,5 +1,5 @@
 // What the kernels take: plain pointers, row-major, with the replica as the first axis. The bindings (module.cpp) fill
-// these; sim/ops.py checks shapes and speaks to the user.
+// these; sim/ops checks shapes and speaks to the user.
 #pragma once
 #include "events.h"
 #include "../core/modifier.h"

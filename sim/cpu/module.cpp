@@ -1,5 +1,5 @@
 // The extension module: picks the kernels for this processor and checks what it is given a last time.
-// sim/ops.py is its only caller and speaks to the user.
+// sim/ops is its only caller and speaks to the user.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -336,7 +336,7 @@ bool next_rows(Address rate_, Address batches_, Address every_, Address written_
     return some;
 }
 
-// Devices of R arrays with what events beside pulses need of them, given by addresses; sim/events.py checks them.
+// Devices of R arrays with what events beside pulses need of them, given by addresses; sim/ops/events.py checks them.
 struct Crosspoints {
     EventArray array{};
 

@@ -14,7 +14,8 @@ from sim import _core, ops
 from sim.cuda.launch import start
 from sim.cuda.modules import Module, pulsed_update
 from sim.gpu import may_look
-from sim.ops import ShapeError, _check, _check_operands, _check_update, _writable
+from sim.ops.checks import ShapeError, check, writable
+from sim.ops.updates import check_operands, check_update
 
 __all__ = ["GpuDeviceArray", "Looks"]
 
@@ -40,7 +41,7 @@ class GpuDeviceArray(ops.DeviceArray):
     def __init__(self, tensors: Sequence[Tensor | None], field_of: list[int], device: int, flags: list[int]) -> None:
         weight = tensors[0]
         assert weight is not None
-        _check_update(*tensors, len(field_of), weight.device)  # type: ignore[arg-type, call-arg]
+        check_update(*tensors, len(field_of), weight.device)  # type: ignore[arg-type, call-arg]
         self._keep(tensors, flags)
         self.device = device
         self.side, fixed, managed, managed_length, rounding, self.pulses, self.longest = flags
@@ -80,10 +81,10 @@ class GpuDeviceArray(ops.DeviceArray):
     def pulse(self, x: Tensor, d: Tensor, rate: Tensor, step: Tensor, rates: Tensor | None = None, count: bool = False) -> None:
         weight = self.weight
         if weight.requires_grad:
-            _writable("weight", weight)
-        _check_operands(self.shape, x, d, rate, weight.device)
+            writable("weight", weight)
+        check_operands(self.shape, x, d, rate, weight.device)
         if rates is not None:
-            _check("rates", rates, (self.shape[0], x.shape[1]), device=weight.device)
+            check("rates", rates, (self.shape[0], x.shape[1]), device=weight.device)
         if weight.numel() and x.shape[1]:
             self.run(x, d, rate, step, rates)
         if count:

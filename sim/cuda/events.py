@@ -1,4 +1,4 @@
-"""Events beside pulses on a GPU: see `sim.events`."""
+"""Events beside pulses on a GPU: see `sim.ops.events`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sim.cuda.launch import start
 from sim.cuda.modules import events
 
 if TYPE_CHECKING:
-    from sim.events import Crosspoints
+    from sim.ops.events import Crosspoints
 
 __all__ = ["age", "change", "drift"]
 
@@ -19,7 +19,7 @@ MIN, MAX, REFERENCE, SCALE, RATE, TARGET, NU = range(7)
 
 
 def age(points: Crosspoints, steps: Tensor, diffusing: Tensor, decaying: Tensor) -> None:
-    """See `sim.events.Crosspoints.age`."""
+    """See `sim.ops.events.Crosspoints.age`."""
     _start("age", points, (MIN, MAX, REFERENCE, SCALE, RATE, TARGET), steps, diffusing, decaying)
 
 
@@ -28,7 +28,7 @@ def change(
     reset_std: Tensor | None, step: Tensor, value: int, write: int, choice: int, only_chosen: bool, n_in: int, first: int,
     count: int, probability: float, bound: float,
 ) -> None:  # fmt: skip
-    """See `sim.events.Crosspoints.change`."""
+    """See `sim.ops.events.Crosspoints.change`."""
     _start(
         "change", points, (MIN, MAX, REFERENCE, TARGET), np.int32(kind), given, chosen, having, noisy, reset_std, step,
         *map(np.uint32, (value, write, choice)), *map(np.int32, (only_chosen, n_in, first, count)), np.float32(probability),
@@ -37,7 +37,7 @@ def change(
 
 
 def drift(points: Crosspoints, *args: Tensor | None) -> None:
-    """See `sim.events.Crosspoints.drift`."""
+    """See `sim.ops.events.Crosspoints.drift`."""
     _start("drift", points, (MIN, MAX, REFERENCE, NU), *args)
 
 

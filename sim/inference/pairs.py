@@ -92,14 +92,14 @@ def drift_pairs(conductance: Tensor, nu: Tensor, numbers: Tensor, keys: Tensor, 
 
 def _pairs(weight: Tensor | None, conductance: Tensor, nu: Tensor, numbers: Tensor, keys: Tensor, step: Tensor) -> Tensor:
     from sim import _core
-    from sim.ops import _check, _place, _threads
+    from sim.ops.checks import check, place, threads
 
-    device, (replicas, _, out, n_in) = _place(conductance), conductance.shape
-    _check("conductance", conductance, (replicas, 2, out, n_in), device=device)
-    _check("nu", nu, (replicas, 2, out, n_in), device=device)
-    _check("numbers", numbers, (replicas, numbers.shape[1]), device=device)
+    device, (replicas, _, out, n_in) = place(conductance), conductance.shape
+    check("conductance", conductance, (replicas, 2, out, n_in), device=device)
+    check("nu", nu, (replicas, 2, out, n_in), device=device)
+    check("numbers", numbers, (replicas, numbers.shape[1]), device=device)
     if weight is not None:
-        _check("weight", weight, (replicas, out, n_in), device=device)
+        check("weight", weight, (replicas, out, n_in), device=device)
     noisy = conductance.new_empty(replicas, out, n_in)
     if not noisy.numel():
         return noisy
@@ -108,6 +108,6 @@ def _pairs(weight: Tensor | None, conductance: Tensor, nu: Tensor, numbers: Tens
         return noisy
     _core.pairs(
         0 if weight is None else weight.data_ptr(), noisy.data_ptr(), conductance.data_ptr(), nu.data_ptr(), numbers.data_ptr(),
-        keys.data_ptr(), step.data_ptr(), out * n_in, replicas, _threads(8.0 * noisy.numel()),
+        keys.data_ptr(), step.data_ptr(), out * n_in, replicas, threads(8.0 * noisy.numel()),
     )  # fmt: skip
     return noisy

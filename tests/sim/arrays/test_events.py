@@ -13,8 +13,8 @@ from sim.arrays import PulsedArray
 from sim.arrays.array import Draw, Event, event_streams
 from sim.configs import SoftBoundsDevice, SoftBoundsReferenceDevice, UpdateParameters
 from sim.devices.base import DriftParameter
-from sim.events import Crosspoints, Values
 from sim.ops import ShapeError, normal_field, uniform_field
+from sim.ops.events import Crosspoints, Values
 
 SHAPE = 7, 19
 DEVICES: dict[str, Callable[[], list[Any]]] = {

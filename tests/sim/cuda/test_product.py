@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from sim import ops
 from sim.arrays.product import Product
 from sim.configs import BitSlicedIOParameters, IOParameters, IOParametersIRDropT
 from sim.cuda.product import mvm
@@ -34,7 +33,7 @@ def both(io: IOParameters, monkeypatch: pytest.MonkeyPatch, transposed: bool = F
     for on_gpu in (False, True):
         if on_gpu:
             monkeypatch.setattr("sim.arrays.product.is_direct", lambda *_: False)  # not packed for the C++ path
-            monkeypatch.setattr(ops, "_mvm_cpu", mvm)
+            monkeypatch.setattr("sim.ops.product._mvm_cpu", mvm)
         product = Product([io, io], [3, 2**63 + 9], transposed, (out, n_in))
         results.append([product(weight, x, want_clipped=True) for _ in range(3)])
     return [(torch.stack([a, c.float()]), torch.stack([b, d.float()])) for (a, c), (b, d) in zip(*results, strict=True)]

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sim import _core
-from sim.ops import FIELD_PURPOSE, _check, _place, _threads
+from sim.ops.checks import check, place, threads
+from sim.ops.fields import FIELD_PURPOSE
 
 __all__ = ["DRIFT_NUMBERS", "PARAMETERS", "Change", "Crosspoints", "DriftNow", "Values"]
 
@@ -87,16 +88,16 @@ class Crosspoints:
     def __init__(
         self, weight: Tensor, apparent: Tensor | None, parameters: Sequence[Values], noise: Tensor | None, keys: Tensor
     ) -> None:
-        device, replicas = _place(weight), weight.shape[0]
-        _check("weight", weight, None, device=device)
-        _check("keys", keys, (replicas,), torch.int64, device)
+        device, replicas = place(weight), weight.shape[0]
+        check("weight", weight, None, device=device)
+        check("keys", keys, (replicas,), torch.int64, device)
         for name, one in zip(PARAMETERS, parameters, strict=True):
             columns = one.tensor.shape[1]
-            _check(name, one.tensor, (replicas, columns, *(weight.shape[1:] if one.varies else ())), device=device)
+            check(name, one.tensor, (replicas, columns, *(weight.shape[1:] if one.varies else ())), device=device)
         if apparent is not None:
             assert noise is not None
-            _check("apparent", apparent, tuple(weight.shape), device=device)
-            _check("noise", noise, (replicas, 2), device=device)
+            check("apparent", apparent, tuple(weight.shape), device=device)
+            check("noise", noise, (replicas, 2), device=device)
         self.weight, self.apparent, self.noise, self.keys, self.shape = weight, apparent, noise, keys, weight.shape
         self._tensors = weight, apparent, noise, keys, *(one.tensor for one in parameters)
         self._kept = [t for t in self._tensors if t is not None]
@@ -172,7 +173,7 @@ class Crosspoints:
         self.core.drift(*map(_address, args), self._threads())
 
     def _threads(self) -> int:
-        return _threads(2.0 * self.weight.numel())
+        return threads(2.0 * self.weight.numel())
 
 
 def _address(tensor: Tensor | None) -> int:
