@@ -100,18 +100,32 @@ def _by_voltage(table: Table, mapping: dict[str, str]) -> tuple[Column, NDArray[
         return None
     currents = [c for c in table.columns if c.numeric and c.header.unit in ("A", "ohm")]
     volts = [c for c in table.columns if _is_voltage(c) and not re.search("read|sense", name_of(c))]
-    if len(volts) != 1 or not currents or not volts[0].present.all():
+    if len(volts) != 1 or not currents:
         return None
     v = volts[0].values
     size = np.abs(v)
-    least = float(size.min())
-    is_read = size <= 1.02 * least
-    if not least > 0 or is_read.all() or not 0.3 < is_read.mean() < 0.95 or len(np.unique(np.sign(v[is_read]))) != 1:
+    sizes, counts = np.unique(size[np.isfinite(size)], return_counts=True)
+    often = sizes[(counts > 0.2 * len(v)) & (sizes > 0)]
+    if not len(often):
         return None
-    if size[~is_read].min() < 2 * least or not (np.any(v[~is_read] > 0) and np.any(v[~is_read] < 0)):
+    least = float(often.min())
+    odd = ~(size >= 0.98 * least)
+    is_read = ~odd & (size <= 1.02 * least)
+    pulses = ~odd & ~is_read
+    if not 0.3 < is_read.mean() < 0.95 or len(np.unique(np.sign(v[is_read]))) != 1 or odd.mean() > 0.1:
+        return None
+    if size[pulses].min(initial=np.inf) < 2 * least or not (np.any(v[pulses] > 0) and np.any(v[pulses] < 0)):
         return None
     # between two reads only pulses of one direction, in nearly all places one
-    follows = is_read[1:][~is_read[:-1]]
+    follows = is_read[1:][pulses[:-1]]
     if len(follows) < FEWEST or follows.mean() < 0.9:
         return None
+    if odd.any():
+        at = int(np.flatnonzero(odd)[0])
+        raise table.error(
+            f"'{volts[0].cells[at]}' V is neither the voltage of the reads ({least:g} V) nor one of the pulses; correct it, or "
+            "remove the row",
+            at,
+            volts[0],
+        )
     return volts[0], np.where(is_read, 0, np.sign(v)).astype(np.int64), is_read, f"rows at {v[is_read][0]:g} V are reads"

@@ -188,6 +188,14 @@ REFUSED = {
         "Op,I (A)\n" + "".join(f"SET,1e-4\nRESET,1e-4\nREAD,{g:.4e}\n" for g in UP),
         r"x\.csv:4:1: up and down pulses stand before the read",
     ),
+    "a voltage that is none of the two": (
+        "V (V),I (A)\n" + "".join(f"{v},{1e-4 * s:.3e}\n{0 if k == 30 else 0.1},{g * 0.1:.6e}\n" for k, v, g, s in ROWS),
+        r"x\.csv:63:1: '0' V is neither the voltage of the reads \(0\.1 V\) nor one of the pulses",
+    ),
+    "an abscissa in disorder beside its values": (
+        "".join(f"{2.0**k:.2f},{3e9 / 2.0**k:.3f}\n" for k in range(12)) + "1e-9,2400.1\n",
+        r"x\.csv: ",
+    ),
     "JSON": ('{"g": [\n1.0,\n2.0\n]}\n', r"x\.csv: this is JSON, not a table"),
     "a logarithm": (
         "pulse,direction,log10(G/S)\n" + lines("{n},{s},-4.5\n"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fitlab.errors import ReadError
-from fitlab.io import Options, read
+from fitlab.io import Options, read, read_record
 from fitlab.io.numbers import parse
 from fitlab.io.units import parse_header, quantity
 from tests.fitlab.shared import measured
@@ -426,6 +426,14 @@ def test_cells_with_their_own_unit(tmp_path, cell):
     response = read(write(tmp_path, "\n".join(["pulse,direction,G", *rows])))
     assert response.attrs["unit"] == "S"
     np.testing.assert_allclose(response["value"].values[0, 0], np.concatenate([UP, DOWN]) * 1e-6, rtol=1e-9)
+
+
+def test_a_text_after_many_long_numbers_is_found_at_once(tmp_path):
+    """Patterns that match a number in more than one way would try all of them for all lines."""
+    rows = "\n".join(f"{k},123456789012345" for k in range(500))
+    (tmp_path / "cell.csv").write_text(f"pulse,G (uS)\n{rows}\n500,1234567890123x\n", encoding="utf-8")
+    with pytest.raises(ReadError, match=r"cell\.csv:502:2: '1234567890123x'"):
+        read_record(tmp_path / "cell.csv")
 
 
 def test_names_that_end_in_a_unit_stay_names(tmp_path):

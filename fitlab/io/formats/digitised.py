@@ -41,19 +41,19 @@ def match(reading: Reading) -> Match:
     a, b = x.values[both], y.values[both]
     if len(a) < 3 or a.min() < 0 or b.min() <= 0 or abs(_order(a)) < 0.6:
         return Match(0.0, "the first column is no abscissa")
-    linear = _overlap(a, b)
+    linear = overlap(a, b)
     decades = float(np.log10(a.max() / max(a[a > 0].min(), 1e-30))) if (a > 0).any() else 0.0
     of_other_size = max(a.max() / b.max(), b.max() / a.max()) > 100
     opposite = trend(a) * trend(b) < 0
     if linear < 0.15 and (of_other_size or decades > 1.5 or not opposite):
         return Match(0.95, "an abscissa beside a column of another range")
     positive = a > 0
-    if linear < 0.5 or _overlap(np.log(a[positive]), np.log(b)) < 0.5:
+    if linear < 0.5 or overlap(np.log(a[positive]), np.log(b)) < 0.5:
         return Match(0.8, "a column that may be an abscissa beside one of another range")
     return Match(0.0, "two columns of one range")
 
 
-def _overlap(a: Floats, b: Floats) -> float:
+def overlap(a: Floats, b: Floats) -> float:
     """Common part of two ranges, as a part of their union."""
     common = min(a.max(), b.max()) - max(a.min(), b.min())
     union = max(a.max(), b.max()) - min(a.min(), b.min())

@@ -9,12 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from fitlab.io.direction import trend
+from fitlab.io.formats.digitised import overlap
 from fitlab.io.reading import Match, Reading, make_run, require_reads, trim, unit_of
 from fitlab.io.record import Run, joined
 from fitlab.io.roles import DOWN_NAME, UP_NAME, name_of
 from fitlab.io.table import Column
 
 NAME = "pair"
+LEAST_OVERLAP, OTHER_SIZE = 0.15, 5.0
+"""Two columns without names whose ranges have less in common, and whose medians differ by more, are no up and down ramp."""
 
 
 def _branches(reading: Reading) -> tuple[Column, Column] | None:
@@ -30,6 +33,10 @@ def _branches(reading: Reading) -> tuple[Column, Column] | None:
         return b, a
     if a.header.text or b.header.text:
         return None
+    one, other = a.values[a.present], b.values[b.present]
+    sizes = sorted(float(np.median(np.abs(v))) for v in (one, other))
+    if overlap(one, other) < LEAST_OVERLAP and sizes[1] > OTHER_SIZE * sizes[0]:
+        return None  # ramps of one device share their range
     directions = trend(a.values[trim(a)]), trend(b.values[trim(b)])
     if directions == (1, -1):
         return a, b
