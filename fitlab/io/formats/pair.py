@@ -35,7 +35,8 @@ def _branches(reading: Reading) -> tuple[Column, Column] | None:
         return None
     one, other = a.values[a.present], b.values[b.present]
     sizes = sorted(float(np.median(np.abs(v))) for v in (one, other))
-    if overlap(one, other) < LEAST_OVERLAP and sizes[1] > OTHER_SIZE * sizes[0]:
+    wide = bool(one.min() > 0 and one.max() > 30 * one.min())
+    if overlap(one, other) < LEAST_OVERLAP and (wide or sizes[1] > OTHER_SIZE * sizes[0]):
         return None  # ramps of one device share their range
     directions = trend(a.values[trim(a)]), trend(b.values[trim(b)])
     if directions == (1, -1):
