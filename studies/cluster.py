@@ -95,7 +95,10 @@ def connect(
                 yield client
             return
         count = workers or max(1, processors() // threads)
-        with _local(count) if gpus is None else _one_a_gpu(workers, threads, gpus) as cluster, Client(cluster) as client:
+        # A nanny starts its worker again whenever it ends; a worker that ends twice within dask's 15 seconds would lose it.
+        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "24 hours"})
+        made = _local(count) if gpus is None else _one_a_gpu(workers, threads, gpus)
+        with patient, made as cluster, Client(cluster) as client:
             client.register_plugin(_plugin())
             yield client
 

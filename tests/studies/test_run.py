@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 
+from studies.cluster import connect
 from studies.dataset import open_study
 from studies.errors import StudyError
 from studies.prepare import open_folder, prepare
@@ -128,6 +130,15 @@ def test_hung_task_loses_its_worker_and_nothing_else(run, study_file):
     assert int(data["status"].sel(noise=2, replicate=0, mode="hang")) == 3
     assert int((data["status"] == 1).sum()) == 11
     assert ended.outcome == "failed"
+
+
+def test_workers_that_are_ended_again_and_again_stay(study_file, tmp_path):
+    """dask gives up a worker that is away some seconds after it left, be it for the second time."""
+    path = study_file(FAULTY, ("MODE", "hang"), ('"1 s"', '"0.2 s"'), ("group = 5", "group = 1"))
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10 ms"}), connect(2) as client:
+        assert run_study(*prepare(path, tmp_path / "hung"), client, quiet=True).outcome == "failed"
+        client.wait_for_workers(2, timeout=60)
+        assert len(client.cluster.workers) == 2
 
 
 def test_failed_runs_run_again_on_request(run, study_file, client, tmp_path):
