@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+MAYBE_RAMPS, SURELY_RAMPS = 0.3, 0.5
+"""Two columns with such a `common_range` may be, or are, an up and a down ramp of one device. Of measured ramps it is 0.58 to
+0.97; of an abscissa and its values mostly less than 0.1."""
 
 
 def turning_points(values: Floats) -> list[int]:
@@ -60,6 +63,38 @@ def trend(values: Floats) -> int:
         return 0
     part = max(1, len(y) // 4)
     return int(np.sign(np.median(y[-part:]) - np.median(y[:part])))
+
+
+def common_range(one: Floats, other: Floats) -> float:
+    """Common part of the ranges of two columns of opposite trend, as a part of their union; in decades, where that is less.
+
+    0 for columns that are not of opposite trend. Ranges are without the outermost reads, of which one may be wrong.
+    """
+    one, other = one[np.isfinite(one)], other[np.isfinite(other)]
+    if trend(one) * trend(other) >= 0:
+        return 0.0
+    ranges = _inner_range(one), _inner_range(other)
+    common = overlap(*ranges)
+    if min(r[0] for r in ranges) < 0:
+        return common
+    one, other = one[one > 0], other[other > 0]
+    if not (len(one) and len(other)):
+        return 0.0
+    return min(common, overlap(np.log(_inner_range(one)), np.log(_inner_range(other))))
+
+
+def overlap(a: Floats, b: Floats) -> float:
+    """Common part of two ranges, as a part of their union."""
+    common = min(a.max(), b.max()) - max(a.min(), b.min())
+    union = max(a.max(), b.max()) - min(a.min(), b.min())
+    return max(0.0, float(common / union)) if union > 0 else 1.0
+
+
+def _inner_range(values: Floats) -> Floats:
+    """Least and largest value; of five or more without the outermost (1 and 2 % at either end), of which one may be wrong."""
+    ordered = np.sort(values)
+    out = 1 + len(ordered) // 50 if len(ordered) >= 5 else 0
+    return ordered[[out, -1 - out]]
 
 
 def from_response(values: Floats) -> tuple[NDArray[np.int8], list[int]]:

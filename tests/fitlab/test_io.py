@@ -1,5 +1,7 @@
 """Readers: real files as their descriptions say, and every way in which a plain table is written."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -353,6 +355,48 @@ def test_columns_of_one_name_are_told_apart(tmp_path):
 def test_a_table_without_header_is_read(tmp_path):
     response = read(write(tmp_path, "".join(f"{k},1,{v}\n" for k, v in enumerate(UP))))
     np.testing.assert_array_equal(response["value"].values[0, 0], UP)
+
+
+def bare(one, other):
+    return "".join(f"{a:.10g},{b:.10g}\n" for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1e-320, 1e9, -999.0])
+@pytest.mark.parametrize("cell", range(16))
+def test_an_abscissa_beside_its_values_is_no_pair_of_ramps_whichever_cell_is_wrong(tmp_path, wrong, cell):
+    """Values that fall along an abscissa over decades, and whose range is inside that of the abscissa."""
+    x = [10.0, 62.0, 605.0, 4230.0, 89300.0, 175000.0, 1.061e6, 1.063e6]
+    y = [3.25e5, 3.29e5, 3.33e5, 2.48e5, 2.13e5, 2.12e5, 1.96e5, 2.5e5]
+    table = np.array([x, y])
+    table.flat[cell] = wrong
+    path = write(tmp_path, bare(*table))
+    with contextlib.suppress(ReadError):
+        assert "digitised" in read_record(path).attrs["reader"]
+
+
+def test_two_ramps_without_names_share_their_range(tmp_path):
+    """A wrong read does not hide a pair; ramps that do not share their range are a pair only once they are said to be."""
+    for at in range(12):
+        for value in (0.0, 1e4):
+            wrong = DOWN.copy()
+            wrong[at] = value
+            assert read(write(tmp_path, bare(UP, wrong))).sizes["pulse"] == 24
+    for one, other in ((UP, DOWN - 8), (DOWN - 8, UP), (-UP, 5 - DOWN)):
+        path = write(tmp_path, bare(one, other))
+        with pytest.raises(ReadError, match="--format pair"):
+            read(path)
+        for options in (Options(format="pair"), Options(mapping={"up": "1", "down": "2"})):
+            assert read(path, options).sizes["pulse"] == 24
+        assert read(path, Options(columns="devices")).sizes["device"] == 2
+
+
+def test_columns_that_may_be_ramps_or_a_curve_are_refused_with_both_remedies(tmp_path):
+    """A ramp over three decades beside one over half of them."""
+    one, other = np.geomspace(0.01, 20, 12) ** 1.01, np.geomspace(18, 0.6, 12)
+    path = write(tmp_path, bare(one, other))
+    with pytest.raises(ReadError, match=r"--format pair or --format digitised|--format digitised or --format pair"):
+        read(path)
+    assert read(path, Options(format="pair")).sizes["pulse"] == 24
 
 
 def test_reads_of_few_digits_are_no_outliers(tmp_path):

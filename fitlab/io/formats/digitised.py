@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitlab.errors import ReadError
-from fitlab.io.direction import trend
+from fitlab.io.direction import SURELY_RAMPS, common_range, overlap, trend
 from fitlab.io.reading import Match, Reading, make_run, require_reads, unit_of
 from fitlab.io.record import Run
 from fitlab.io.table import Column
@@ -35,12 +35,14 @@ def match(reading: Reading) -> Match:
     names = x.header.name.strip().lower(), y.header.name.strip().lower()
     if names == ("x", "y"):
         return Match(0.95, "columns named x and y")
-    if any(names):
-        return Match(0.0, "columns with other names")
+    if any(names) or reading.options.columns is not None:
+        return Match(0.0, "columns with other names, or said to be devices or cycles")
     both = x.present & y.present
     a, b = x.values[both], y.values[both]
     if len(a) < 3 or a.min() < 0 or b.min() <= 0 or abs(_order(a)) < 0.6:
         return Match(0.0, "the first column is no abscissa")
+    if common_range(a, b) >= SURELY_RAMPS:
+        return Match(0.0, "two columns of one range")
     linear = overlap(a, b)
     decades = float(np.log10(a.max() / max(a[a > 0].min(), 1e-30))) if (a > 0).any() else 0.0
     of_other_size = max(a.max() / b.max(), b.max() / a.max()) > 100
@@ -51,13 +53,6 @@ def match(reading: Reading) -> Match:
     if linear < 0.5 or overlap(np.log(a[positive]), np.log(b)) < 0.5:
         return Match(0.8, "a column that may be an abscissa beside one of another range")
     return Match(0.0, "two columns of one range")
-
-
-def overlap(a: Floats, b: Floats) -> float:
-    """Common part of two ranges, as a part of their union."""
-    common = min(a.max(), b.max()) - max(a.min(), b.min())
-    union = max(a.max(), b.max()) - min(a.min(), b.min())
-    return max(0.0, float(common / union)) if union > 0 else 1.0
 
 
 def _order(x: Floats) -> float:
