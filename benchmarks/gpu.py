@@ -25,8 +25,8 @@ from sim.configs import (
     WeightModifierType,
     WeightNoiseType,
 )
-from sim.inference import PCMLikeNoiseModel, SinglePairConductanceConverter
-from sim.inference.pairs import drift_pairs, program_pairs
+from sim.inference import PCMLikeNoiseModel
+from sim.inference.programming import drift_devices, numbers_of, program_devices
 
 __all__ = ["run"]
 
@@ -149,11 +149,12 @@ def _events(bandwidth: float, normals: float, repeats: int) -> Table:
         cells = replicas * SIZE * SIZE
         bounds = array.points().varying.bit_count()
         devices = InferenceArray([InferenceRPUConfig()] * replicas, shape, keys).cuda()
-        made = partial(program_pairs, devices.weight.detach(), _pair_numbers(replicas), devices.keys, step)
+        made = partial(program_devices, devices.weight.detach(), 2, _pair_numbers(replicas), devices.keys, step)
         _, conductance, nu = made()
+        later = partial(drift_devices, conductance, nu, _pair_numbers(replicas, 3600.0), devices.keys, step)
         for name, call, planes, drawn in (
             ("programming", made, 6, 4),
-            ("drift and read", partial(drift_pairs, conductance, nu, _pair_numbers(replicas, 3600.0), devices.keys, step), 5, 2),
+            ("drift and read", later, 5, 2),
             ("diffusion and decay", array.end_step, 2 + bounds, 1),
             ("modified weights", partial(modifier, array.weight, array.keys, step), 2, 3),
         ):
@@ -165,8 +166,9 @@ def _events(bandwidth: float, normals: float, repeats: int) -> Table:
 
 
 def _pair_numbers(replicas: int, t_inference: float = 0.0) -> Tensor:
-    row = PCMLikeNoiseModel().pair_laws().numbers(SinglePairConductanceConverter(), 25.0, t_inference)
-    return torch.tensor([row] * replicas, dtype=torch.float32, device="cuda")
+    model = PCMLikeNoiseModel()
+    rows = numbers_of([model] * replicas, [model.device_laws()] * replicas, [{"scale": 25.0}] * replicas, t_inference)
+    return torch.tensor(rows, dtype=torch.float32, device="cuda")
 
 
 def _update(replicas: int, size: int, batch: int, pulses: float) -> tuple[Callable[[], object], PulsedArray]:

@@ -15,7 +15,7 @@ from sim.arrays.product import Product
 from sim.configs.inference import InferenceRPUConfig
 from sim.inference.draws import drawing
 from sim.inference.noise import BaseNoiseModel, Programmed
-from sim.inference.pairs import PairLaws, drift_pairs, laws_of, program_pairs, scales
+from sim.inference.programming import DeviceLaws, drift_devices, laws_of, numbers_of, program_devices, scalings
 from sim.ops import exact_update_, key_tensor_of
 from sim.random import derive_key
 
@@ -64,7 +64,7 @@ class InferenceArray(IdealArray):
         self._seen = -1
         self._modified: Tensor | None = None
         self._modified_from = (0, -1)
-        self._stacked: Any = None  # conductances and exponents of all replicas, as drift takes them
+        self._stacked: Any = None  # conductances and coefficients of all replicas, as drift takes them
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -144,7 +144,7 @@ class InferenceArray(IdealArray):
         target = self.weight.detach().clone()
         laws = laws_of(models)
         if laws is not None:
-            self._program_pairs(target, laws)
+            self._program_devices(target, laws)
         else:
             step = int(self.counts[0])
             self.devices, self._stacked = [], None
@@ -166,8 +166,8 @@ class InferenceArray(IdealArray):
                 g = torch.stack([torch.stack(d.conductances) for d in self.devices])
                 self._stacked = g, torch.stack([torch.stack(d.coefficients) for d in self.devices])  # type: ignore[arg-type]
             g, nu = self._stacked
-            numbers = self._numbers(laws, [d.params["scale"] for d in self.devices], float(t_inference))
-            self.noisy = drift_pairs(g, nu, numbers, self.drift_keys, self.counts[1])
+            numbers = self._numbers(laws, [d.params for d in self.devices], float(t_inference))
+            self.noisy = drift_devices(g, nu, numbers, self.drift_keys, self.counts[1])
         else:
             step = int(self.counts[1])
             drifted = []
@@ -178,16 +178,16 @@ class InferenceArray(IdealArray):
         self.counts[1] += 1
         self._modified = None
 
-    def _program_pairs(self, target: Tensor, laws: list[PairLaws]) -> None:
+    def _program_devices(self, target: Tensor, laws: list[DeviceLaws]) -> None:
         """All replicas in one pass."""
-        factors = scales(self.models, target)
-        self.noisy, *self._stacked = program_pairs(target, self._numbers(laws, factors), self.program_keys, self.counts[0])
+        params = scalings(self.models, target)
+        numbers, devices = self._numbers(laws, params), len(self.models[0].g_converter.lines(params[0]))  # type: ignore[attr-defined]
+        self.noisy, *self._stacked = program_devices(target, devices, numbers, self.program_keys, self.counts[0])
         g, nu = self._stacked
-        self.devices = [Programmed(list(g[r]), list(nu[r]), {"scale": scale}) for r, scale in enumerate(factors)]
+        self.devices = [Programmed(list(g[r]), list(nu[r]), of_converter) for r, of_converter in enumerate(params)]
 
-    def _numbers(self, laws: list[PairLaws], factors: list[float], t_inference: float = 0.0) -> Tensor:
-        converters: list[Any] = [model.g_converter for model in self.models]
-        rows = [law.numbers(c, factor, t_inference) for law, c, factor in zip(laws, converters, factors, strict=True)]
+    def _numbers(self, laws: list[DeviceLaws], params: list[dict[str, Any]], t_inference: float = 0.0) -> Tensor:
+        rows = numbers_of(self.models, laws, params, t_inference)
         return torch.tensor(rows, dtype=torch.float32, device=self.weight.device)
 
     def forget_devices(self) -> None:

@@ -17,5 +17,5 @@
 namespace sim {
 extern const Kernels SIM_TABLE(SIM_ISA);
 const Kernels SIM_TABLE(SIM_ISA) = {SIM_NAME(SIM_ISA), pulsed_update, exact_update, mvm, transfer_update, transfer_plan, transfer,
-                                    digital_transfer, random_field, sigmoid_array, logarithm_array, age, change, drift, modify, program_pairs, drift_pairs};
+                                    digital_transfer, random_field, sigmoid_array, logarithm_array, age, change, drift, modify, program_devices, drift_devices};
 }  // namespace sim

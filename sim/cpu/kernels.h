@@ -173,8 +173,8 @@ struct Kernels {
     void (*change)(const EventArray&, const Changing&, int threads);
     void (*drift)(const EventArray&, const Drifting&, int threads);
     void (*modify)(const ModifierArgs&, int threads);
-    void (*program_pairs)(const PairArgs&, int threads);
-    void (*drift_pairs)(const PairArgs&, int threads);
+    void (*program_devices)(const ProgramArgs&, int threads);
+    void (*drift_devices)(const ProgramArgs&, int threads);
 };
 
 }  // namespace sim

@@ -390,15 +390,15 @@ void modify(Address weight, Address modified, Address numbers, Address largest, 
     kernels->modify(args, threads);
 }
 
-// Weights on pairs of devices: programmed (with a weight), or as they are later; shapes are checked in sim/inference/pairs.py.
-void pairs(Address weight, Address noisy, Address conductance, Address nu, Address numbers, Address keys, Address step, long long cells, int replicas,
-           int threads) {
-    require(cells < (1LL << 32) && threads >= 1, "pairs: size, threads");
+// Weights on devices: programmed (with a weight), or as they are later; shapes are checked in sim/inference/programming.py.
+void program(Address weight, Address noisy, Address conductance, Address nu, Address numbers, Address keys, Address step, long long cells, int replicas,
+           int devices, int stride, int threads) {
+    require(cells < (1LL << 32) && devices >= 1 && stride >= N_PROGRAM_NUMBERS + N_LINE * devices && threads >= 1, "program: size, threads");
     const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
     const auto integers = [](Address a) { return reinterpret_cast<const long long*>(a); };
-    const PairArgs args{floats(weight), floats(noisy), floats(conductance), floats(nu), floats(numbers), integers(keys), integers(step), cells, replicas};
+    const ProgramArgs args{floats(weight), floats(noisy), floats(conductance), floats(nu), floats(numbers), integers(keys), integers(step), cells, replicas, devices, stride};
     nb::gil_scoped_release release;
-    (weight ? kernels->program_pairs : kernels->drift_pairs)(args, threads);
+    (weight ? kernels->program_devices : kernels->drift_devices)(args, threads);
 }
 
 std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
@@ -446,7 +446,7 @@ NB_MODULE(_core, m) {
         .def("change", &Crosspoints::change)
         .def("drift", &Crosspoints::drift);
     m.def("modify", &modify);
-    m.def("pairs", &pairs);
+    m.def("program", &program);
     m.attr("event_bytes") = sizeof(TransferEvent);
     m.def("transfer_update", &transfer_update);
     m.def("transfer_plan", &transfer_plan);

@@ -10,7 +10,7 @@ from sim.cuda.devices import GpuDeviceArray
 from sim.cuda.launch import start
 from sim.cuda.modules import elementwise, modifier, programming
 
-__all__ = ["exact_update_", "logarithm", "modify", "pairs", "pulsed_update_", "random_field", "sigmoid"]
+__all__ = ["exact_update_", "logarithm", "modify", "program", "pulsed_update_", "random_field", "sigmoid"]
 
 
 def pulsed_update_(
@@ -62,15 +62,16 @@ def modify(
     )  # fmt: skip
 
 
-def pairs(
+def program(
     weight: Tensor | None, noisy: Tensor, conductance: Tensor, nu: Tensor, numbers: Tensor, keys: Tensor, step: Tensor
 ) -> None:
-    """See `sim.inference.pairs`."""
+    """See `sim.inference.programming`."""
     module, cells = programming(), noisy[0].numel()
-    kernel = "drift_pairs" if weight is None else "program_pairs"
+    kernel = "drift_devices" if weight is None else "program_devices"
     grid = -(-(-(-cells // 64) * 16) // module.threads[kernel]), noisy.shape[0], 1
     given = () if weight is None else (weight,)
-    start(module, kernel, grid, noisy, *given, noisy, conductance, nu, numbers, keys, step, np.int64(cells))
+    sizes = np.int32(conductance.shape[1]), np.int32(numbers.shape[1])
+    start(module, kernel, grid, noisy, *given, noisy, conductance, nu, numbers, keys, step, np.int64(cells), *sizes)
 
 
 def _elementwise(kernel: str, x: Tensor) -> Tensor:

@@ -110,8 +110,8 @@ def modifier() -> Module:
 
 @lru_cache(maxsize=None)
 def programming() -> Module:
-    """Programming and drift of pairs of devices."""
-    kernels = ("program_pairs", "drift_pairs")
+    """Programming and drift of devices."""
+    kernels = ("program_devices", "drift_devices")
     return Module("programming.cu", registers=dict.fromkeys(kernels, 96), threads=dict.fromkeys(kernels, 128))
 
 

@@ -1,4 +1,4 @@
-// Pairs of devices (sim/core/programming.h), with the bits of sim/cpu/programming.h: a thread takes four weights of a block of 64,
+// Programming and drift of devices (sim/core/programming.h), with the bits of sim/cpu/programming.h: a thread takes four weights of a block of 64,
 // which share blocks of random words. Grids are (blocks of threads, R).
 #include "programming.h"
 
@@ -18,49 +18,55 @@ __device__ __forceinline__ Normals4<float> four_normals(u64 key, u32 purpose, u3
 
 }  // namespace
 
-extern "C" __global__ void program_pairs(const float* weight, float* noisy, float* conductance, float* nu, const float* numbers, const long long* keys,
-                                         const long long* step_at, long long cells) {
+extern "C" __global__ void program_devices(const float* weight, float* noisy, float* conductance, float* nu, const float* numbers, const long long* keys,
+                                         const long long* step_at, long long cells, int devices, int stride) {
     u32 q, lane;
     if (!four_of(cells, q, lane)) return;
     const long long r = blockIdx.y;
-    const float* p = numbers + r * N_PROGRAM_NUMBERS;
+    const float *p = numbers + r * stride, *lines = p + N_PROGRAM_NUMBERS, *table = lines + N_LINE * devices;
     const u64 key = static_cast<u64>(keys[r]);
     const u32 step = static_cast<u32>(*step_at), block = 16 * q + lane;
-    float plus[4] = {};
+    float total[4];
 #pragma unroll
-    for (int d = 0; d < 2; ++d) {
-        const Normals4<float> xi = four_normals(key, program_purpose(d, false), block, step), xi_nu = four_normals(key, program_purpose(d, true), block, step);
+    for (int c = 0; c < 4; ++c) total[c] = p[WEIGHT_OFFSET];
+    for (int d = 0; d < devices; ++d) {
+        const float* line = lines + N_LINE * d;
+        const u32 purpose = program_purpose(law_of(p), d);
+        const Normals4<float> xi = four_normals(key, purpose, block, step);
+        Normals4<float> xi_nu = {};
+        if (law_of(p) != SNAPSHOTS) xi_nu = four_normals(key, purpose + 1u, block, step);
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-            const long long e = 64LL * q + 16 * c + lane, device = (2 * r + d) * cells + e;
+            const long long e = 64LL * q + 16 * c + lane, device = (devices * r + d) * cells + e;
             if (e >= cells) continue;
-            const ProgrammedDevice<float> made = programmed(p, weight[r * cells + e], d, xi.z[c], xi_nu.z[c]);
+            const ProgrammedDevice<float> made = programmed(p, line, table, weight[r * cells + e], xi.z[c], xi_nu.z[c]);
             conductance[device] = made.conductance, nu[device] = made.nu;
-            if (d == 0) plus[c] = made.conductance;
-            else noisy[r * cells + e] = weight_of_pair(p, plus[c], made.conductance);
+            total[c] = total[c] + part_of_weight(p, line, made.conductance);
+            if (d == devices - 1) noisy[r * cells + e] = total[c];
         }
     }
 }
 
-extern "C" __global__ void drift_pairs(float* noisy, const float* conductance, const float* nu, const float* numbers, const long long* keys,
-                                       const long long* step_at, long long cells) {
+extern "C" __global__ void drift_devices(float* noisy, const float* conductance, const float* nu, const float* numbers, const long long* keys,
+                                       const long long* step_at, long long cells, int devices, int stride) {
     u32 q, lane;
     if (!four_of(cells, q, lane)) return;
     const long long r = blockIdx.y;
-    const float* p = numbers + r * N_PROGRAM_NUMBERS;
+    const float *p = numbers + r * stride, *lines = p + N_PROGRAM_NUMBERS, *table = lines + N_LINE * devices;
     const u64 key = static_cast<u64>(keys[r]);
     const u32 step = static_cast<u32>(*step_at), block = 16 * q + lane;
-    float plus[4] = {};
+    float total[4];
 #pragma unroll
-    for (int d = 0; d < 2; ++d) {
+    for (int c = 0; c < 4; ++c) total[c] = p[WEIGHT_OFFSET];
+    for (int d = 0; d < devices; ++d) {
+        const float* line = lines + N_LINE * d;
         const Normals4<float> xi = four_normals(key, drift_purpose(d), block, step);
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-            const long long e = 64LL * q + 16 * c + lane, device = (2 * r + d) * cells + e;
+            const long long e = 64LL * q + 16 * c + lane, device = (devices * r + d) * cells + e;
             if (e >= cells) continue;
-            const float g = drifted_device(p, conductance[device], nu[device], xi.z[c]);
-            if (d == 0) plus[c] = g;
-            else noisy[r * cells + e] = weight_of_pair(p, plus[c], g);
+            total[c] = total[c] + part_of_weight(p, line, drifted_device(p, table, conductance[device], nu[device], xi.z[c]));
+            if (d == devices - 1) noisy[r * cells + e] = total[c];
         }
     }
 }

@@ -6,6 +6,7 @@ largest weight of the matrix that is converted. Source of the equations: inferen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,8 @@ __all__ = [
 SMALLEST = 1e-7  # a matrix of zeros has a scale too
 
 Converted = tuple[list["Tensor"], dict[str, Any]]
+Line = tuple[float, float, float, float, float]
+"""A device of a weight: slope and offset over the weight, bounds in µS, and what a µS adds to the weight."""
 
 
 @config
@@ -58,6 +61,10 @@ class BaseConductanceConverter(Config):
             )
 
 
+def _ends(weights: Tensor) -> tuple[float, float]:
+    return float(weights.min()), float(weights.max())
+
+
 def _count(conductances: list[Tensor], n: int, owner: object) -> None:
     if len(conductances) != n:
         raise ConfigError(f"{type(owner).__name__} takes {n} matrices of conductances back, not {len(conductances)}")
@@ -71,10 +78,19 @@ class SinglePairConductanceConverter(BaseConductanceConverter):
     g_max: Annotated[Positive, "largest conductance, µS"] = 25.0
     g_min: Annotated[NonNegative, "smallest conductance, µS"] = 0.0
 
+    def scaling(self, low: float, high: float) -> dict[str, Any]:
+        """What the way back needs, for the smallest and the largest weight."""
+        return {"scale": (self.g_max - self.g_min) / max(-low, high, SMALLEST)}
+
+    def lines(self, params: dict[str, Any]) -> list[Line]:
+        """The same maps as clipped lines."""
+        scale, top = params["scale"], self.g_max + self.g_min
+        return [(s * scale, self.g_min, self.g_min, top, s / scale) for s in (1.0, -1.0)]
+
     def convert_to_conductances(self, weights: Tensor) -> Converted:
-        scale = (self.g_max - self.g_min) / max(float(weights.abs().max()), SMALLEST)
-        g = weights * scale
-        return [g.clamp(0.0, self.g_max) + self.g_min, (-g).clamp(0.0, self.g_max) + self.g_min], {"scale": scale}
+        params = self.scaling(*_ends(weights))
+        g = weights * params["scale"]
+        return [g.clamp(0.0, self.g_max) + self.g_min, (-g).clamp(0.0, self.g_max) + self.g_min], params
 
     def convert_back_to_weights(self, conductances: list[Tensor], params: dict[str, Any]) -> Tensor:
         _count(conductances, 2, self)
@@ -94,10 +110,22 @@ class NPairConductanceConverter(BaseConductanceConverter):
         if not self.f_lst:
             raise ConfigError("f_lst = [] is not allowed: give the significance of each pair", field="f_lst", value=[])
 
+    def scaling(self, low: float, high: float) -> dict[str, Any]:
+        """What the way back needs, for the smallest and the largest weight."""
+        return {"scale": sum(self.f_lst) * (self.g_max - self.g_min) / max(-low, high, SMALLEST)}
+
+    def lines(self, params: dict[str, Any]) -> list[Line]:
+        """The same maps as clipped lines."""
+        scale, below, lines = params["scale"], 0.0, []
+        for f in self.f_lst:
+            for s in (scale, -scale):
+                lines.append((s / f, self.g_min - below / f, self.g_min, self.g_max, f / s))
+            below += f * (self.g_max - self.g_min)
+        return lines
+
     def convert_to_conductances(self, weights: Tensor) -> Converted:
-        span = self.g_max - self.g_min
-        scale = sum(self.f_lst) * span / max(float(weights.abs().max()), SMALLEST)
-        u = weights * scale
+        span, params = self.g_max - self.g_min, self.scaling(*_ends(weights))
+        u = weights * params["scale"]
         up, down = u.clamp(min=0.0), (-u).clamp(min=0.0)
         below = 0.0
         conductances = []
@@ -105,7 +133,7 @@ class NPairConductanceConverter(BaseConductanceConverter):
             for part in (up, down):
                 conductances.append(((part - below) / f + self.g_min).clamp(self.g_min, self.g_max))
             below += f * span
-        return conductances, {"scale": scale}
+        return conductances, params
 
     def convert_back_to_weights(self, conductances: list[Tensor], params: dict[str, Any]) -> Tensor:
         return _sum_of_pairs(self.f_lst, conductances, self) / params["scale"]
@@ -226,10 +254,18 @@ class SingleDeviceConductanceConverter(BaseConductanceConverter):
     g_max: Annotated[Positive, "largest conductance, µS"] = 88.199997
     g_min: Annotated[NonNegative, "smallest conductance, µS"] = 9.0
 
+    def scaling(self, low: float, high: float) -> dict[str, Any]:
+        """What the way back needs, for the smallest and the largest weight."""
+        return {"scale": (self.g_max - self.g_min) / max(high - low, SMALLEST), "min": low}
+
+    def lines(self, params: dict[str, Any]) -> list[Line]:
+        """The same maps as lines."""
+        scale = params["scale"]
+        return [(scale, self.g_min - params["min"] * scale, -math.inf, math.inf, 1.0 / scale)]
+
     def convert_to_conductances(self, weights: Tensor) -> Converted:
-        low = float(weights.min())
-        scale = (self.g_max - self.g_min) / max(float(weights.max()) - low, SMALLEST)
-        return [(weights - low) * scale + self.g_min], {"scale": scale, "min": low}
+        params = self.scaling(*_ends(weights))
+        return [(weights - params["min"]) * params["scale"] + self.g_min], params
 
     def convert_back_to_weights(self, conductances: list[Tensor], params: dict[str, Any]) -> Tensor:
         _count(conductances, 1, self)

@@ -15,7 +15,7 @@ from sim.settings import Config, NonNegative, config
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sim.inference.pairs import PairLaws
+    from sim.inference.programming import DeviceLaws
 
 __all__ = ["BaseNoiseModel", "Programmed", "RelativeNoiseModel"]
 
@@ -68,8 +68,8 @@ class BaseNoiseModel(Config):
         """Conductances ``t_inference`` seconds after programming, µS."""
         return g_prog
 
-    def pair_laws(self) -> PairLaws | None:
-        """Numbers of the laws, where they are those of `sim.inference.pairs`, for weights on single pairs; else None.
+    def device_laws(self) -> DeviceLaws | None:
+        """Numbers of the laws, where they are those of `sim.inference.programming`; else None.
 
         A subclass that changes a law says its own, or has none.
         """

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from sim.errors import ConfigError
 from sim.inference.converters import BaseConductanceConverter, SinglePairConductanceConverter
-from sim.inference.noise.laws import cut_log, logarithm, polynomial
+from sim.inference.noise.laws import piece, power_law_numbers
 from sim.inference.noise.pcm import PowerLawNoiseModel
+from sim.inference.programming import DeviceLaws, DriftKind, Piece
 from sim.settings import NonNegative, Positive, Range, Structural, config
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ COEFFICIENTS = {
 }
 G_MAX = {1: 10.35, 2: 20.7}
 T_0 = {1: 200.0, 2: 300.0}
+# Of the drift exponent and of the relative read noise: logarithmic below a threshold, polynomials above.
+NU_MEAN: Piece = (-0.0387, -0.0182, 0.0720, 0.13, 0.0945, 0.0736, -0.0126, -0.0436, 0.0)
+NU_SPREAD: dict[int, Piece] = {
+    1: (-0.0120, -0.0023, 0.0124, 0.04, 0.3039, 0.0104, 0.0116, -0.0165, 0.0),
+    2: (-0.0117, -0.0057, 0.0091, 0.04, 0.3055, 0.0073, 0.0093, -0.0118, 0.0),
+}
+READ: dict[int, Piece] = {
+    1: (-0.0078, 0.0038, 0.0179, 0.04, 0.1591, 0.0088, 0.0768, -0.1352, 0.0664),
+    2: (-0.0117, -0.0069, 0.015, 0.04, 0.16, 0.0123, 0.0211, -0.0280, 0.0069),
+}
 
 
 @config
@@ -82,18 +93,13 @@ class HermesNoiseModel(PowerLawNoiseModel):
         return self.prog_coeff_g_max_reference or (G_MAX[n] if tuple(self.prog_coeff) == COEFFICIENTS[n] else self.g_max)
 
     def drift_statistics(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        log_r = logarithm(r)
-        mean = cut_log(log_r, -0.0387, -0.0182, 0.0720, 0.13).where(r < 0.0945, polynomial((0.0736, -0.0126, -0.0436), r))
-        if self.num_devices == 1:
-            low, threshold, high = cut_log(log_r, -0.0120, -0.0023, 0.0124, 0.04), 0.3039, (0.0104, 0.0116, -0.0165)
-        else:
-            low, threshold, high = cut_log(log_r, -0.0117, -0.0057, 0.0091, 0.04), 0.3055, (0.0073, 0.0093, -0.0118)
-        return mean, low.where(r < threshold, polynomial(high, r))
+        return piece(NU_MEAN, r), piece(NU_SPREAD[self.num_devices], r)
 
     def read_strength(self, r: Tensor) -> Tensor:
-        log_r = logarithm(r)
-        if self.num_devices == 1:
-            low, threshold, high = cut_log(log_r, -0.0078, 0.0038, 0.0179, 0.04), 0.1591, (0.0088, 0.0768, -0.1352, 0.0664)
-        else:
-            low, threshold, high = cut_log(log_r, -0.0117, -0.0069, 0.015, 0.04), 0.16, (0.0123, 0.0211, -0.0280, 0.0069)
-        return low.where(r < threshold, polynomial(high, r))
+        return piece(READ[self.num_devices], r)
+
+    def device_laws(self) -> DeviceLaws:
+        def at(t: float) -> list[float]:
+            return power_law_numbers(self, t, NU_MEAN, NU_SPREAD[self.num_devices], READ[self.num_devices])
+
+        return DeviceLaws(DriftKind.POWER_LAW, self.g_max, self.spread_coefficients(), at)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from sim.errors import ConfigError
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import RelativeNoiseModel
+from sim.inference.programming import DeviceLaws, DriftKind
 from sim.settings import NonNegative, Positive, Range, config
 
 if TYPE_CHECKING:
@@ -81,6 +82,17 @@ class MeasuredNoiseModel(RelativeNoiseModel):
             moved = g_prog * ((mean + std * drift_noise_param) * (-log_t * self.drift_scale)).exp()
         read = self._at(self.read_std_lst, g_prog) * self.read_noise_scale
         return (read * normal_like(g_prog)).add_(moved).clamp_(min=0.0)
+
+    def device_laws(self) -> DeviceLaws:
+        def at(t: float) -> list[float]:
+            log_t, power = math.log1p(t / self.t_0), self.law is DriftLaw.POWER
+            return [float(power), self.drift_scale * log_t, self.drift_scale * (log_t if power else math.sqrt(log_t))]
+
+        prog, read = ([v * scale for v in values] for values, scale in (
+            (self.prog_std_lst, self.prog_noise_scale), (self.read_std_lst, self.read_noise_scale),
+        ))  # fmt: skip
+        table = list(zip(self.g_lst, prog, self.drift_mean_lst, self.drift_std_lst, read, strict=True))
+        return DeviceLaws(DriftKind.TABLES, self.g_max, (), at, table)
 
     def _at(self, values: Sequence[float], g: Tensor) -> Tensor:
         import torch

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from sim.errors import ConfigError
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import RelativeNoiseModel
-from sim.inference.noise.laws import cut_log, logarithm, polynomial, power_law, read_factor
-from sim.inference.pairs import PairLaws
+from sim.inference.noise.laws import logarithm, piece, polynomial, power_law, power_law_numbers, read_factor
+from sim.inference.programming import ALWAYS, NO_TABLE, DeviceLaws, DriftKind, Piece, Table
 from sim.settings import Config, NonNegative, Positive, Range, config
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["CustomDriftPCMLikeNoiseModel", "DriftTable", "PCMLikeNoiseModel", "PowerLawNoiseModel"]
 
 PUBLISHED = (0.26348, 1.9650, -1.1731)  # µS, at g_max = 25 µS
+NU_MEAN: Piece = (-0.0155, 0.0244, 0.049, 0.1, *ALWAYS)
+NU_SPREAD: Piece = (-0.0125, -0.0059, 0.008, 0.045, *ALWAYS)
+READ_POWER = 0.0088, 0.044 ** (1 / 0.65), -0.65  # min(0.0088 / max(r^0.65, 1e-3), 0.2) is 0.0088 max(r, ...)^-0.65
+NOTHING: Piece = (0.0, 0.0, 0.0, 0.0, *ALWAYS)
 
 
 @config
@@ -59,9 +63,13 @@ class PowerLawNoiseModel(RelativeNoiseModel):
         """Relative read noise q at relative programmed conductances."""
         raise NotImplementedError(f"{type(self).__name__}.read_strength")
 
-    def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
+    def spread_coefficients(self) -> list[float]:
+        """Coefficients of the spread after programming over r, µS."""
         scale = self.prog_noise_scale * self.g_max / self.reference()
-        sigma = polynomial([c * scale for c in self.prog_coeff], g_target * (1.0 / self.g_max))
+        return [c * scale for c in self.prog_coeff]
+
+    def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
+        sigma = polynomial(self.spread_coefficients(), g_target * (1.0 / self.g_max))
         return sigma.mul_(normal_like(g_target)).add_(g_target).clamp_(min=0.0)
 
     def generate_drift_coefficients(self, g_target: Tensor) -> Tensor | None:
@@ -92,19 +100,20 @@ class PCMLikeNoiseModel(PowerLawNoiseModel):
     """
 
     def drift_statistics(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        log_r = logarithm(r)
-        return cut_log(log_r, -0.0155, 0.0244, 0.049, 0.1), cut_log(log_r, -0.0125, -0.0059, 0.008, 0.045)
+        return piece(NU_MEAN, r), piece(NU_SPREAD, r)
 
-    def pair_laws(self) -> PairLaws:
-        scale = self.prog_noise_scale * self.g_max / self.reference()
-        return PairLaws(
-            [c * scale for c in self.prog_coeff], (-0.0155, 0.0244, 0.049, 0.1), (-0.0125, -0.0059, 0.008, 0.045),
-            self.drift_scale, (0.0088, 0.044 ** (1 / 0.65), -0.65), self.read_noise_scale, self.t_0, self.t_read,
-        )  # fmt: skip
+    def device_laws(self) -> DeviceLaws:
+        return self._laws(NO_TABLE)
+
+    def _laws(self, table: Table) -> DeviceLaws:
+        def at(t: float) -> list[float]:
+            return power_law_numbers(self, t, NU_MEAN, NU_SPREAD, NOTHING, READ_POWER)
+
+        return DeviceLaws(DriftKind.POWER_LAW, self.g_max, self.spread_coefficients(), at, table)
 
     def read_strength(self, r: Tensor) -> Tensor:
-        # min(0.0088 / max(r^0.65, 1e-3), 0.2) = 0.0088 / max(r^0.65, 0.0088 / 0.2), and r^-0.65 = exp(-0.65 ln r)
-        return logarithm(r.clamp_(min=0.044 ** (1 / 0.65))).mul_(-0.65).exp_().mul_(0.0088)
+        factor, least, power = READ_POWER
+        return logarithm(r.clamp_(min=least)).mul_(power).exp_().mul_(factor)
 
 
 @config
@@ -171,3 +180,8 @@ class CustomDriftPCMLikeNoiseModel(PCMLikeNoiseModel):
             return v[right - 1] + part * (v[right] - v[right - 1])
 
         return at(table.nu_mean_lst), at(table.nu_std_lst)
+
+    def device_laws(self) -> DeviceLaws:
+        t = self.custom_drift_model
+        rows = zip(t.g_lst, t.nu_mean_lst, t.nu_std_lst, strict=True)
+        return self._laws([(g, 0.0, mean, spread, 0.0) for g, mean, spread in rows])

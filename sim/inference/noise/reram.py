@@ -12,6 +12,7 @@ from sim.inference.converters import BaseConductanceConverter, SingleDeviceCondu
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import BaseNoiseModel, RelativeNoiseModel, rows_of
 from sim.inference.noise.laws import polynomial, read_factor
+from sim.inference.programming import MOST_COEFFICIENTS, DeviceLaws, DriftKind
 from sim.settings import Config, NonNegative, Positive, config
 
 if TYPE_CHECKING:
@@ -87,12 +88,36 @@ class ReRamWan2022NoiseModel(RelativeNoiseModel):
         assert drift_noise_param is not None
         return self._snapshot(drift_noise_param, t_inference)
 
+    def device_laws(self) -> DeviceLaws | None:
+        if max(len(s.coeff) for s in self.coeff_dic) > MOST_COEFFICIENTS:
+            return None
+        scale = self._scale()
+
+        def padded(row: Sequence[float]) -> list[float]:
+            return [*(c * scale for c in row), *[0.0] * (MOST_COEFFICIENTS - len(row))]
+
+        def at(t: float) -> list[float]:
+            later, before, part = self._between(t)
+            return [part, *padded(later), *padded(before)]
+
+        return DeviceLaws(DriftKind.SNAPSHOTS, self.g_max, padded(self._between(0.0)[0]), at)
+
+    def _scale(self) -> float:
+        return self.noise_scale * self.g_max / self.reference()
+
     def _snapshot(self, target: Tensor, t: float) -> Tensor:
-        spread = self._spread(target * (1.0 / self.g_max), t)
-        scale = self.noise_scale * self.g_max / self.reference()
-        return spread.mul_(scale).mul_(normal_like(target)).add_(target).clamp_(min=0.0)
+        spread = self._spread(target * (1.0 / self.g_max), t).mul_(self._scale())
+        return spread.mul_(normal_like(target)).add_(target).clamp_(min=0.0)
 
     def _spread(self, r: Tensor, t: float) -> Tensor:
+        later, before, part = self._between(t)
+        spread = polynomial(later, r)
+        if part == 1.0:
+            return spread
+        return (part * spread * spread + (1.0 - part) * polynomial(before, r) ** 2).sqrt()
+
+    def _between(self, t: float) -> tuple[Sequence[float], Sequence[float], float]:
+        """Coefficients of the snapshots after and before a time, and the part of the former in the variance."""
         rows = sorted(self.coeff_dic, key=lambda s: s.t)
         times = [s.t for s in rows]
         if t > times[-1]:
@@ -104,12 +129,11 @@ class ReRamWan2022NoiseModel(RelativeNoiseModel):
                 allowed=f"at most {times[-1]:g} s",
             )
         later = next(k for k, time in enumerate(times) if t <= time)
-        spread = polynomial(rows[later].coeff, r)
-        if later == 0 or t == times[later]:
-            return spread
-        part = math.log(t / times[later - 1]) / math.log(times[later] / times[later - 1])
-        before = polynomial(rows[later - 1].coeff, r)
-        return (part * spread * spread + (1.0 - part) * before * before).sqrt()
+        before = max(later - 1, 0)
+        part = 1.0
+        if t > 0.0 and before < later:
+            part = math.log(t / times[before]) / math.log(times[later] / times[before])
+        return rows[later].coeff, rows[before].coeff, part
 
 
 @config
@@ -209,9 +233,27 @@ class ReRamCMONoiseModel(BaseNoiseModel):
             if getattr(self.g_converter, end, getattr(self, end)) != getattr(self, end):
                 raise ConfigError(f"{end} differs from that of g_converter: set {end} of the noise model", field=end)
 
-    def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
+    def device_laws(self) -> DeviceLaws:
+        c = self._coefficients()
+
+        def at(t: float) -> list[float]:
+            return [float(t > 0.0), *(self._relaxed(t) if t > 0.0 else (0.0, 0.0, 0.0)), self.g_min, self.g_max]
+
+        return DeviceLaws(DriftKind.RELAXATION, self.g_max, [c[0], c[1] * self.g_max], at, lowest=-math.inf)
+
+    def _coefficients(self) -> list[float]:
         (row,) = (row for row in self.coeff_dict if row.percent == self.acceptance_range)
-        sigma = polynomial([c * self.prog_noise_scale for c in row.coeff], g_target)
+        return [c * self.prog_noise_scale for c in row.coeff]
+
+    def _relaxed(self, t: float) -> tuple[float, float, float]:
+        """Spread and shift of the relaxation, and read noise a unit of log10 g, µS."""
+        log_t, table = math.log(t), self.decay_dict
+        spread = max(table.std[0] * log_t + table.std[1], 0.0)
+        read = self.read_noise_scale * self.read_dict["K"] * read_factor(t, self.read_dict["t_read"])
+        return spread * self.drift_scale, table.mean[0] * log_t * self.drift_scale, read
+
+    def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
+        sigma = polynomial(self._coefficients(), g_target)
         return sigma.mul_(normal_like(g_target)).add_(g_target)
 
     def generate_drift_coefficients(self, g_target: Tensor) -> Tensor | None:
@@ -221,9 +263,7 @@ class ReRamCMONoiseModel(BaseNoiseModel):
         if t_inference == 0.0:
             return g_prog
         assert drift_noise_param is not None
-        log_t, table = math.log(t_inference), self.decay_dict
-        spread = max(table.std[0] * log_t + table.std[1], 0.0)
-        drifted = (drift_noise_param * (spread * self.drift_scale)).add_(g_prog).add_(table.mean[0] * log_t * self.drift_scale)
-        strength = self.read_noise_scale * self.read_dict["K"] * read_factor(t_inference, self.read_dict["t_read"])
+        spread, shift, strength = self._relaxed(t_inference)
+        drifted = (drift_noise_param * spread).add_(g_prog).add_(shift)
         read = drifted.clamp(min=1.0).log10_().mul_(strength).mul_(normal_like(g_prog))
         return drifted.add_(read).clamp_(self.g_min, self.g_max)

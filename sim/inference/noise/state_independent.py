@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import RelativeNoiseModel
-from sim.inference.noise.laws import polynomial, power_law, read_factor
-from sim.inference.pairs import PairLaws
+from sim.inference.noise.laws import polynomial, power_law, power_law_numbers, read_factor
+from sim.inference.programming import ALWAYS, DeviceLaws, DriftKind
 from sim.settings import NonNegative, Positive, Real, config
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ class StateIndependentNoiseModel(RelativeNoiseModel):
     read_noise_scale: Annotated[NonNegative, "factor of the read noise"] = 1.0
     t_read: Annotated[Positive, "duration of a read, s"] = 250e-9
 
-    def pair_laws(self) -> PairLaws:
-        return PairLaws(
-            [c * self.prog_noise_scale for c in self.prog_coeff], (0.0, self.drift_nu_mean, -math.inf, math.inf),
-            (0.0, self.drift_nu_std, 0.0, math.inf), self.drift_scale, (1.0 / self.g_max, 0.0, 0.0), self.read_noise_scale,
-            self.t_0, self.t_read,
-        )  # fmt: skip
+    def device_laws(self) -> DeviceLaws:
+        def at(t: float) -> list[float]:
+            mean = (0.0, self.drift_nu_mean, -math.inf, math.inf, *ALWAYS)
+            spread = (0.0, self.drift_nu_std, 0.0, math.inf, *ALWAYS)
+            read = (0.0, 1.0 / self.g_max, 0.0, math.inf, *ALWAYS)
+            return power_law_numbers(self, t, mean, spread, read)
+
+        return DeviceLaws(DriftKind.POWER_LAW, self.g_max, [c * self.prog_noise_scale for c in self.prog_coeff], at)
 
     def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
         sigma = polynomial([c * self.prog_noise_scale for c in self.prog_coeff], g_target * (1.0 / self.g_max))

@@ -24,6 +24,7 @@ from sim.configs import (
     WeightRemapType,
 )
 from sim.inference import drift_analog_weights, program_analog_weights
+from sim.inference.programming import laws_of
 from sim.nn import (
     AnalogConv1d,
     AnalogConv2d,
@@ -38,6 +39,8 @@ from sim.nn import (
 )
 from sim.optim import AnalogAdam, AnalogSGD
 from tests.sim.cuda.pretended import CPU, GPU
+from tests.sim.inference.test_programming import MODELS, array_of
+from tests.sim.inference.test_programming import life as life_of_array
 
 pytestmark = pytest.mark.usefixtures("gpu")
 
@@ -116,6 +119,16 @@ NOISE_MODELS = [
 @pytest.mark.parametrize("name", NOISE_MODELS)
 def test_noise_models(name: str) -> None:
     assert_agrees(life(lambda: InferenceRPUConfig(noise_model=getattr(sim.inference, name)())))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_programming_and_drift_have_the_bits_of_the_cpu(name: str) -> None:
+    kind, fields = MODELS[name]
+    arrays = [array_of(kind(**fields), kind(**fields)) for _ in range(2)]
+    assert laws_of(arrays[0].models) is not None
+    for here, there in zip(life_of_array(arrays[0]), life_of_array(arrays[1].to(GPU)), strict=True):
+        assert there.is_cuda
+        assert torch.equal(here, there.cpu())
 
 
 @pytest.mark.parametrize(
