@@ -95,10 +95,12 @@ def connect(
                 yield client
             return
         count = workers or max(1, processors() // threads)
-        # A nanny starts its worker again whenever it ends; a worker that ends twice within dask's 15 seconds would lose it.
-        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "24 hours"})
-        made = _local(count) if gpus is None else _one_a_gpu(workers, threads, gpus)
-        with patient, made as cluster, Client(cluster) as client:
+        with (
+            # A nanny starts its worker again whenever it ends; one that ends twice within dask's 15 seconds would lose it.
+            dask.config.set({"distributed.deploy.lost-worker-timeout": "24 hours"}),
+            _local(count) if gpus is None else _one_a_gpu(workers, threads, gpus) as cluster,
+            Client(cluster) as client,
+        ):
             client.register_plugin(_plugin())
             yield client
 

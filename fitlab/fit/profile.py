@@ -79,10 +79,13 @@ def interval(c: Candidate, trace: Trace, name: str, roots: tuple[float, float] =
             found = fit_prediction_error(
                 c.model, trace, mean, mult_noise=c.mult_noise, held={name: value}, fixed=fixed, noise=noise, refine=False
             )
-            at = found.values
             root = float(np.sqrt(2 * max(fit.log_likelihood - found.log_likelihood, 0.0)))
             if abs(root - DEVIATIONS) < 0.05:
                 return float(value)
+            if not root < 3 * DEVIATIONS:  # too far for the others to follow
+                reach = 0.5 * (before[0] + reach)
+                continue
+            at = found.values
             slope = (root - before[1]) / (reach - before[0])
             guess = reach + (DEVIATIONS - root) / slope if slope > 0 else np.inf
             before = (reach, root)
