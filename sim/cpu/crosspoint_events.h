@@ -7,26 +7,8 @@
 namespace sim {
 namespace {
 
-constexpr int EVENT_PARTS = 64 / LANES;
-
-// Calls body(r, q) for each block of 64 crosspoints of each replica.
-template <class Body> void over_blocks(const EventArray& a, int threads, Body body) {
-    const long long blocks = (a.cells + 63) / 64;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (threads > 1)
-    for (int r = 0; r < a.replicas; ++r)
-        for (long long q = 0; q < blocks; ++q) body(r, q);
-}
-
-// Part k of a block: LANES crosspoints, of which `left` exist.
-struct EventPart {
-    long long element;
-    int left;
-
-    SIM_HD vf at(const float* p) const { return left >= LANES ? load(p + element) : load_first(p + element, left); }
-    SIM_HD void put(float* p, vf v) const {
-        if (left >= LANES) store(p + element, v);
-        else store_first(p + element, v, left);
-    }
+struct EventPart : Part {
+    using Part::Part;
     SIM_HD vf parameter(const EventArray& a, int k, int r) const {
         const float* p = a.parameter(k, r);
         return a.varies(k) ? at(p) : broadcast(*p);
@@ -35,26 +17,21 @@ struct EventPart {
         return weight_bounds(parameter(a, E_MIN_BOUND, r), parameter(a, E_MAX_BOUND, r), parameter(a, E_REFERENCE, r));
     }
 };
-SIM_HD bool part_of(const EventArray& a, long long q, int k, EventPart& part) {
-    part.element = q * 64 + k * LANES;
-    const long long left = a.cells - part.element;
-    part.left = left < LANES ? static_cast<int>(left) : LANES;
-    return left > 0;
-}
 SIM_HD void event_normals(const EventArray& a, int r, u32 purpose, long long step, long long q, vf* z) {
     normals64(stream_of(static_cast<u64>(a.keys[r]), purpose), static_cast<u32>(q), 0, 0, static_cast<u32>(step), z);
 }
 
 void age(const EventArray& a, const Ageing& g, int threads) {
-    over_blocks(a, threads, [&](int r, long long q) {
+    over_blocks(a.replicas, a.cells, threads, [&](int r, long long q) {
         const bool diffuses = g.diffusing[r] != 0, decays = g.decaying[r] != 0;
         if (!diffuses && !decays) return;
-        vf moved[EVENT_PARTS], seen[EVENT_PARTS];
+        vf moved[PARTS_OF_64], seen[PARTS_OF_64];
         if (diffuses) event_normals(a, r, event_purpose(EVENT_DIFFUSION, DRAW_VALUE), g.steps[EVENT_DIFFUSION], q, moved);
         const Event last = decays ? EVENT_DECAY : EVENT_DIFFUSION;
         if (a.apparent) event_normals(a, r, event_purpose(last, DRAW_WRITE_NOISE), g.steps[last], q, seen);
-        EventPart part;
-        for (int k = 0; k < EVENT_PARTS && part_of(a, q, k, part); ++k) {
+        for (int k = 0; k < PARTS_OF_64; ++k) {
+            const EventPart part(a.cells, q, k);
+            if (!part.exists()) break;
             float* weight = a.weight + r * a.cells;
             const WeightBounds<vf> within = part.bounds(a, r);
             vf w = part.at(weight);
@@ -67,15 +44,16 @@ void age(const EventArray& a, const Ageing& g, int threads) {
 }
 
 void change(const EventArray& a, const Changing& c, int threads) {
-    over_blocks(a, threads, [&](int r, long long q) {
+    over_blocks(a.replicas, a.cells, threads, [&](int r, long long q) {
         if (c.having && !c.having[r]) return;
         const bool resets = c.kind == CHANGE_RESET, decides = resets && !c.chosen && c.probability < 1.0f;
-        vf value[EVENT_PARTS], seen[EVENT_PARTS], u[EVENT_PARTS];
+        vf value[PARTS_OF_64], seen[PARTS_OF_64], u[PARTS_OF_64];
         if (resets) event_normals(a, r, c.value, *c.step, q, value);
         if (a.apparent) event_normals(a, r, c.write, *c.step, q, seen);
         if (decides) uniforms64(stream_of(static_cast<u64>(a.keys[r]), c.choice), static_cast<u32>(q), 0, 0, static_cast<u32>(*c.step), u);
-        EventPart part;
-        for (int k = 0; k < EVENT_PARTS && part_of(a, q, k, part); ++k) {
+        for (int k = 0; k < PARTS_OF_64; ++k) {
+            const EventPart part(a.cells, q, k);
+            if (!part.exists()) break;
             float* weight = a.weight + r * a.cells;
             const vf before = part.at(weight);
             vi chosen = before == before || before != before;
@@ -105,15 +83,16 @@ void change(const EventArray& a, const Changing& c, int threads) {
 }
 
 void drift(const EventArray& a, const Drifting& d, int threads) {
-    over_blocks(a, threads, [&](int r, long long q) {
+    over_blocks(a.replicas, a.cells, threads, [&](int r, long long q) {
         const float* p = d.numbers + r * N_DRIFT_NUMBERS;
         const bool stores = !d.having || d.having[r];
-        vf of_nu[EVENT_PARTS]{}, of_w[EVENT_PARTS]{}, seen[EVENT_PARTS];
+        vf of_nu[PARTS_OF_64]{}, of_w[PARTS_OF_64]{}, seen[PARTS_OF_64];
         if (p[NU_STD] > 0.0f) event_normals(a, r, event_purpose(EVENT_DRIFT, DRAW_VALUE), *d.step, q, of_nu);
         if (p[W_NOISE_STD] > 0.0f) event_normals(a, r, event_purpose(EVENT_DRIFT, DRAW_READ), *d.step, q, of_w);
         if (a.apparent && stores) event_normals(a, r, event_purpose(EVENT_DRIFT, DRAW_WRITE_NOISE), *d.step, q, seen);
-        EventPart part;
-        for (int k = 0; k < EVENT_PARTS && part_of(a, q, k, part); ++k) {
+        for (int k = 0; k < PARTS_OF_64; ++k) {
+            const EventPart part(a.cells, q, k);
+            if (!part.exists()) break;
             float* weight = a.weight + r * a.cells;
             const long long from = r * a.cells;
             const WeightBounds<vf> within = part.bounds(a, r);

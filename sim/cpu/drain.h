@@ -18,6 +18,8 @@ struct Waiting {
 SIM_HD vu column_of(vu left) { return left >> 6; }
 SIM_HD vu number_of(vu left) { return left & 63u; }
 
+constexpr int LEVELS = 32;    // each has at most half of the columns of the one before
+
 // Columns that have a pulse wherever a row has one bit: those of a row that has no other.
 struct OneBit {
     const u32* bits;          // of the columns
@@ -175,7 +177,7 @@ template <class Device> void pulse_columns(const Row& row, RowScratch& s, Waitin
         float* weights;
         u32* hits;
         int n;                // columns, of which the next level has some
-    } level[32];
+    } level[LEVELS];
     int levels = 0, n = waiting.n;
     const bool high = most > 32;
     float* weights = s.weights;

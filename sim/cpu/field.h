@@ -41,24 +41,43 @@ SIM_HD void normal_row(Stream s, u32 sample, u32 draw, u32 step, int n, float* o
     }
 }
 
-void random_field(const FieldArgs& a) {
-    const long long blocks = (a.n + 63) / 64;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(a.threads) if (a.threads > 1)
-    for (int r = 0; r < a.replicas; ++r) {
-        for (long long q = 0; q < blocks; ++q) {
-            const Stream s = stream_of(static_cast<u64>(a.keys[r]), a.purpose);
-            float* out = a.field + r * a.n + q * 64;
-            vf z[64 / LANES];
-            if (a.normal) normals64(s, static_cast<u32>(q), 0, 0, a.step, z);
-            else uniforms64(s, static_cast<u32>(q), 0, 0, a.step, z);
-            const long long left = a.n - q * 64;
-            for (int k = 0; k < 64 / LANES; ++k) {
-                const long long rest = left - k * LANES;
-                if (rest >= LANES) store(out + k * LANES, z[k]);
-                else if (rest > 0) store_first(out + k * LANES, z[k], static_cast<int>(rest));
-            }
-        }
+// Planes of n elements of each replica, block of 64 by block.
+constexpr int PARTS_OF_64 = 64 / LANES;
+
+// Calls body(r, q) for each block of each replica.
+template <class Body> void over_blocks(int replicas, long long n, int threads, Body body) {
+    const long long blocks = (n + 63) / 64;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (threads > 1)
+    for (int r = 0; r < replicas; ++r)
+        for (long long q = 0; q < blocks; ++q) body(r, q);
+}
+
+// Part k of block q of n elements: LANES of them, of which `left` exist.
+struct Part {
+    long long element;
+    int left;
+
+    SIM_HD Part(long long n, long long q, int k) : element(q * 64 + k * LANES), left(n - element < LANES ? static_cast<int>(n - element) : LANES) {}
+    SIM_HD bool exists() const { return left > 0; }
+    SIM_HD vf at(const float* p) const { return left == LANES ? load(p + element) : load_first(p + element, left); }
+    SIM_HD void put(float* p, vf v) const {
+        if (left == LANES) store(p + element, v);
+        else store_first(p + element, v, left);
     }
+};
+
+void random_field(const FieldArgs& a) {
+    over_blocks(a.replicas, a.n, a.threads, [&](int r, long long q) {
+        const Stream s = stream_of(static_cast<u64>(a.keys[r]), a.purpose);
+        vf z[PARTS_OF_64];
+        if (a.normal) normals64(s, static_cast<u32>(q), 0, 0, a.step, z);
+        else uniforms64(s, static_cast<u32>(q), 0, 0, a.step, z);
+        for (int k = 0; k < PARTS_OF_64; ++k) {
+            const Part part(a.n, q, k);
+            if (!part.exists()) break;
+            part.put(a.field + r * a.n, z[k]);
+        }
+    });
 }
 
 }  // namespace

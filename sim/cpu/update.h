@@ -161,10 +161,10 @@ template <class Device> void update_device(const UpdateArgs& a) {
     {
         Scratch<u64> queue(width), count(width);
         const size_t stride = width + MARGIN;
-        Scratch<u32> done(width), touched(width + LANES), lists(6 * stride), hits(2 * width / LANES), again(2 * width / LANES + MARGIN);
+        Scratch<u32> done(width), touched(width + LANES), lists(6 * stride), hits(2 * width / LANES), again(2 * width / LANES + LEVELS);
         Scratch<const float*> parameter(a.n_parameters), from(a.n_parameters + 5);
         Scratch<float*> to(a.n_parameters + 5);
-        Scratch<float> weights(2 * width + 32 * MARGIN), parameters(a.n_parameters * stride);
+        Scratch<float> weights(2 * width + LEVELS * MARGIN), parameters(a.n_parameters * stride);
         const auto list = [&](size_t k) { return lists.get() + k * stride; };
         RowScratch scratch{};
         scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get();

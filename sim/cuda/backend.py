@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sim.cuda.devices import GpuDeviceArray
-from sim.cuda.launch import start
+from sim.cuda.launch import quad_grid, start
 from sim.cuda.modules import elementwise, modifier, programming
 
 __all__ = ["exact_update_", "logarithm", "modify", "program", "pulsed_update_", "random_field", "sigmoid"]
@@ -55,10 +55,9 @@ def modify(
 ) -> None:  # fmt: skip
     """See `sim.arrays.modifier.Modifier`."""
     module = modifier()
-    blocks = -(-(-(-cells // 64) * 16) // module.threads["modify"])
     start(
-        module, "modify", (blocks, replicas, 1), weight, weight, modified, numbers, largest, coeffs, keys, step, np.int64(cells),
-        *map(np.int32, (n_in, n_coeffs, kind, stochastic, spare_last)),
+        module, "modify", quad_grid(module, "modify", cells, replicas), weight, weight, modified, numbers, largest, coeffs, keys,
+        step, np.int64(cells), *map(np.int32, (n_in, n_coeffs, kind, stochastic, spare_last)),
     )  # fmt: skip
 
 
@@ -68,7 +67,7 @@ def program(
     """See `sim.inference.programming`."""
     module, cells = programming(), noisy[0].numel()
     kernel = "drift_devices" if weight is None else "program_devices"
-    grid = -(-(-(-cells // 64) * 16) // module.threads[kernel]), noisy.shape[0], 1
+    grid = quad_grid(module, kernel, cells, noisy.shape[0])
     given = () if weight is None else (weight,)
     sizes = np.int32(conductance.shape[1]), np.int32(numbers.shape[1])
     start(module, kernel, grid, noisy, *given, noisy, conductance, nu, numbers, keys, step, np.int64(cells), *sizes)

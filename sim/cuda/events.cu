@@ -1,30 +1,24 @@
 // Events beside pulses (sim/core/events.h), with the bits of sim/cpu/crosspoint_events.h: a thread takes four crosspoints of a block
 // of 64, which share a block of random words. Grids are (blocks of threads, R).
 #include "events.h"
+#include "quad.h"
 
 using namespace sim;
 
 namespace {
 
-struct Four {
+// Four crosspoints of a replica.
+struct Four : Quad {
     int r;
     long long from;  // where the replica starts
-    u32 q, lane;
-
-    __device__ __forceinline__ long long element(int c) const { return 64LL * q + 16 * c + lane; }
 };
 __device__ __forceinline__ bool four_of(long long cells, Four& at) {
-    const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    at.q = static_cast<u32>(thread / 16), at.lane = static_cast<u32>(thread % 16), at.r = static_cast<int>(blockIdx.y);
-    at.from = at.r * cells;
-    return 64LL * at.q + at.lane < cells;
-}
-__device__ __forceinline__ Words4<u32> words(const long long* keys, const Four& at, u32 purpose, long long step) {
-    const Stream s = stream_of(static_cast<u64>(keys[at.r]), purpose);
-    return philox(Words4<u32>{16 * at.q + at.lane, 0u, 0u, static_cast<u32>(step)}, s.key0, s.key1);
+    static_cast<Quad&>(at) = quad_at(static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x);
+    at.r = static_cast<int>(blockIdx.y), at.from = at.r * cells;
+    return at.element(0) < cells;
 }
 __device__ __forceinline__ Normals4<float> four_normals(const long long* keys, const Four& at, u32 purpose, long long step) {
-    return normals<float>(words(keys, at, purpose, step));
+    return at.normals(stream_of(static_cast<u64>(keys[at.r]), purpose), 0, 0, static_cast<u32>(step));
 }
 // Parameter k of a crosspoint: `p` of the first replica, `stride` to the next.
 __device__ __forceinline__ float parameter(const float* p, long long stride, u32 varying, int k, int r, long long e) {
@@ -76,10 +70,10 @@ extern "C" __global__ void change(float* weight, float* apparent, const float* m
     if (having && !having[r]) return;
     const bool resets = kind == CHANGE_RESET, decides = resets && !chosen && probability < 1.0f;
     Normals4<float> value{}, seen{};
-    Words4<u32> choice{};
+    float choice[4] = {};
     if (resets) value = four_normals(keys, at, value_purpose, *step);
     if (apparent) seen = four_normals(keys, at, write_purpose, *step);
-    if (decides) choice = words(keys, at, choice_purpose, *step);
+    if (decides) at.uniforms(stream_of(static_cast<u64>(keys[r]), choice_purpose), 0, 0, static_cast<u32>(*step), choice);
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
         const long long e = at.element(c);
@@ -94,7 +88,7 @@ extern "C" __global__ void change(float* weight, float* apparent, const float* m
         if (kind == CHANGE_CLIP) w = clip(w, -bound, bound);
         if (resets) {
             mine = chosen ? chosen[at.from + e] != 0 : column_chosen(static_cast<int>(e % in), first, count, in);
-            if (decides) mine = mine && uniform<float>(component(static_cast<u32>(c), choice.x, choice.y, choice.z, choice.w)) < probability;
+            if (decides) mine = mine && choice[c] < probability;
             if (mine) w = after_reset(parameter(target, target_stride, varying, E_RESET_TARGET, r, e), reset_std[r], value.z[c]);
         }
         w = within(w);

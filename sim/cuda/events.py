@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from sim.cuda.launch import start
+from sim.cuda.launch import quad_grid, start
 from sim.cuda.modules import events
 
 if TYPE_CHECKING:
@@ -45,10 +45,9 @@ def _start(kernel: str, points: Crosspoints, parameters: tuple[int, ...], *args:
     module, cells, replicas = events(), points.cells, points.shape[0]
     if not cells or not replicas:
         return
-    threads = -(-cells // 64) * 16
     places = [points.places[k] for k in parameters]
     start(
-        module, kernel, (-(-threads // module.threads[kernel]), replicas, 1), points.weight, points.weight, points.apparent,
+        module, kernel, quad_grid(module, kernel, cells, replicas), points.weight, points.weight, points.apparent,
         *(address for address, _ in places), *(np.int64(stride) for _, stride in places), np.uint32(points.varying),
         points.write_noise(), np.int32(2), points.keys, np.int64(cells), *args,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor
 from sim.cuda.compile import CudaError, cached, cuda_core
 from sim.cuda.modules import Module
 
-__all__ = ["launch", "reason_why_not", "start"]
+__all__ = ["launch", "quad_grid", "quads", "reason_why_not", "start"]
 
 
 def launch(module: Module, kernel: str, grid: tuple[int, int, int], device: torch.device, *args: Any) -> None:
@@ -44,6 +44,16 @@ def start(
         work = (-(-work // module.threads[kernel]), 1, 1)
     given = [arg.data_ptr() if isinstance(arg, Tensor) else 0 if arg is None else arg for arg in args]
     launch(module, kernel, work, on.device, *given)
+
+
+def quads(n: int) -> int:
+    """Threads that take four of n elements each, in blocks of 64 (sim/core/quad.h)."""
+    return -(-n // 64) * 16
+
+
+def quad_grid(module: Module, kernel: str, n: int, replicas: int) -> tuple[int, int, int]:
+    """Grid of `quads` of each replica."""
+    return -(-quads(n) // module.threads[kernel]), replicas, 1
 
 
 def reason_why_not() -> str:

@@ -1,6 +1,7 @@
 // Modified weights (sim/core/modifier.h), with the bits of sim/cpu/modifier.h: a thread takes four crosspoints of a block of 64,
 // which share blocks of random words. A grid of (blocks of threads, R).
 #include "modifier.h"
+#include "quad.h"
 
 using namespace sim;
 
@@ -8,10 +9,9 @@ using namespace sim;
 extern "C" __global__ void modify(const float* weight, float* modified, const float* numbers, const float* largest, const float* coeffs,
                                   const long long* keys, const long long* step, long long cells, int in, int n_coeffs, int kind,
                                   int stochastic, int spare_last) {
-    const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    const u32 q = static_cast<u32>(thread / 16), lane = static_cast<u32>(thread % 16);
+    const Quad at = quad_at(static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x);
     const int r = static_cast<int>(blockIdx.y);
-    if (64LL * q + lane >= cells) return;
+    if (at.element(0) >= cells) return;
     const float* p = numbers + r * N_MODIFIER_NUMBERS;
     const u32 needed = modifier_draws(kind, p, stochastic != 0);
     float draw[4][N_MODIFIER_DRAWS] = {};
@@ -19,20 +19,17 @@ extern "C" __global__ void modify(const float* weight, float* modified, const fl
     for (u32 d = 0; d < N_MODIFIER_DRAWS; ++d) {
         if (!((needed >> d) & 1u)) continue;
         const Stream s = stream_of(static_cast<u64>(keys[r]), PURPOSE_FIELD + d);
-        const Words4<u32> w = philox(Words4<u32>{16 * q + lane, 0u, 0u, static_cast<u32>(*step)}, s.key0, s.key1);
-        if ((MODIFIER_NORMALS >> d) & 1u) {
-            const Normals4<float> z = normals<float>(w);
-            draw[0][d] = z.z[0], draw[1][d] = z.z[1], draw[2][d] = z.z[2], draw[3][d] = z.z[3];
-        } else {
-            draw[0][d] = uniform<float>(w.x), draw[1][d] = uniform<float>(w.y), draw[2][d] = uniform<float>(w.z), draw[3][d] = uniform<float>(w.w);
-        }
+        Normals4<float> z;
+        if ((MODIFIER_NORMALS >> d) & 1u) z = at.normals(s, 0, 0, static_cast<u32>(*step));
+        else at.uniforms(s, 0, 0, static_cast<u32>(*step), z.z);
+        draw[0][d] = z.z[0], draw[1][d] = z.z[1], draw[2][d] = z.z[2], draw[3][d] = z.z[3];
     }
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-        const long long e = 64LL * q + 16 * c + lane, at = r * cells + e;
+        const long long e = at.element(c), here = r * cells + e;
         if (e >= cells) continue;
-        const float w = weight[at];
+        const float w = weight[here];
         const bool spared = spare_last && e % in == in - 1;
-        modified[at] = spared ? w : modified_weight(kind, p, largest[r], coeffs + r * n_coeffs, n_coeffs, stochastic != 0, w, draw[c]);
+        modified[here] = spared ? w : modified_weight(kind, p, largest[r], coeffs + r * n_coeffs, n_coeffs, stochastic != 0, w, draw[c]);
     }
 }

@@ -3,34 +3,26 @@
 // share one block of random words.
 #include "analog.h"
 #include "converter.h"
-#include "normal.h"
+#include "quad.h"
 #include "settings.h"
 
 using namespace sim;
 
 namespace {
 
-// What one thread has of a row: elements 64 q + 16 c + lane, c = 0 ... 3, of sample `sample` of replica `r`.
-struct Quad {
-    int row, r, q, lane;  // row: r * batch + sample
+// What one thread has of a row: four elements of sample `sample` of replica `r`.
+struct Four : Quad {
+    int row, r;  // row: r * batch + sample
     u32 sample;
-    __device__ __forceinline__ int element(int c) const { return 64 * q + 16 * c + lane; }
 };
-__device__ __forceinline__ bool quad_of(int n, int batch, int rows, Quad& e) {
+__device__ __forceinline__ bool four_of(int n, int batch, int rows, Four& e) {
     const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     const int in_row = (n + 63) / 64 * 16;
     if (at >= static_cast<long long>(rows) * in_row) return false;
+    static_cast<Quad&>(e) = quad_at(at % in_row);
     e.row = static_cast<int>(at / in_row);
-    const int k = static_cast<int>(at % in_row);
-    e.r = e.row / batch, e.sample = static_cast<u32>(e.row % batch), e.q = k / 16, e.lane = k % 16;
+    e.r = e.row / batch, e.sample = static_cast<u32>(e.row % batch);
     return true;
-}
-__device__ __forceinline__ Words4<u32> words_of(Stream s, const Quad& e, u32 draw, u32 step) {
-    return philox(Words4<u32>{static_cast<u32>(16 * e.q + e.lane), e.sample, draw, step}, s.key0, s.key1);
-}
-__device__ __forceinline__ void uniforms_of(Stream s, const Quad& e, u32 draw, u32 step, float* u) {
-    const Words4<u32> w = words_of(s, e, draw, step);
-    u[0] = uniform<float>(w.x), u[1] = uniform<float>(w.y), u[2] = uniform<float>(w.z), u[3] = uniform<float>(w.w);
 }
 
 }  // namespace
@@ -39,8 +31,8 @@ __device__ __forceinline__ void uniforms_of(Stream s, const Quad& e, u32 draw, u
 extern "C" __global__ void prepare_inputs(const float* x, const float* alpha, const int* active, const float* settings, const float* values,
                                           const long long* keys, const long long* step_at, float* u, int replicas, int batch, int n, int passes,
                                           float reduction, u32 round, u32 input_draw, int sto_round, int sign, int shift, int bits) {
-    Quad e;
-    if (!quad_of(n, batch, replicas * batch, e)) return;
+    Four e;
+    if (!four_of(n, batch, replicas * batch, e)) return;
     const float* s = settings + e.r * N_IO_SETTINGS;
     const float* v = values + static_cast<size_t>(e.r) * passes * N_PASS_VALUES;
     const u64 key = static_cast<u64>(keys[e.r]);
@@ -48,12 +40,12 @@ extern "C" __global__ void prepare_inputs(const float* x, const float* alpha, co
     const bool on = active[e.row] != 0, noisy = s[INP_NOISE] > 0.0f;
     Normals4<float> noise{};
     float rounding[4] = {0.5f, 0.5f, 0.5f, 0.5f};
-    if (on && noisy) noise = normals<float>(words_of(stream_of(key, PURPOSE_INPUT_NOISE), e, input_draw, step));
-    if (on && sto_round) uniforms_of(stream_of(key, PURPOSE_INPUT_ROUND), e, round, step, rounding);
+    if (on && noisy) noise = e.normals(stream_of(key, PURPOSE_INPUT_NOISE), e.sample, input_draw, step);
+    if (on && sto_round) e.uniforms(stream_of(key, PURPOSE_INPUT_ROUND), e.sample, round, step, rounding);
     const float scale = 1.0f / (alpha[e.row] * reduction);
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-        const int j = e.element(c);
+        const int j = static_cast<int>(e.element(c));
         if (j >= n) continue;
         const size_t at = static_cast<size_t>(e.row) * n + j;
         float value = 0.0f;
@@ -75,8 +67,8 @@ extern "C" __global__ void analog_outputs(float* z, const float* current, const 
                                           const int* active, const float* outputs, const float* offset, const float* settings, const float* values,
                                           const long long* keys, const long long* step_at, int replicas, int batch, int n, int m, int passes,
                                           int matrices, u32 draw, int weight_noise, int last) {
-    Quad e;
-    if (!quad_of(m, batch, replicas * batch, e) || !active[e.row]) return;
+    Four e;
+    if (!four_of(m, batch, replicas * batch, e) || !active[e.row]) return;
     const float* s = settings + e.r * N_IO_SETTINGS;
     const float* v = values + static_cast<size_t>(e.r) * passes * N_PASS_VALUES;
     const float* own = outputs ? outputs + static_cast<size_t>(e.r) * N_OUTPUT_FIELDS * m : nullptr;
@@ -84,13 +76,13 @@ extern "C" __global__ void analog_outputs(float* z, const float* current, const 
     const u32 step = static_cast<u32>(*step_at);
     const OutputPath path = output_path(s, static_cast<WeightNoise>(weight_noise), last != 0, held != nullptr, offset != nullptr, own != nullptr);
     Normals4<float> read{}, added{};
-    if (path.read_apart()) read = normals<float>(words_of(stream_of(key, PURPOSE_WEIGHT_NOISE), e, draw, step));
-    if (path.noisy) added = normals<float>(words_of(stream_of(key, PURPOSE_OUTPUT_NOISE), e, draw, step));
+    if (path.read_apart()) read = e.normals(stream_of(key, PURPOSE_WEIGHT_NOISE), e.sample, draw, step);
+    if (path.noisy) added = e.normals(stream_of(key, PURPOSE_OUTPUT_NOISE), e.sample, draw, step);
     const bool pcm = weight_noise == WN_PCM_READ;
     const float strength = s[W_NOISE] * s[W_NOISE];
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-        const int i = e.element(c);
+        const int i = static_cast<int>(e.element(c));
         if (i >= m) continue;
         const size_t at = static_cast<size_t>(e.row) * m + i;
         const float here = path.ir_drop ? current[at] : 0.0f;
@@ -108,17 +100,17 @@ extern "C" __global__ void convert_outputs(const float* z, const float* lift, co
                                            const float* values, const long long* keys, const long long* step_at, float* y, unsigned char* clipped,
                                            int* exceeded, int replicas, int batch, int m, int passes, float reduction, u32 draw, int sto_round,
                                            int test_negative, int first) {
-    Quad e;
-    if (!quad_of(m, batch, replicas * batch, e) || !active[e.row]) return;
+    Four e;
+    if (!four_of(m, batch, replicas * batch, e) || !active[e.row]) return;
     const float* s = settings + e.r * N_IO_SETTINGS;
     const float factor = values[static_cast<size_t>(e.r) * passes * N_PASS_VALUES + COEFFICIENT], scale = s[OUT_SCALE] * alpha[e.row] * reduction;
     float rounding[4] = {0.5f, 0.5f, 0.5f, 0.5f};
     if (sto_round)
-        uniforms_of(stream_of(static_cast<u64>(keys[e.r]), PURPOSE_OUTPUT_ROUND), e, draw, static_cast<u32>(*step_at), rounding);
+        e.uniforms(stream_of(static_cast<u64>(keys[e.r]), PURPOSE_OUTPUT_ROUND), e.sample, draw, static_cast<u32>(*step_at), rounding);
     bool outside = false;
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-        const int i = e.element(c);
+        const int i = static_cast<int>(e.element(c));
         if (i >= m) continue;
         const size_t at = static_cast<size_t>(e.row) * m + i;
         float t = z[at];

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.cuda.launch import start
+from sim.cuda.launch import quads, start
 from sim.cuda.modules import mvm as module
 from sim.gpu import in_graph
 from sim.ops import IO_SETTINGS, MVM_FLAGS, Pass
@@ -131,7 +131,7 @@ def _round(
         draw = number * len(call.passes) + p
         values = call.values[:, p]
         start(
-            module(), "prepare_inputs", _quads(replicas * batch, n), call.x, call.x, alpha, active, call.settings, values,
+            module(), "prepare_inputs", replicas * batch * quads(n), call.x, call.x, alpha, active, call.settings, values,
             call.keys, call.step, u, *sizes, np.int32(n), count, np.float32(reduction), np.uint32(number),
             np.uint32(draw if one.bits else draw - p), np.int32(call.rounding[0]), np.int32(one.sign), np.int32(one.shift),
             np.int32(one.bits),
@@ -148,7 +148,7 @@ def _round(
             square = u * u
             square = product(square, w.abs()) if call.weight_noise == PCM_READ else square.sum(dim=2)
         start(
-            module(), "analog_outputs", _quads(replicas * batch, m), z, z, current, drop, held, square, total, active,
+            module(), "analog_outputs", replicas * batch * quads(m), z, z, current, drop, held, square, total, active,
             call.outputs if call.outputs.numel() else None, call.offsets[:, one.matrix] if call.offsets.numel() else None,
             call.settings, values, call.keys, call.step, *sizes, np.int32(n), np.int32(m), count, np.int32(matrices),
             np.uint32(draw), np.int32(call.weight_noise), np.int32(not one.hold),
@@ -161,16 +161,11 @@ def _round(
             top, bound = z.amax(dim=2), call.setting("out_bound")
             lift = torch.where(top > bound, bound - top, 0.0).contiguous()
         start(
-            module(), "convert_outputs", _quads(replicas * batch, m), z, z, lift, alpha, active, call.settings, values, call.keys,
+            module(), "convert_outputs", replicas * batch * quads(m), z, z, lift, alpha, active, call.settings, values, call.keys,
             call.step, y, clipped if clipped.numel() else None, exceeded, *sizes, np.int32(m), count, np.float32(reduction),
             np.uint32(draw), np.int32(call.rounding[1]), np.int32(call.negative), np.int32(first),
         )  # fmt: skip
         first = False
-
-
-def _quads(rows: int, n: int) -> int:
-    """Threads for rows of n elements, four each in blocks of 64."""
-    return rows * (-(-n // 64) * 16)
 
 
 def _product(x: Tensor, weight: Tensor, transposed: bool) -> Tensor:

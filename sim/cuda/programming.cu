@@ -1,43 +1,30 @@
 // Programming and drift of devices (sim/core/programming.h), with the bits of sim/cpu/programming.h: a thread takes four weights of a block of 64,
 // which share blocks of random words. Grids are (blocks of threads, R).
 #include "programming.h"
+#include "quad.h"
 
 using namespace sim;
 
-namespace {
-
-__device__ __forceinline__ bool four_of(long long cells, u32& q, u32& lane) {
-    const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    q = static_cast<u32>(thread / 16), lane = static_cast<u32>(thread % 16);
-    return 64LL * q + lane < cells;
-}
-__device__ __forceinline__ Normals4<float> four_normals(u64 key, u32 purpose, u32 block, u32 step) {
-    const Stream s = stream_of(key, purpose);
-    return normals<float>(philox(Words4<u32>{block, 0u, 0u, step}, s.key0, s.key1));
-}
-
-}  // namespace
-
 extern "C" __global__ void program_devices(const float* weight, float* noisy, float* conductance, float* nu, const float* numbers, const long long* keys,
                                          const long long* step_at, long long cells, int devices, int stride) {
-    u32 q, lane;
-    if (!four_of(cells, q, lane)) return;
+    const Quad at = quad_at(static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x);
+    if (at.element(0) >= cells) return;
     const long long r = blockIdx.y;
     const float *p = numbers + r * stride, *lines = p + N_PROGRAM_NUMBERS, *table = lines + N_LINE * devices;
     const u64 key = static_cast<u64>(keys[r]);
-    const u32 step = static_cast<u32>(*step_at), block = 16 * q + lane;
+    const u32 step = static_cast<u32>(*step_at);
     float total[4];
 #pragma unroll
     for (int c = 0; c < 4; ++c) total[c] = p[WEIGHT_OFFSET];
     for (int d = 0; d < devices; ++d) {
         const float* line = lines + N_LINE * d;
         const u32 purpose = program_purpose(law_of(p), d);
-        const Normals4<float> xi = four_normals(key, purpose, block, step);
+        const Normals4<float> xi = at.normals(stream_of(key, purpose), 0, 0, step);
         Normals4<float> xi_nu = {};
-        if (law_of(p) != SNAPSHOTS) xi_nu = four_normals(key, purpose + 1u, block, step);
+        if (law_of(p) != SNAPSHOTS) xi_nu = at.normals(stream_of(key, purpose + 1u), 0, 0, step);
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-            const long long e = 64LL * q + 16 * c + lane, device = (devices * r + d) * cells + e;
+            const long long e = at.element(c), device = (devices * r + d) * cells + e;
             if (e >= cells) continue;
             const ProgrammedDevice<float> made = programmed(p, line, table, weight[r * cells + e], xi.z[c], xi_nu.z[c]);
             conductance[device] = made.conductance, nu[device] = made.nu;
@@ -49,21 +36,21 @@ extern "C" __global__ void program_devices(const float* weight, float* noisy, fl
 
 extern "C" __global__ void drift_devices(float* noisy, const float* conductance, const float* nu, const float* numbers, const long long* keys,
                                        const long long* step_at, long long cells, int devices, int stride) {
-    u32 q, lane;
-    if (!four_of(cells, q, lane)) return;
+    const Quad at = quad_at(static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x);
+    if (at.element(0) >= cells) return;
     const long long r = blockIdx.y;
     const float *p = numbers + r * stride, *lines = p + N_PROGRAM_NUMBERS, *table = lines + N_LINE * devices;
     const u64 key = static_cast<u64>(keys[r]);
-    const u32 step = static_cast<u32>(*step_at), block = 16 * q + lane;
+    const u32 step = static_cast<u32>(*step_at);
     float total[4];
 #pragma unroll
     for (int c = 0; c < 4; ++c) total[c] = p[WEIGHT_OFFSET];
     for (int d = 0; d < devices; ++d) {
         const float* line = lines + N_LINE * d;
-        const Normals4<float> xi = four_normals(key, drift_purpose(d), block, step);
+        const Normals4<float> xi = at.normals(stream_of(key, drift_purpose(d)), 0, 0, step);
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-            const long long e = 64LL * q + 16 * c + lane, device = (devices * r + d) * cells + e;
+            const long long e = at.element(c), device = (devices * r + d) * cells + e;
             if (e >= cells) continue;
             total[c] = total[c] + part_of_weight(p, line, drifted_device(p, table, conductance[device], nu[device], xi.z[c]));
             if (d == devices - 1) noisy[r * cells + e] = total[c];
