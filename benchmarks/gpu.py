@@ -147,7 +147,7 @@ def _events(bandwidth: float, normals: float, repeats: int) -> Table:
         modifier = Modifier([WeightModifierParameter(type=WeightModifierType.PCM_NOISE)] * replicas).cuda()
         step = torch.zeros((), dtype=torch.int64, device="cuda")
         cells = replicas * SIZE * SIZE
-        bounds = array.points().varying.bit_count()
+        bounds = sum(step > 0 for *_, step in array.points().places)
         devices = InferenceArray([InferenceRPUConfig()] * replicas, shape, keys).cuda()
         made = partial(program_devices, devices.weight.detach(), 2, _pair_numbers(replicas), devices.keys, step)
         _, conductance, nu = made()

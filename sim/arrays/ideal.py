@@ -90,7 +90,7 @@ class IdealArray(Array):
         tensors = weight, None, None, self.keys, *(self.event_values for _ in PARAMETERS)
         known = self._points.get("points")
         if known is None or not known.still(known.weight, *tensors[1:]) or known.weight.data_ptr() != weight.data_ptr():
-            values = [Values(self.event_values, k) for k in range(len(PARAMETERS))]
+            values = [Values(self.event_values, self.event_values[:, k].reshape(-1, 1, 1)) for k in range(len(PARAMETERS))]
             known = self._points["points"] = Crosspoints(weight, None, values, None, self.keys)
         return known
 

@@ -43,9 +43,10 @@ READ_RESET = 42
 class PulsedArray(Array):
     """Weights that change by pulses on devices (devices.md, update.md).
 
-    A parameter that varies over the crosspoints is one (out, in) plane of ``fields`` for each replica; one without spread
-    is a number in ``values`` and costs no memory. With write noise ``weight`` is the persistent weight, on which everything
-    acts, and ``apparent`` what a product sees.
+    A parameter that varies over the crosspoints is a number of each record of ``fields`` (R, out, in, n), next to the others
+    of its crosspoint, for pulses are few; one that only the operators beside pulses need is a plane of ``slow_fields``
+    (R, n, out, in). One without spread is a number in ``values`` and costs no memory. With write noise ``weight`` is the
+    persistent weight, on which everything acts, and ``apparent`` what a product sees.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ class PulsedArray(Array):
             for device, key in zip(devices, keys, strict=True)
         ]
         self.field_of, fields, values = _packed([_kernel_values(self.kernel, d) for d in drawn], shape)
-        self.register_buffer("fields", fields)
+        self.register_buffer("fields", fields.permute(0, 2, 3, 1).contiguous())
         self.register_buffer("values", values)
         self.slow_of, slow, slow_values = _packed([_slow_values(d) for d in drawn], shape)
         self.register_buffer("slow_fields", slow)
@@ -110,7 +111,7 @@ class PulsedArray(Array):
         drifts = [device.drift for device in devices]
         self.drifting = Drift(drifts, shape) if any(d.nu > 0 for d in drifts) else None
         self.register_buffer("reset_std", torch.tensor([device.reset_std for device in devices]).reshape(-1, 1, 1))
-        self._event_values = [self._place_of(name) for name in PARAMETERS]
+        self._event_values = [(self._place_of(name)[0], name) for name in PARAMETERS]
 
     def read(self) -> Tensor:
         state: Any = self._buffers  # a module's attributes cost a microsecond each
@@ -198,7 +199,7 @@ class PulsedArray(Array):
         tensors = own["weight"], own["apparent"], own["noise"], own["keys"], *(own[name] for name, _ in self._event_values)
         known = self._points.get("points")
         if known is None or not known.still(*tensors):
-            values = [Values(own[name], k) for name, k in self._event_values]
+            values = [Values(own[where], self.parameter(name)) for where, name in self._event_values]
             weight, apparent, noise, keys = tensors[:4]
             known = self._points["points"] = Crosspoints(weight, apparent, values, noise, keys)
         return known
@@ -207,11 +208,10 @@ class PulsedArray(Array):
         return self.counts
 
     def hidden(self) -> dict[str, Tensor]:
-        names = device_parameters(self.kernel)
+        names = dict.fromkeys((*device_parameters(self.kernel), *SLOW))
         per_replica = []
         for r, device in enumerate(self.devices):
-            values: dict[str, Value] = {name: self._plane(names.index(name), r) for name in names}
-            values |= {name: self._slow(name)[r].expand(self.shape) for name in SLOW if name not in values}
+            values: dict[str, Value] = {name: self.parameter(name)[r].expand(self.shape) for name in names}
             persistent = None if self.apparent is None else self.weight[r]
             per_replica.append(
                 {
@@ -223,28 +223,23 @@ class PulsedArray(Array):
 
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
-        planes = 1 + self.fields.shape[1] + self.slow_fields.shape[1] + (self.apparent is not None)
+        planes = 1 + self.fields.shape[-1] + self.slow_fields.shape[1] + (self.apparent is not None)
         return 4 * planes + (16 if self.counts is not None else 0)
 
     def _change(self, kind: Change, event: Event, **what: Any) -> None:
         self.points().change(kind, self.steps[event], event_streams(event), **what)
         self.steps[event] += 1
 
-    def _all(self, parameter: int) -> Tensor:
-        """A parameter of the kernel for all replicas, (R, out, in) or (R, 1, 1)."""
-        k = self.field_of[parameter]
-        return self.fields[:, k] if k >= 0 else self.values[:, parameter].reshape(-1, 1, 1)
-
-    def _plane(self, parameter: int, replica: int) -> Tensor:
-        return self._all(parameter)[replica].expand(self.shape)
-
-    def _slow(self, name: str) -> Tensor:
+    def parameter(self, name: str) -> Tensor:
+        """A hidden parameter of all replicas as the kernels have it: a view (R, out, in), or (R, 1, 1) without spread."""
         where, k = self._place_of(name)
         values: Any = self._buffers[where]
-        return values[:, k] if values.dim() == 4 else values[:, k].reshape(-1, 1, 1)
+        if values.dim() == 2:
+            return values[:, k].reshape(-1, 1, 1)
+        return values[..., k] if where == "fields" else values[:, k]
 
     def _place_of(self, name: str) -> tuple[str, int]:
-        """Buffer that holds a hidden parameter, and plane or column there."""
+        """Buffer that holds a hidden parameter, and its index there."""
         names = device_parameters(self.kernel)
         if name in names:
             k = names.index(name)

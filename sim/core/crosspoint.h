@@ -39,21 +39,21 @@ SIM_HD float write_normal(Pairs write, u32 element, u32 draw) {
     return first_normal<float>(w.x, w.y);
 }
 
-// Devices of R arrays as a kernel sees them: fields (R, n_fields, cells) hold the parameters whose bit in `varying` is set, in
+// Devices of R arrays as a kernel sees them: records (R, cells, n_fields) hold the parameters whose bit in `varying` is set, in
 // order, values (R, N) the others.
-template <class Device> struct DevicePlanes {
+template <class Device> struct DeviceRecords {
     static constexpr int N = sizeof(Device::names) / sizeof(Device::names[0]);
-    const float *fields, *values, *shared;
+    const float *records, *values, *shared;
     u32 varying;
     int n_fields, n_shared;
     size_t cells;
 
     SIM_HD Crosspoint<Device> at(int r, u32 element, float weight) const {
         Crosspoint<Device> point;
+        const float* record = records + (r * cells + element) * n_fields;
         point.cell = Device::template load<float>(parameters(
             [&](int k) {
-                return (varying >> k) & 1u ? fields[(static_cast<size_t>(r) * n_fields + population(varying & ((1u << k) - 1u))) * cells + element]
-                                           : values[r * N + k];
+                return (varying >> k) & 1u ? record[population(varying & ((1u << k) - 1u))] : values[r * N + k];
             },
             shared + static_cast<size_t>(r) * n_shared, n_shared));
         point.w = weight;

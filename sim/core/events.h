@@ -20,22 +20,24 @@ SIM_HD u32 event_purpose(u32 event, u32 draw) { return PURPOSE_FIELD + N_EVENTS 
 // Hidden parameters that events need, in the order in which sim/ops/events.py hands them on.
 enum EventParameter { E_MIN_BOUND, E_MAX_BOUND, E_REFERENCE, E_DECAY_SCALE, E_DIFFUSION_RATE, E_RESET_TARGET, E_DRIFT_NU, N_EVENT_PARAMETERS };
 
+// Numbers from one crosspoint to the next of parameter k.
+SIM_HD u32 event_step(u64 steps, int k) { return static_cast<u32>(steps >> (8 * k)) & 255u; }
+
 // How `change` moves weights: to given values, to the value after a reset where chosen, into +-bound.
 enum Change { CHANGE_SET, CHANGE_RESET, CHANGE_CLIP };
 
 // Arrays of R replicas as events see them; what is null is not there.
 struct EventArray {
     float *weight, *apparent;                     // (R, cells)
-    const float* parameters[N_EVENT_PARAMETERS];  // (cells) or one number, of the first replica
+    const float* parameters[N_EVENT_PARAMETERS];  // of the first crosspoint of the first replica
     long long strides[N_EVENT_PARAMETERS];        // to the next replica
-    u32 varying;                                  // bit k: parameter k differs between crosspoints
+    u64 steps;                                    // from one crosspoint to the next, a byte each; 0: all have the same
     const float* write_noise;                     // std of replica r at r * write_stride
     int write_stride;
     const long long* keys;                        // (R)
     long long cells;
     int replicas;
 
-    SIM_HD bool varies(int k) const { return ((varying >> k) & 1u) != 0; }
     SIM_HD const float* parameter(int k, int r) const { return parameters[k] + r * strides[k]; }
 };
 struct Ageing {

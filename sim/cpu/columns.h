@@ -1,5 +1,4 @@
-// Some columns of a row next to each other, so that whole vectors of them can be worked: planes of numbers of the columns, and
-// masks that tell which columns of each LANES of the plane before these are.
+// Some columns of a row next to each other, so that whole vectors of them can be worked. Masks tell which of each LANES these are.
 #pragma once
 #include "portable.h"
 
@@ -27,23 +26,22 @@ SIM_HD u32 mask_of(vu m) {
 #endif
 
 #if defined(__AVX512F__)
-SIM_HD vf load_masked(const float* p, __mmask16 lanes) { return (vf)_mm512_maskz_loadu_ps(lanes, p); }
-SIM_HD vf compress(vf v, __mmask16 hit) { return (vf)_mm512_maskz_compress_ps(hit, (__m512)v); }
-SIM_HD vf permute(vf v, vu lane) { return (vf)_mm512_permutexvar_ps((__m512i)lane, (__m512)v); }
-SIM_HD vf permute(vf other, vu lane, vf v, __mmask16 taken) { return (vf)_mm512_mask_permutexvar_ps((__m512)other, taken, (__m512i)lane, (__m512)v); }
+SIM_HD vu compressed(const u32* p, __mmask16 hit) { return (vu)_mm512_maskz_compress_epi32(hit, _mm512_maskz_loadu_epi32(hit, p)); }
+SIM_HD vu permute(vu v, vu lane) { return (vu)_mm512_permutexvar_epi32((__m512i)lane, (__m512i)v); }
+SIM_HD vu permute(vu other, vu lane, vu v, __mmask16 taken) { return (vu)_mm512_mask_permutexvar_epi32((__m512i)other, taken, (__m512i)lane, (__m512i)v); }
 
 // Vectors are filled in registers: stores that overlap would take longer than all the rest.
-template <int P> SIM_HD void pack_planes(const float* const* from, float* const* to, const u32* hits, int width) {
-    vf filled[P] = {};
+template <int P> SIM_HD void pack_planes(const u32* const* from, u32* const* to, const u32* hits, int width) {
+    vu filled[P] = {};
     u32 n = 0, at = 0;
     for (int j = 0; j < width; j += LANES) {
         const __mmask16 hit = static_cast<__mmask16>(hits[j / LANES]);
         if (!hit) continue;
         const u32 more = static_cast<u32>(count_of(hit));
         const vu behind = lane_index() - n;  // lane n takes the first
-        vf v[P];
+        vu v[P];
         for (int p = 0; p < P; ++p) {
-            v[p] = compress(load_masked(from[p] + j, hit), hit);
+            v[p] = compressed(from[p] + j, hit);
             filled[p] = permute(filled[p], behind, v[p], static_cast<__mmask16>(0xFFFFu << n));
         }
         n += more;
@@ -60,32 +58,26 @@ template <int P> SIM_HD void pack_planes(const float* const* from, float* const*
 }
 
 // Brings together the masked columns of some planes, of `width` columns; a plane may go to where it is.
-SIM_HD void pack(const float* const* from, float* const* to, int planes, const u32* hits, int width) {
-    constexpr int most = 8;
-    for (; planes > most; planes -= most, from += most, to += most) pack_planes<most>(from, to, hits, width);
+SIM_HD void pack(const u32* const* from, u32* const* to, int planes, const u32* hits, int width) {
     switch (planes) {
         case 1: return pack_planes<1>(from, to, hits, width);
-        case 2: return pack_planes<2>(from, to, hits, width);
         case 3: return pack_planes<3>(from, to, hits, width);
         case 4: return pack_planes<4>(from, to, hits, width);
         case 5: return pack_planes<5>(from, to, hits, width);
-        case 6: return pack_planes<6>(from, to, hits, width);
-        case 7: return pack_planes<7>(from, to, hits, width);
-        case 8: return pack_planes<8>(from, to, hits, width);
     }
 }
 
-// The columns of a plane back to where they were.
-SIM_HD void unpack(const float* from, float* to, const u32* hits, int width) {
+// Weights of the masked columns back to where they are.
+SIM_HD void unpack(const u32* from, float* to, const u32* hits, int width) {
     for (int j = 0; j < width; j += LANES) {
         const __mmask16 hit = static_cast<__mmask16>(hits[j / LANES]);
         if (!hit) continue;
-        _mm512_mask_storeu_ps(to + j, hit, _mm512_maskz_expand_ps(hit, _mm512_loadu_ps(from)));
+        _mm512_mask_storeu_epi32(to + j, hit, _mm512_maskz_expand_epi32(hit, _mm512_loadu_epi32(from)));
         from += count_of(hit);
     }
 }
 #else
-SIM_HD void pack(const float* const* from, float* const* to, int planes, const u32* hits, int width) {
+SIM_HD void pack(const u32* const* from, u32* const* to, int planes, const u32* hits, int width) {
     int n = 0;
     for (int j = 0; j < width; j += LANES)
         for (u32 hit = hits[j / LANES]; hit; hit &= hit - 1, ++n) {
@@ -93,9 +85,9 @@ SIM_HD void pack(const float* const* from, float* const* to, int planes, const u
             for (int p = 0; p < planes; ++p) to[p][n] = from[p][column];
         }
 }
-SIM_HD void unpack(const float* from, float* to, const u32* hits, int width) {
+SIM_HD void unpack(const u32* from, float* to, const u32* hits, int width) {
     for (int j = 0; j < width; j += LANES)
-        for (u32 hit = hits[j / LANES]; hit; hit &= hit - 1) to[j + __builtin_ctz(hit)] = *from++;
+        for (u32 hit = hits[j / LANES]; hit; hit &= hit - 1) to[j + __builtin_ctz(hit)] = float_of(*from++);
 }
 #endif
 

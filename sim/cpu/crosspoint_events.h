@@ -11,7 +11,8 @@ struct EventPart : Part {
     using Part::Part;
     SIM_HD vf parameter(const EventArray& a, int k, int r) const {
         const float* p = a.parameter(k, r);
-        return a.varies(k) ? at(p) : broadcast(*p);
+        const u32 step = event_step(a.steps, k);
+        return step == 0 ? broadcast(*p) : step == 1 ? at(p) : at_every(step, p);
     }
     SIM_HD WeightBounds<vf> bounds(const EventArray& a, int r) const {
         return weight_bounds(parameter(a, E_MIN_BOUND, r), parameter(a, E_MAX_BOUND, r), parameter(a, E_REFERENCE, r));

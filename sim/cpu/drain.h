@@ -1,48 +1,51 @@
-// Queued pulses on the devices of a row: columns that have some are brought together in vectors, pulsed, and put back.
+// Pulses on the devices of some rows: crosspoints that have some are listed, and pulsed in whole vectors.
 #pragma once
 #include "columns.h"
 #include "device_list.h"
 #include "field.h"
 #include "queue.h"
+#include "records.h"
 #include "train.h"
 
 namespace sim {
 namespace {
 
-// Columns that wait for pulses: planes of `stride` words.
+// Crosspoints that wait for pulses: planes of words.
 struct Waiting {
-    u32 *left, *low, *high, *done;  // their number (bits 0 to 5) and the column; directions (two halves); applied before
-    u32 *hits;                // which columns of the row these are
+    u32 *left, *low, *weight; // their number (bits 0 to 5) and the crosspoint; directions; bits of the weight
+    u32 *high, *done;         // further directions; pulses applied before
+    bool wide, drained;       // whether there are more than 32 for one, and some had pulses before: `high` and `done` hold
     int n;
+    u32 most;                 // pulses of a crosspoint
+    // An empty list behind the first k.
+    Waiting from(int k) const { return {left + k, low + k, weight + k, high + k, done + k, false, false, 0, 0}; }
 };
-SIM_HD vu column_of(vu left) { return left >> 6; }
-SIM_HD vu number_of(vu left) { return left & 63u; }
+// Whether n columns of a row are so many that to go through all of it is faster than to find each of them.
+SIM_HD bool is_dense(int n, int width) { return 4 * n >= width; }
 
-constexpr int LEVELS = 32;    // each has at most half of the columns of the one before
+constexpr int NUMBER_BITS = 6;
+SIM_HD vu crosspoint_of(vu left) { return left >> NUMBER_BITS; }
+SIM_HD vu number_of(vu left) { return left & ((1u << NUMBER_BITS) - 1u); }
 
 // Columns that have a pulse wherever a row has one bit: those of a row that has no other.
 struct OneBit {
     const u32* bits;          // of the columns
     u32 row_bits;
     Waiting waiting;
+    u32* hits;                // which columns these are
 };
 
 struct RowScratch {
     u64* queue;               // directions of queued pulses, bit 1 = up; the next pulse is bit 0
     u64* count;               // their number
     u32* done;                // pulses applied before the end of the batch
-    Waiting waiting;
+    Waiting columns;          // of a row, each where it stands
+    u32* hits;                // which of them have pulses
+    Waiting list;             // of some rows, next to each other
     OneBit one;
-    float* weights;           // of waiting columns; then of those that still wait after some pulses, and so on
-    u32* hits;                // which these are of the ones before
-    float* parameters;        // (n_parameters, stride), of waiting columns
-    u32* touched;             // columns that had a pulse
+    u32* touched;             // crosspoints that had a pulse
     int n_touched;
     bool drained;             // queues were drained before the end of the batch
-    const float** parameter;  // row of each parameter of the device; null: without spread
-    const float** from;       // planes that are packed, and where to
-    float** to;
-    int stride;
     Words words;
 };
 
@@ -59,6 +62,7 @@ struct Row {
     const UpdateArgs& a;
     const float* noise;
     const float* values;      // parameters without spread
+    const float* records;     // parameters with spread, of the first column
     const float* data;
     Pairs cycle, write;       // noise of pulses, and of writing
     float *weight, *apparent;
@@ -69,6 +73,7 @@ struct Row {
         const size_t cells = static_cast<size_t>(a.out) * a.in, at = static_cast<size_t>(row) * a.in;
         noise = a.noise + static_cast<size_t>(r) * N_NOISE_SETTINGS;
         values = a.values + static_cast<size_t>(r) * a.n_parameters;
+        records = a.fields + (r * cells + at) * a.n_fields;
         data = a.data + static_cast<size_t>(r) * a.n_data;
         weight = a.weight + r * cells + at;
         apparent = a.apparent ? a.apparent + r * cells + at : nullptr;
@@ -79,13 +84,20 @@ struct Row {
     }
 };
 
+// The devices of LANES columns.
+template <class Device> SIM_HD typename Device::template Cell<vf> devices_at(const Row& row, vu column) {
+    vf fields[MOST_FIELDS];
+    load_records(row.records, row.a.n_fields, column, fields);
+    const auto lookup = [&](int k) { return row.a.field_of[k] < 0 ? broadcast(row.values[k]) : fields[row.a.field_of[k]]; };
+    return Device::template load<vf>(parameters(lookup, row.data, row.a.n_data));
+}
+
 // Pulses number `from` to `rounds` of U vectors of crosspoints, one after the other; weight holds theirs before and after.
-// lookup(k, u) gives parameter k of vector u. The vectors do not depend on each other: worked together, one fills the waits of the other.
-template <class Device, int U, class Lookup>
-SIM_HD void apply_pulses(const Row& row, Lookup lookup, vf* weight, const vu* column, const Taken* t, u32 from, u32 rounds) {
+// The vectors do not depend on each other: worked together, one fills the waits of the other.
+template <class Device, int U> SIM_HD void apply_pulses(const Row& row, vf* weight, const vu* column, const Taken* t, u32 from, u32 rounds) {
     typename Device::template Cell<vf> cell[U];
     const float sigma = row.noise[DW_MIN_STD];
-    for (int u = 0; u < U; ++u) cell[u] = Device::template load<vf>(parameters([&](int k) { return lookup(k, u); }, row.data, row.a.n_data));
+    for (int u = 0; u < U; ++u) cell[u] = devices_at<Device>(row, column[u]);
     const auto pulse = [&](u32 n, const vf* xi) {
         for (int u = 0; u < U; ++u) {
             const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
@@ -129,146 +141,121 @@ SIM_HD int number_above(const u32* left, int n, u32 pulses) {
     return sum;
 }
 
-// Columns that will show a new apparent weight.
-SIM_HD void touch(const Row& row, RowScratch& s, const Waiting& w) {
-    for (int j = 0; j < padded(row.a.in); j += LANES)
-        for (u32 hit = w.hits[j / LANES]; hit; hit &= hit - 1) s.touched[s.n_touched++] = static_cast<u32>(j + __builtin_ctz(hit));
+// Brings together the masked ones of `width` crosspoints that wait.
+SIM_HD void pack_waiting(const Waiting& from, const Waiting& to, const u32* hits, int width) {
+    const u32* source[] = {from.left, from.low, from.weight, from.wide ? from.high : from.done, from.done};
+    u32* target[] = {to.left, to.low, to.weight, from.wide ? to.high : to.done, to.done};
+    pack(source, target, 3 + from.wide + from.drained, hits, width);
 }
 
-// Planes to be packed.
-struct Planes {
-    const float** from;
-    float** to;
-    int n = 0;
-    void add(const void* source, void* target) {
-        from[n] = static_cast<const float*>(source);
-        to[n++] = static_cast<float*>(target);
-    }
-    void lists(const Waiting& w, u32 most, bool drained) {
-        add(w.left, w.left), add(w.low, w.low);
-        if (most > 32) add(w.high, w.high);
-        if (drained) add(w.done, w.done);
-    }
-};
-
-// Pulses number `from` to `until` of U vectors of packed columns.
-template <class Device, int U> SIM_HD void pulse_packed(const Row& row, RowScratch& s, const Waiting& waiting, float* weights, int first, u32 from, u32 until, bool high, u32 turn) {
+// Pulses number `from` to `until` of U vectors of crosspoints.
+template <class Device, int U> SIM_HD void pulse_vectors(const Row& row, const Waiting& list, int first, u32 from, u32 until) {
     Taken t[U];
-    vu column[U];
+    vu at[U];
     vf w[U];
     u32 rounds = 0;
     for (int u = 0; u < U; ++u) {
-        const int at = first + u * LANES;
-        const vu left = load(waiting.left + at);
-        t[u] = {load(waiting.low + at) ^ turn, high ? load(waiting.high + at) : vu{}, number_of(left), s.drained ? load(waiting.done + at) : vu{}};
-        column[u] = column_of(left);
-        w[u] = load(weights + at);
-        rounds = until == 1 ? 1 : maximum(rounds, most(t[u].left));
+        const int k = first + u * LANES;
+        const vu left = load(list.left + k);
+        t[u] = {load(list.low + k), list.wide ? load(list.high + k) : vu{}, number_of(left), list.drained ? load(list.done + k) : vu{}};
+        at[u] = crosspoint_of(left);
+        w[u] = float_of(load(list.weight + k));
+        rounds = until - from == 1 ? until : maximum(rounds, most(t[u].left));
     }
-    const auto lookup = [&](int k, int u) { return s.parameter[k] ? load(s.parameters + k * s.stride + first + u * LANES) : broadcast(row.values[k]); };
-    apply_pulses<Device, U>(row, lookup, w, column, t, from, rounds < until ? rounds : until);
-    for (int u = 0; u < U; ++u) store(weights + first + u * LANES, w[u]);
+    apply_pulses<Device, U>(row, w, at, t, from, rounds < until ? rounds : until);
+    for (int u = 0; u < U; ++u) store(list.weight + first + u * LANES, bits_of(w[u]));
 }
 
-// The pulses of the columns that wait, at most `most` of each. Where fewer than half of them have any left, these are brought
-// together again, so that few lanes idle. With packed lists only weights and parameters are still where the row has them.
-template <class Device> void pulse_columns(const Row& row, RowScratch& s, Waiting& waiting, u32 most, bool packed, u32 turn) {
-    struct Level {
-        float* weights;
-        u32* hits;
-        int n;                // columns, of which the next level has some
-    } level[LEVELS];
-    int levels = 0, n = waiting.n;
-    const bool high = most > 32;
-    float* weights = s.weights;
-    Planes first{s.from, s.to};
-    if (!packed) first.lists(waiting, most, s.drained);
-    first.add(row.weight, weights);
-    for (int k = 0; k < row.a.n_parameters; ++k)
-        if (s.parameter[k]) first.add(s.parameter[k], s.parameters + k * s.stride);
-    pack(first.from, first.to, first.n, waiting.hits, padded(row.a.in));
-    u32* hits = s.hits;
-    for (u32 from = 0;;) {
-        for (int k = n; k % MARGIN; ++k) waiting.left[k] = waiting.left[0] & ~63u;  // no pulse
-        u32 until = most;
-        int left = 0;
-        if (n > LANES && most - from > 4)
-            for (until = from + 2; until < most && 2 * (left = number_above(waiting.left, n, until)) > n; until += 2) {}
-        int at = 0;
-        for (; at + LANES < n; at += TOGETHER * LANES) pulse_packed<Device, TOGETHER>(row, s, waiting, weights, at, from, until, high, turn);
-        if (at < n) pulse_packed<Device, 1>(row, s, waiting, weights, at, from, until, high, turn);
-        if (until >= most || !left) break;
-        for (int k = 0; k < n; k += LANES) hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(waiting.left + k))) > static_cast<int>(until)));
-        level[levels++] = {weights, hits, n};
-        float* next = weights + (n + MARGIN - 1) / MARGIN * MARGIN;
-        Planes again{s.from, s.to};
-        again.lists(waiting, most, s.drained);
-        again.add(weights, next);
-        for (int k = 0; k < row.a.n_parameters; ++k)
-            if (s.parameter[k]) again.add(s.parameters + k * s.stride, s.parameters + k * s.stride);
-        pack(again.from, again.to, again.n, hits, (n + LANES - 1) / LANES * LANES);
-        hits += (n + LANES - 1) / LANES;
-        weights = next;
-        n = left;
+// The pulses of a list. After some, where fewer than half of the crosspoints have any left, these are brought together, so that
+// few lanes idle. A list of columns of a single row, in their order, comes with what they are there; else `weight` is null.
+template <class Device> void pulse_list(const Row& row, RowScratch& s, const Waiting& list, float* weight, const u32* hits) {
+    if (row.apparent)
+        for (int k = 0; k < list.n; ++k) s.touched[s.n_touched++] = list.left[k] >> NUMBER_BITS;
+    int n = list.n, left = 0;
+    for (u32 from = 0; n; n = left) {
+        for (int k = n; k % MARGIN; ++k) list.left[k] = list.left[0] >> NUMBER_BITS << NUMBER_BITS;  // no pulse
+        u32 until = list.most;
+        if (n > LANES && list.most - from > 2)
+            for (until = from + 2; until < list.most && 2 * (left = number_above(list.left, n, until)) > n; until += 2) {}
+        int k = 0;
+        for (; k + LANES < n; k += TOGETHER * LANES) pulse_vectors<Device, TOGETHER>(row, list, k, from, until);
+        if (k < n) pulse_vectors<Device, 1>(row, list, k, from, until);
+        if (weight) unpack(list.weight, weight, hits, padded(row.a.in));
+        else
+            for (k = 0; k < n; k += LANES) scatter_first(row.weight, crosspoint_of(load(list.left + k)), float_of(load(list.weight + k)), n - k);
+        if (until >= list.most) return;
+        for (k = 0; k < n; k += LANES) s.hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(list.left + k))) > static_cast<int>(until)));
+        pack_waiting(list, list, s.hits, (n + LANES - 1) / LANES * LANES);
         from = until;
+        weight = nullptr;
     }
-    while (levels--) {
-        unpack(weights, level[levels].weights, level[levels].hits, (level[levels].n + LANES - 1) / LANES * LANES);
-        weights = level[levels].weights;
-    }
-    unpack(weights, row.weight, waiting.hits, padded(row.a.in));
 }
 
-// Applies pulses of a row, at most `most` of a column; source(j, t) takes those of LANES columns from j on.
-template <class Device, class Source> void drain(const Row& row, u32 most, RowScratch& s, Source source) {
-    Waiting& w = s.waiting;
+// Columns of a row that get pulses, at most `most` each, as a list whose first row is `above` crosspoints before; source(j, t) takes
+// those of LANES columns from j on.
+template <class Source> void wait_for(const Row& row, u32 above, u32 most, RowScratch& s, Waiting& list, Source source) {
+    Waiting& w = s.columns;
     const int width = padded(row.a.in);
     vu longest{};
-    w.n = 0;
+    w.weight = reinterpret_cast<u32*>(row.weight);
+    w.wide = list.wide = most > 32, w.drained = list.drained;
+    list.n = 0;
     for (int j = 0; j < width; j += LANES) {
         Taken t;
-        w.hits[j / LANES] = 0;
+        s.hits[j / LANES] = 0;
         if (!source(j, t)) continue;
-        store(w.left + j, t.left | ((lane_index() + static_cast<u32>(j)) << 6));
+        store(w.left + j, t.left | ((lane_index() + (above + static_cast<u32>(j))) << NUMBER_BITS));
         store(w.low + j, t.low);
-        if (most > 32) store(w.high + j, t.high);
-        if (s.drained) store(w.done + j, t.done);
-        w.n += count_of(w.hits[j / LANES] = mask_of(t.left));
+        if (w.wide) store(w.high + j, t.high);
+        if (w.drained) store(w.done + j, t.done);
+        list.n += count_of(s.hits[j / LANES] = mask_of(t.left));
         longest = select(to_signed(t.left) > to_signed(longest), t.left, longest);
         if (row.down) count_pulses(row, j, t);
     }
-    if (!w.n) return;
-    pulse_columns<Device>(row, s, w, sim::most(longest), false, 0);
-    if (row.apparent) touch(row, s, w);
+    list.most = sim::most(longest);
+    if (list.n) pack_waiting(w, list, s.hits, width);
 }
 
-// A row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share the bit.
-template <class Device> void drain_one(const Row& row, const Words::Word& word, RowScratch& s) {
+// The same for a row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share it.
+SIM_HD void wait_for_one(const Row& row, u32 above, const Words::Word& word, RowScratch& s, Waiting& list) {
     OneBit& one = s.one;
-    Waiting& w = one.waiting;
+    Waiting& kept = one.waiting;
     const bool ups_only = row.a.side != 0;
     const int width = padded(row.a.in);
     if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
-        w.n = 0;
+        Waiting& w = s.columns;
+        w.wide = w.drained = false, w.weight = w.low;
+        kept.n = 0, kept.most = 1;
         for (int j = 0; j < width; j += LANES) {
             const vu up = load(word.negative + j) ^ (ups_only ? word.up_if : 0u), shared = load(word.bits + j) & word.row_bits & (ups_only ? up : ~vu{});
-            store(w.left + j, ((lane_index() + static_cast<u32>(j)) << 6) | 1u);
+            store(w.left + j, ((lane_index() + static_cast<u32>(j)) << NUMBER_BITS) | 1u);
             store(w.low + j, up & 1u);
-            w.n += count_of(w.hits[j / LANES] = mask_of(shared));
+            kept.n += count_of(one.hits[j / LANES] = mask_of(shared));
         }
-        const float* from[] = {reinterpret_cast<float*>(w.left), reinterpret_cast<float*>(w.low)};
-        float* to[] = {reinterpret_cast<float*>(w.left), reinterpret_cast<float*>(w.low)};
-        pack(from, to, 2, w.hits, width);
+        pack_waiting(w, kept, one.hits, width);
+        for (int k = kept.n; k % LANES; ++k) kept.left[k] = kept.left[0];
         one.bits = word.bits, one.row_bits = word.row_bits;
     }
-    if (!w.n) return;
-    pulse_columns<Device>(row, s, w, 1, true, ups_only ? 0u : word.up_if & 1u);
-    if (row.apparent) touch(row, s, w);
+    list.n = kept.n, list.most = 1, list.wide = false;
+    const bool dense = is_dense(kept.n, width);
+    const u32 turn = ups_only ? 0u : word.up_if & 1u;
+    for (int k = 0; k < kept.n; k += LANES) {
+        const vu left = load(kept.left + k);
+        store(list.left + k, left + (above << NUMBER_BITS));
+        store(list.low + k, load(kept.low + k) ^ turn);
+        if (!dense) store(list.weight + k, bits_of(gather(row.weight, crosspoint_of(left))));
+    }
+    if (!dense) return;
+    const u32* weights = reinterpret_cast<u32*>(row.weight);
+    pack(&weights, &list.weight, 1, one.hits, width);
 }
 
 template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
     const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
-    drain<Device>(row, static_cast<u32>(bound), s, source);
+    Waiting list = s.list.from(0);
+    list.drained = s.drained;
+    wait_for(row, 0, static_cast<u32>(bound), s, list, source);
+    pulse_list<Device>(row, s, list, row.weight, s.hits);
     if (!all) {
         s.drained = true;
         s.n_touched = 0;  // found again by what is done

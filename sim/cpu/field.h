@@ -60,6 +60,11 @@ struct Part {
     SIM_HD Part(long long n, long long q, int k) : element(q * 64 + k * LANES), left(n - element < LANES ? static_cast<int>(n - element) : LANES) {}
     SIM_HD bool exists() const { return left > 0; }
     SIM_HD vf at(const float* p) const { return left == LANES ? load(p + element) : load_first(p + element, left); }
+    // Where an element has `step` numbers.
+    SIM_HD vf at_every(u32 step, const float* p) const {
+        const vu lane = lane_index(), last = broadcast(static_cast<u32>(left) - 1u);
+        return gather(p + element * step, select(to_signed(lane) < to_signed(last), lane, last) * step);
+    }
     SIM_HD void put(float* p, vf v) const {
         if (left == LANES) store(p + element, v);
         else store_first(p + element, v, left);

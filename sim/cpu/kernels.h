@@ -10,10 +10,12 @@
 
 namespace sim {
 
+constexpr int MOST_FIELDS = 16;  // parameters of a crosspoint
+
 struct UpdateArgs {
     float* weight;          // (R, out, in); the persistent weight
     float* apparent;        // (R, out, in) with write noise, else null
-    const float* fields;    // (R, n_fields, out, in): parameters that vary over the crosspoints
+    const float* fields;    // (R, out, in, n_fields): parameters that vary over the crosspoints
     const int* field_of;    // (n_parameters): index into fields, or -1: the same everywhere
     const float* values;    // (R, n_parameters): parameters without spread
     int n_fields, n_parameters;

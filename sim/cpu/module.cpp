@@ -188,6 +188,7 @@ struct Devices {
         require(n_shared >= shared_at_least(device), "devices: the model needs shared data");
         require(flags.size() == 7 && flags[0] >= -1 && flags[0] <= 1 && flags[5] >= PULSES_STOCHASTIC, "devices: flags");
         require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 32), "devices: size");
+        require(n_fields <= MOST_FIELDS && static_cast<long long>(out) * in * n_fields < (1LL << 31), "devices: at most 2^31 parameters of an array");
         for (int k : field_of) require(k < n_fields, "devices: field index");
         UpdateArgs args{};
         args.weight = floats(weight), args.apparent = floats(apparent), args.counts = integers(counts);
@@ -340,7 +341,7 @@ bool next_rows(Address rate_, Address batches_, Address every_, Address written_
 struct Crosspoints {
     EventArray array{};
 
-    Crosspoints(Address weight, Address apparent, const std::vector<Address>& parameters, const std::vector<long long>& strides, uint32_t varying,
+    Crosspoints(Address weight, Address apparent, const std::vector<Address>& parameters, const std::vector<long long>& strides, uint64_t steps,
                 Address write_noise, int write_stride, Address keys, long long cells, int replicas) {
         require(parameters.size() == N_EVENT_PARAMETERS && strides.size() == N_EVENT_PARAMETERS, "events: parameters");
         require(cells >= 0 && cells < (1LL << 32) && replicas >= 0 && (!apparent || write_noise), "events: size, write noise");
@@ -348,7 +349,7 @@ struct Crosspoints {
             array.parameters[k] = reinterpret_cast<const float*>(parameters[static_cast<size_t>(k)]);
             array.strides[k] = strides[static_cast<size_t>(k)];
         }
-        array.weight = reinterpret_cast<float*>(weight), array.apparent = reinterpret_cast<float*>(apparent), array.varying = varying;
+        array.weight = reinterpret_cast<float*>(weight), array.apparent = reinterpret_cast<float*>(apparent), array.steps = steps;
         array.write_noise = reinterpret_cast<const float*>(write_noise), array.write_stride = write_stride;
         array.keys = reinterpret_cast<const long long*>(keys), array.cells = cells, array.replicas = replicas;
     }
@@ -441,7 +442,7 @@ NB_MODULE(_core, m) {
                       int, int, int, const std::vector<int>&>())
         .def("pulse", &Devices::pulse);
     nb::class_<Crosspoints>(m, "Crosspoints", "Devices of an array, for what happens to them beside pulses.")
-        .def(nb::init<Address, Address, const std::vector<Address>&, const std::vector<long long>&, uint32_t, Address, int, Address, long long, int>())
+        .def(nb::init<Address, Address, const std::vector<Address>&, const std::vector<long long>&, uint64_t, Address, int, Address, long long, int>())
         .def("age", &Crosspoints::age)
         .def("change", &Crosspoints::change)
         .def("drift", &Crosspoints::drift);

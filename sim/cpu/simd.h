@@ -82,6 +82,9 @@ SIM_HD vu population(vu a) {
 }
 SIM_HD vu shift_left(vu a, vu by) { return (vu)_mm512_sllv_epi32((__m512i)a, (__m512i)by); }  // 0 for 32 and above
 SIM_HD vf load_first(const float* p, int n) { return (vf)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p); }
+SIM_HD void scatter_first(float* p, vu index, vf x, int n) {
+    _mm512_mask_i32scatter_ps(p, static_cast<__mmask16>(n < 16 ? (1u << n) - 1u : 0xFFFFu), (__m512i)index, (__m512)x, 4);
+}
 SIM_HD void store_first(float* p, vf x, int n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), (__m512)x); }
 #else
 #if defined(__AVX2__)
@@ -161,6 +164,9 @@ SIM_HD vf load_first(const float* p, int n) {
     vf x{};
     for (int k = 0; k < n; ++k) x[k] = p[k];
     return x;
+}
+SIM_HD void scatter_first(float* p, vu index, vf x, int n) {
+    for (int k = 0; k < (n < LANES ? n : LANES); ++k) p[index[k]] = x[k];
 }
 SIM_HD void store_first(float* p, vf x, int n) {
     for (int k = 0; k < n; ++k) p[k] = x[k];

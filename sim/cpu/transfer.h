@@ -77,7 +77,6 @@ constexpr u32 AT_ONCE = 60;  // pulses of a crosspoint, a multiple of four
 
 template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) {
     const Row row(a, r, 0, Noise(a, r));
-    const size_t cells = static_cast<size_t>(a.out) * a.in;
     for (int k = 0; k < LANES; ++k) w.column[w.n + k] = w.column[0], w.left[w.n + k] = 0;
     for (int first = 0; first < w.n; first += LANES) {
         const vu column = load(w.column.get() + first);
@@ -85,14 +84,10 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
         const vu up = load(w.low.get() + first);
         const int n = w.n - first < LANES ? w.n - first : LANES;
         vf weight = gather(row.weight, column);
-        const auto lookup = [&](int k, int) {
-            return a.field_of[k] < 0 ? broadcast(row.values[k])
-                                     : gather(a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells, column);
-        };
         for (u32 done = 0; any(left != 0u); done += AT_ONCE) {
             Taken t{up, up, left, broadcast(done)};
             t.left = select(to_signed(left) > static_cast<int>(AT_ONCE), broadcast(AT_ONCE), left);
-            apply_pulses<Device, 1>(row, lookup, &weight, &column, &t, 0, most(t.left));
+            apply_pulses<Device, 1>(row, &weight, &column, &t, 0, most(t.left));
             for (int k = 0; row.down && k < n; ++k) (up[k] ? row.up : row.down)[w.column[first + k]] += t.left[k];
             left -= t.left;
         }
@@ -110,19 +105,13 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
 // written.
 template <class Device> void write_exactly(const UpdateArgs& a, int r, bool bounds, const u32* element, const float* change, int n) {
     const Row row(a, r, 0, Noise(a, r));
-    const size_t cells = static_cast<size_t>(a.out) * a.in;
     for (int first = 0; first < n; first += LANES) {
         const int lanes = n - first < LANES ? n - first : LANES;
         vu column{};
         for (int k = 0; k < LANES; ++k) column[k] = element[k < lanes ? first + k : first];
         vf weight = gather(row.weight, column) + (lanes == LANES ? load(change + first) : load_first(change + first, lanes));
         if (bounds) {
-            const auto cell = Device::template load<vf>(parameters(
-                [&](int k) {
-                    return a.field_of[k] < 0 ? broadcast(row.values[k])
-                                             : gather(a.fields + (static_cast<size_t>(r) * a.n_fields + a.field_of[k]) * cells, column);
-                },
-                row.data, a.n_data));
+            const auto cell = devices_at<Device>(row, column);
             const vf reference = Device::reference(cell);
             weight = clamp(weight + reference, Device::lower(cell), Device::upper(cell)) - reference;
         }

@@ -80,18 +80,45 @@ template <class Device> bool queue_sample(const Row& work, int row, int b, Lines
     return any_pulse;
 }
 
+constexpr int BLOCK = 16;    // rows whose crosspoints are listed together
+constexpr int ENOUGH = 512;  // crosspoints of a list
+
+// Pulses a list whose crosspoints are counted from those of `top`.
+template <class Device> void finish_list(const Row& top, RowScratch& s, const Waiting& list, float* weight, const u32* hits) {
+    s.n_touched = 0;
+    pulse_list<Device>(top, s, list, weight, hits);
+    if (top.apparent) write_noise(top, s);
+}
+template <class Device> void finish_rows(const Row& top, RowScratch& s) {
+    if (s.list.n) finish_list<Device>(top, s, s.list, nullptr, nullptr);
+    s.list.n = 0, s.list.most = 0;
+}
+
+// Lists the columns of a row that get pulses behind those of the rows from `top` on, unless any may get more than 32.
+template <class Device> bool list_row(const Row& top, int index, int row_in_block, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
+    const UpdateArgs& a = top.a;
+    if (a.pulse_type != PULSES_STOCHASTIC || !collect(a, a.rate[top.replica], index, columns, rows, s.words)) return false;
+    const Row row(a, top.replica, index, noise);
+    const u32 above = static_cast<u32>(row_in_block) * static_cast<u32>(a.in);
+    Waiting& list = s.list;
+    Waiting more = list.from(list.n);
+    const bool one = s.words.pulses == 1 && !row.down;
+    if (one) wait_for_one(row, above, s.words.word[0], s, more);
+    else wait_for(row, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
+    if (is_dense(more.n, padded(a.in))) {
+        finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : s.hits);
+        return true;
+    }
+    for (int k = 0; k < more.n; ++k) __builtin_prefetch(top.records + static_cast<size_t>(more.left[k] >> NUMBER_BITS) * a.n_fields);
+    list.n += more.n, list.most = maximum(list.most, more.most);
+    if (list.n >= ENOUGH) finish_rows<Device>(top, s);
+    return true;
+}
+
 template <class Device> void update_row(const UpdateArgs& a, int r, int index, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
-    const bool words = a.pulse_type == PULSES_STOCHASTIC && collect(a, a.rate[r], index, columns, rows, s.words);
     const Row row(a, r, index, noise);
-    point_to_fields(a, r, index, s);
     s.drained = false;
     s.n_touched = 0;
-    if (words) {
-        if (s.words.pulses == 1 && !row.down) drain_one<Device>(row, s.words.word[0], s);
-        else drain<Device>(row, s.words.pulses, s, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
-        if (row.apparent) write_noise(row, s);
-        return;
-    }
     bool any_pulse = false;
     u64 bound = 0;
     for (int b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
@@ -119,10 +146,9 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, con
         moves |= (a.rates ? a.rates[sample] : a.rate[r]) * a.d[sample * a.out + index] != 0.0f;
     }
     if (!moves) return;
-    point_to_fields(a, r, index, s);
     for (int j = 0; j < a.in; j += LANES) {
-        const auto cell = Device::template load<vf>(
-            parameters([&](int k) { return s.parameter[k] ? load_padded(s.parameter[k], j, a.in) : broadcast(row.values[k]); }, row.data, a.n_data));
+        const vu column = lane_index() + static_cast<u32>(j), last = broadcast(static_cast<u32>(a.in) - 1u);
+        const auto cell = devices_at<Device>(row, select(to_signed(column) < to_signed(last), column, last));
         const vf reference = Device::reference(cell), low = Device::lower(cell), high = Device::upper(cell);
         vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
@@ -155,23 +181,18 @@ template <class Device> void update_device(const UpdateArgs& a) {
         };
         return Both{{b, s, a.in, words}, {b + static_cast<size_t>(a.batch) * words * width, s + static_cast<size_t>(a.batch) * width, a.out, words}};
     };
-    constexpr int block = 16;
-    const int blocks = (a.out + block - 1) / block;
+    const int blocks = (a.out + BLOCK - 1) / BLOCK;
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
-        const size_t stride = width + MARGIN;
-        Scratch<u32> done(width), touched(width + LANES), lists(6 * stride), hits(2 * width / LANES), again(2 * width / LANES + LEVELS);
-        Scratch<const float*> parameter(a.n_parameters), from(a.n_parameters + 5);
-        Scratch<float*> to(a.n_parameters + 5);
-        Scratch<float> weights(2 * width + LEVELS * MARGIN), parameters(a.n_parameters * stride);
-        const auto list = [&](size_t k) { return lists.get() + k * stride; };
+        const size_t plane = width + MARGIN, room = ENOUGH + plane;
+        Scratch<u32> done(width), touched(room), columns(5 * plane), list(5 * room), one(5 * plane), hits(room / LANES), one_hits(plane / LANES);
         RowScratch scratch{};
-        scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get();
-        scratch.waiting = {list(0), list(1), list(2), list(3), hits.get(), 0};
-        scratch.one.waiting = {list(4), list(5), nullptr, nullptr, hits.get() + width / LANES, 0};
-        scratch.weights = weights.get(), scratch.hits = again.get(), scratch.parameters = parameters.get();
-        scratch.parameter = parameter.get(), scratch.from = from.get(), scratch.to = to.get(), scratch.stride = static_cast<int>(stride);
+        scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get();
+        const auto planes = [](u32* words, size_t size) -> Waiting {
+            return {words, words + size, words + 2 * size, words + 3 * size, words + 4 * size, false, false, 0, 0};
+        };
+        scratch.columns = planes(columns.get(), plane), scratch.list = planes(list.get(), room), scratch.one.waiting = planes(one.get(), plane), scratch.one.hits = one_hits.get();
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
@@ -185,14 +206,22 @@ template <class Device> void update_device(const UpdateArgs& a) {
             for (int q = 0; q < blocks; ++q) {
                 auto l = lines(r);
                 const Noise noise(a, r);
-                const int first = q * block, rows = a.out - first < block ? a.out - first : block;
-                u32 joined[block];
+                const int first = q * BLOCK, rows = a.out - first < BLOCK ? a.out - first : BLOCK;
+                u32 joined[BLOCK];
                 if (a.pulse_type == PULSES_STOCHASTIC) join_words(a, first, rows, l.rows, joined);
+                const Row top(a, r, first, noise);
+                if (a.n_looks) look_at_rows<Device>(top, first, rows, a.pulse_type == PULSES_STOCHASTIC, l.columns, l.rows);
                 for (int k = 0; k < rows; ++k) {
-                    if (a.n_looks) look_at_row<Device>(a, r, first + k, joined[k] != 0, noise, l.columns, l.rows, scratch);
-                    if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, first + k, noise, scratch);
-                    else if (a.pulse_type != PULSES_STOCHASTIC || joined[k]) update_row<Device>(a, r, first + k, noise, l.columns, l.rows, scratch);
+                    const int row = first + k;
+                    const bool none = a.pulse_type == PULSES_STOCHASTIC && !joined[k];
+                    if (none) continue;
+                    if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, row, noise, scratch);
+                    else if (!list_row<Device>(top, row, k, noise, l.columns, l.rows, scratch)) {
+                        finish_rows<Device>(top, scratch);
+                        update_row<Device>(a, r, row, noise, l.columns, l.rows, scratch);
+                    }
                 }
+                finish_rows<Device>(top, scratch);
             }
     }
 }

@@ -76,7 +76,7 @@ class GpuDeviceArray(ops.DeviceArray):
 
     def counts(self) -> tuple[Any, ...]:
         """Which parameters vary, and numbers of planes and of shared data."""
-        return self.varying, np.int32(self.fields.shape[1]), np.int32(self.shared.shape[1])
+        return self.varying, np.int32(self.fields.shape[-1]), np.int32(self.shared.shape[1])
 
     def pulse(self, x: Tensor, d: Tensor, rate: Tensor, step: Tensor, rates: Tensor | None = None, count: bool = False) -> None:
         weight = self.weight

@@ -21,16 +21,16 @@ __device__ __forceinline__ Normals4<float> four_normals(const long long* keys, c
     return at.normals(stream_of(static_cast<u64>(keys[at.r]), purpose), 0, 0, static_cast<u32>(step));
 }
 // Parameter k of a crosspoint: `p` of the first replica, `stride` to the next.
-__device__ __forceinline__ float parameter(const float* p, long long stride, u32 varying, int k, int r, long long e) {
-    return p[r * stride + ((varying >> k) & 1u ? e : 0)];
+__device__ __forceinline__ float parameter(const float* p, long long stride, u64 steps, int k, int r, long long e) {
+    return p[r * stride + e * event_step(steps, k)];
 }
 
 }  // namespace
 
 extern "C" __global__ void age(float* weight, float* apparent, const float* min_bound, const float* max_bound, const float* reference, const float* scale,
                                const float* rate, const float* target, long long min_stride, long long max_stride, long long reference_stride,
-                               long long scale_stride, long long rate_stride, long long target_stride, u32 varying, const float* write_noise,
-                               int write_stride, const long long* keys, long long cells, const long long* steps, const unsigned char* diffusing,
+                               long long scale_stride, long long rate_stride, long long target_stride, u64 steps, const float* write_noise,
+                               int write_stride, const long long* keys, long long cells, const long long* numbers, const unsigned char* diffusing,
                                const unsigned char* decaying) {
     Four at;
     if (!four_of(cells, at)) return;
@@ -38,20 +38,20 @@ extern "C" __global__ void age(float* weight, float* apparent, const float* min_
     const bool diffuses = diffusing[r] != 0, decays = decaying[r] != 0;
     if (!diffuses && !decays) return;
     Normals4<float> moved{}, seen{};
-    if (diffuses) moved = four_normals(keys, at, event_purpose(EVENT_DIFFUSION, DRAW_VALUE), steps[EVENT_DIFFUSION]);
+    if (diffuses) moved = four_normals(keys, at, event_purpose(EVENT_DIFFUSION, DRAW_VALUE), numbers[EVENT_DIFFUSION]);
     const Event last = decays ? EVENT_DECAY : EVENT_DIFFUSION;
-    if (apparent) seen = four_normals(keys, at, event_purpose(last, DRAW_WRITE_NOISE), steps[last]);
+    if (apparent) seen = four_normals(keys, at, event_purpose(last, DRAW_WRITE_NOISE), numbers[last]);
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
         const long long e = at.element(c);
         if (e >= cells) continue;
         const WeightBounds<float> within =
-            weight_bounds(parameter(min_bound, min_stride, varying, E_MIN_BOUND, r, e), parameter(max_bound, max_stride, varying, E_MAX_BOUND, r, e),
-                          parameter(reference, reference_stride, varying, E_REFERENCE, r, e));
+            weight_bounds(parameter(min_bound, min_stride, steps, E_MIN_BOUND, r, e), parameter(max_bound, max_stride, steps, E_MAX_BOUND, r, e),
+                          parameter(reference, reference_stride, steps, E_REFERENCE, r, e));
         float w = weight[at.from + e];
-        if (diffuses) w = within(diffused(w, parameter(rate, rate_stride, varying, E_DIFFUSION_RATE, r, e), moved.z[c]));
+        if (diffuses) w = within(diffused(w, parameter(rate, rate_stride, steps, E_DIFFUSION_RATE, r, e), moved.z[c]));
         if (decays)
-            w = within(decayed(w, parameter(scale, scale_stride, varying, E_DECAY_SCALE, r, e), parameter(target, target_stride, varying, E_RESET_TARGET, r, e)));
+            w = within(decayed(w, parameter(scale, scale_stride, steps, E_DECAY_SCALE, r, e), parameter(target, target_stride, steps, E_RESET_TARGET, r, e)));
         weight[at.from + e] = w;
         if (apparent) apparent[at.from + e] = shown(w, write_noise[r * write_stride], seen.z[c]);
     }
@@ -60,7 +60,7 @@ extern "C" __global__ void age(float* weight, float* apparent, const float* min_
 // Fields of Changing (sim/core/events.h) one by one.
 extern "C" __global__ void change(float* weight, float* apparent, const float* min_bound, const float* max_bound, const float* reference,
                                   const float* target, long long min_stride, long long max_stride, long long reference_stride, long long target_stride,
-                                  u32 varying, const float* write_noise, int write_stride, const long long* keys, long long cells, int kind,
+                                  u64 steps, const float* write_noise, int write_stride, const long long* keys, long long cells, int kind,
                                   const float* given, const unsigned char* chosen, const unsigned char* having, const unsigned char* noisy,
                                   const float* reset_std, const long long* step, u32 value_purpose, u32 write_purpose, u32 choice_purpose, int only_chosen,
                                   int in, int first, int count, float probability, float bound) {
@@ -79,8 +79,8 @@ extern "C" __global__ void change(float* weight, float* apparent, const float* m
         const long long e = at.element(c);
         if (e >= cells) continue;
         const WeightBounds<float> within =
-            weight_bounds(parameter(min_bound, min_stride, varying, E_MIN_BOUND, r, e), parameter(max_bound, max_stride, varying, E_MAX_BOUND, r, e),
-                          parameter(reference, reference_stride, varying, E_REFERENCE, r, e));
+            weight_bounds(parameter(min_bound, min_stride, steps, E_MIN_BOUND, r, e), parameter(max_bound, max_stride, steps, E_MAX_BOUND, r, e),
+                          parameter(reference, reference_stride, steps, E_REFERENCE, r, e));
         const float before = weight[at.from + e];
         bool mine = true;
         float w = before;
@@ -89,7 +89,7 @@ extern "C" __global__ void change(float* weight, float* apparent, const float* m
         if (resets) {
             mine = chosen ? chosen[at.from + e] != 0 : column_chosen(static_cast<int>(e % in), first, count, in);
             if (decides) mine = mine && choice[c] < probability;
-            if (mine) w = after_reset(parameter(target, target_stride, varying, E_RESET_TARGET, r, e), reset_std[r], value.z[c]);
+            if (mine) w = after_reset(parameter(target, target_stride, steps, E_RESET_TARGET, r, e), reset_std[r], value.z[c]);
         }
         w = within(w);
         if (only_chosen && !mine) continue;
@@ -99,7 +99,7 @@ extern "C" __global__ void change(float* weight, float* apparent, const float* m
 }
 
 extern "C" __global__ void drift(float* weight, float* apparent, const float* min_bound, const float* max_bound, const float* reference, const float* nu,
-                                 long long min_stride, long long max_stride, long long reference_stride, long long nu_stride, u32 varying,
+                                 long long min_stride, long long max_stride, long long reference_stride, long long nu_stride, u64 steps,
                                  const float* write_noise, int write_stride, const long long* keys, long long cells, const float* numbers,
                                  const float* clock, const unsigned char* first, const unsigned char* having, float* written, float* written_at,
                                  float* last, const long long* step) {
@@ -116,11 +116,11 @@ extern "C" __global__ void drift(float* weight, float* apparent, const float* mi
     for (int c = 0; c < 4; ++c) {
         const long long e = at.element(c), here = at.from + e;
         if (e >= cells) continue;
-        const float behind = parameter(reference, reference_stride, varying, E_REFERENCE, r, e);
-        const WeightBounds<float> within = weight_bounds(parameter(min_bound, min_stride, varying, E_MIN_BOUND, r, e),
-                                                         parameter(max_bound, max_stride, varying, E_MAX_BOUND, r, e), behind);
+        const float behind = parameter(reference, reference_stride, steps, E_REFERENCE, r, e);
+        const WeightBounds<float> within = weight_bounds(parameter(min_bound, min_stride, steps, E_MIN_BOUND, r, e),
+                                                         parameter(max_bound, max_stride, steps, E_MAX_BOUND, r, e), behind);
         DriftState<float> s{written[here], written_at[here], last[here]};
-        const float now = drifted(p, clock[r], first[r] != 0, weight[here] + behind, parameter(nu, nu_stride, varying, E_DRIFT_NU, r, e), of_nu.z[c],
+        const float now = drifted(p, clock[r], first[r] != 0, weight[here] + behind, parameter(nu, nu_stride, steps, E_DRIFT_NU, r, e), of_nu.z[c],
                                   of_w.z[c], s);
         s.last = within(now - behind) + behind;
         written[here] = s.written, written_at[here] = s.written_at, last[here] = s.last;

@@ -48,6 +48,6 @@ def _start(kernel: str, points: Crosspoints, parameters: tuple[int, ...], *args:
     places = [points.places[k] for k in parameters]
     start(
         module, kernel, quad_grid(module, kernel, cells, replicas), points.weight, points.weight, points.apparent,
-        *(address for address, _ in places), *(np.int64(stride) for _, stride in places), np.uint32(points.varying),
+        *(address for address, _, _ in places), *(np.int64(stride) for _, stride, _ in places), np.uint64(points.steps),
         points.write_noise(), np.int32(2), points.keys, np.int64(cells), *args,
     )  # fmt: skip

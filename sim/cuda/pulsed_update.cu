@@ -67,8 +67,8 @@ __device__ __forceinline__ void update_crosspoint(const Looks& looks, float* wei
     const int lines = in + out;
     const u64 key = static_cast<u64>(keys[r]);
     const u32 step = static_cast<u32>(*step_at);
-    const DevicePlanes<Device> planes{fields, values, shared, varying, n_fields, n_shared, cells};
-    Crosspoint<Device> point = planes.at(r, static_cast<u32>(element), weight[at]);
+    const DeviceRecords<Device> devices{fields, values, shared, varying, n_fields, n_shared, cells};
+    Crosspoint<Device> point = devices.at(r, static_cast<u32>(element), weight[at]);
     point.noise = pairs_of(stream_of(key, PURPOSE_CYCLE), step);
     point.sigma = noise[r * N_NOISE_SETTINGS + DW_MIN_STD];
     bool touched = false;

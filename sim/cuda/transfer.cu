@@ -19,7 +19,7 @@ __device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx
 
 // The array that is written, of one replica.
 struct Target {
-    DevicePlanes<Device> planes;
+    DeviceRecords<Device> devices;
     float *weight, *apparent;
     long long* counts;
     const float* noise;
@@ -32,18 +32,18 @@ struct Target {
     }
     __device__ __forceinline__ void pulses(u32 element, u32 n, bool up) const {
         if (n == 0) return;
-        Crosspoint<Device> point = planes.at(r, element, weight[element]);
+        Crosspoint<Device> point = devices.at(r, element, weight[element]);
         point.noise = pairs_of(stream_of(key, PURPOSE_CYCLE), step);
         point.sigma = noise[DW_MIN_STD];
         for (u32 k = 0; k < n; ++k) point.pulse_one(up);
         weight[element] = point.w;
-        if (counts) counts[up ? planes.cells + element : element] += n;
+        if (counts) counts[up ? devices.cells + element : element] += n;
         show(element, weight[element]);
     }
     __device__ __forceinline__ void change(u32 element, float by, bool bounds) const {
         if (by == 0.0f) return;
         float w = weight[element] + by;
-        if (bounds) w = planes.at(r, element, w).clamped(w);
+        if (bounds) w = devices.at(r, element, w).clamped(w);
         weight[element] = w;
         show(element, w);
     }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sim import _core
-from sim.ops.checks import check, place, threads
+from sim.ops.checks import ShapeError, check, place, threads
 from sim.ops.fields import FIELD_PURPOSE
 
 __all__ = ["DRIFT_NUMBERS", "PARAMETERS", "Change", "Crosspoints", "DriftNow", "Values"]
@@ -35,20 +35,17 @@ class Change(IntEnum):
 
 
 class Values(NamedTuple):
-    """A parameter of all crosspoints: plane ``k`` of fields (R, n, out, in), or column k of values (R, n)."""
+    """A parameter of all crosspoints: a view (R, out, in) of a tensor, or (R, 1, 1) where it is the same at all of a replica."""
 
     tensor: Tensor
-    k: int = 0
+    view: Tensor
 
-    @property
-    def varies(self) -> bool:
-        """Whether it differs between the crosspoints of a replica."""
-        return self.tensor.dim() == 4
-
-    def place(self) -> tuple[int, int]:
-        """Address of the first replica's, and numbers from one replica to the next."""
-        t = self.tensor
-        return t.data_ptr() + 4 * self.k * (t[0, 0].numel() if self.varies else 1), t[0].numel()
+    def place(self) -> tuple[int, int, int]:
+        """Address of the first number, and numbers from one replica, and from one crosspoint, to the next."""
+        view = self.view
+        # The stride of an axis of one entry means nothing.
+        step = next((view.stride(axis) for axis in (2, 1) if view.shape[axis] > 1), 0)
+        return view.data_ptr(), view.stride(0), step
 
 
 class DriftNow(NamedTuple):
@@ -83,7 +80,7 @@ class Crosspoints:
         a tensor has another shape, type or device
     """
 
-    __slots__ = ("_addresses", "_kept", "_tensors", "apparent", "core", "keys", "noise", "places", "shape", "varying", "weight")
+    __slots__ = ("_addresses", "_kept", "_tensors", "apparent", "core", "keys", "noise", "places", "shape", "steps", "weight")
 
     def __init__(
         self, weight: Tensor, apparent: Tensor | None, parameters: Sequence[Values], noise: Tensor | None, keys: Tensor
@@ -92,8 +89,10 @@ class Crosspoints:
         check("weight", weight, None, device=device)
         check("keys", keys, (replicas,), torch.int64, device)
         for name, one in zip(PARAMETERS, parameters, strict=True):
-            columns = one.tensor.shape[1]
-            check(name, one.tensor, (replicas, columns, *(weight.shape[1:] if one.varies else ())), device=device)
+            check(name, one.tensor, None, device=device)
+            if one.view.shape not in (weight.shape, (replicas, 1, 1)):
+                allowed = f"{tuple(weight.shape)} or {(replicas, 1, 1)}"
+                raise ShapeError(f"{name} has shape {tuple(one.view.shape)}; this needs {allowed}")
         if apparent is not None:
             assert noise is not None
             check("apparent", apparent, tuple(weight.shape), device=device)
@@ -103,12 +102,12 @@ class Crosspoints:
         self._kept = [t for t in self._tensors if t is not None]
         self._addresses = [t.data_ptr() for t in self._kept]
         self.places = [one.place() for one in parameters]
-        self.varying = sum(one.varies << k for k, one in enumerate(parameters))
+        self.steps = sum(step << 8 * k for k, (_, _, step) in enumerate(self.places))
         self.core: Any = None
         if weight.is_cpu:
-            addresses, strides = zip(*self.places, strict=True)
+            addresses, strides, _ = zip(*self.places, strict=True)
             self.core = _core.Crosspoints(
-                weight.data_ptr(), _address(apparent), list(addresses), list(strides), self.varying, self.write_noise(), 2,
+                weight.data_ptr(), _address(apparent), list(addresses), list(strides), self.steps, self.write_noise(), 2,
                 keys.data_ptr(), self.cells, replicas,
             )  # fmt: skip
 

@@ -74,7 +74,7 @@ def check_update(
     replicas, out, n_in = weight.shape
     integers = torch.int64
     check("weight", weight, None, device=device)
-    check("fields", fields, (replicas, fields.shape[1], out, n_in), device=device)
+    check("fields", fields, (replicas, out, n_in, fields.shape[-1]), device=device)
     check("values", values, (replicas, n_parameters), device=device)
     check("shared", shared, (replicas, shared.shape[1]), device=device)
     check("granularity", granularity, (replicas,), device=device)
@@ -125,8 +125,8 @@ class DeviceArray:
         assert fields is not None
         assert shared is not None
         self.core: Any = _core.Devices(
-            device, *(0 if t is None else t.data_ptr() for t in tensors), field_of, *self.shape, fields.shape[1], shared.shape[1],
-            flags,
+            device, *(0 if t is None else t.data_ptr() for t in tensors), field_of, *self.shape, fields.shape[-1],
+            shared.shape[1], flags,
         )  # fmt: skip
 
     def _keep(self, tensors: Sequence[Tensor | None], flags: list[int]) -> None:
@@ -179,7 +179,7 @@ def pulsed_update_(
     weight : (R, out, in) float32; the persistent weight
     apparent : (R, out, in) float32 with write noise, else None
     counts : (R, 2, out, in) int64 that pulses down and up are added to, or None
-    fields : (R, n, out, in) float32; device parameters that vary over the crosspoints
+    fields : (R, out, in, n) float32; device parameters that vary over the crosspoints
     field_of : index into ``fields`` of each of the model's parameters, -1 for one without spread
     values : (R, n_parameters) float32; parameters without spread
     shared : (R, n_shared) float32; what the model shares over the array

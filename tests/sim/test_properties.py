@@ -41,10 +41,10 @@ def made(kind: type[PulsedDevice], **fields: Any) -> PulsedDevice:
 
 def within_bounds(array: PulsedArray) -> bool:
     names = device_parameters(array.kernel)
-    reference = array._all(names.index("reference")) if "reference" in names else torch.zeros(1)
+    reference = array.parameter("reference") if "reference" in names else torch.zeros(1)
     state = array.weight + reference
     slack = 1e-6 * (1 + state.abs())
-    low, high = array._all(names.index("min_bound")), array._all(names.index("max_bound"))
+    low, high = array.parameter("min_bound"), array.parameter("max_bound")
     return bool(((state >= low - slack) & (state <= high + slack)).all())
 
 

@@ -47,8 +47,8 @@ class Reference:
 
     def store(self, weight: Tensor, event: Event, having: list[bool] | None = None, noisy: Tensor | None = None) -> None:
         array = self.array
-        reference = array._slow("reference")
-        low, high = array._slow("min_bound") - reference, array._slow("max_bound") - reference
+        reference = array.parameter("reference")
+        low, high = array.parameter("min_bound") - reference, array.parameter("max_bound") - reference
         clipped = torch.minimum(torch.maximum(weight, low), high)
         where = torch.tensor(having or [True] * array.replicas).reshape(-1, 1, 1)
         self.weight = torch.where(where, clipped, self.weight)
@@ -85,11 +85,11 @@ def test_diffusion_then_decay(array: PulsedArray) -> None:
         expected = Reference(array)
         diffusing, decaying = [d.diffusion > 0 for d in array.devices], [d.lifetime > 0 for d in array.devices]
         if any(diffusing):
-            moved = expected.weight + array._slow("diffusion_rates") * expected.normal(Event.DIFFUSION)
+            moved = expected.weight + array.parameter("diffusion_rates") * expected.normal(Event.DIFFUSION)
             expected.store(moved, Event.DIFFUSION, diffusing)
         if any(decaying):
-            target = array._slow("reset_bias")
-            expected.store((expected.weight - target) * array._slow("decay_scales") + target, Event.DECAY, decaying)
+            target = array.parameter("reset_bias")
+            expected.store((expected.weight - target) * array.parameter("decay_scales") + target, Event.DECAY, decaying)
         before = array.steps.clone()
         array.end_step()
         expected.check()
@@ -102,7 +102,7 @@ def test_resets(array: PulsedArray, start: int, n: int, probability: float) -> N
     columns = torch.zeros(SHAPE[1], dtype=torch.bool)
     columns[(start + torch.arange(SHAPE[1] if n < 0 else n)) % SHAPE[1]] = True
     u = uniform_field(array.keys, SHAPE, array.steps[Event.RESET], event_streams(Event.RESET)[Draw.CHOICE])
-    value = array._slow("reset_bias") + array.reset_std * expected.normal(Event.RESET)
+    value = array.parameter("reset_bias") + array.reset_std * expected.normal(Event.RESET)
     expected.store(torch.where(columns & (u < probability), value, expected.weight), Event.RESET)
     array.reset(start, n, probability)
     expected.check()
@@ -142,9 +142,10 @@ def test_a_replica_drifts_as_it_would_alone() -> None:
 
 def test_tensors_that_do_not_fit_are_refused() -> None:
     weight, keys, values = torch.zeros(2, 3, 4), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 7)
+    given = [Values(values, values[:, k].reshape(-1, 1, 1)) for k in range(7)]
     with pytest.raises(ShapeError, match="min_bound"):
-        Crosspoints(weight, None, [Values(torch.zeros(1, 7), k) for k in range(7)], None, keys)
+        Crosspoints(weight, None, [Values(values, one.view[:1]) for one in given], None, keys)
     with pytest.raises(ShapeError, match="keys"):
-        Crosspoints(weight, None, [Values(values, k) for k in range(7)], None, keys[:1])
+        Crosspoints(weight, None, given, None, keys[:1])
     with pytest.raises(ShapeError, match="apparent"):
-        Crosspoints(weight, weight[:1], [Values(values, k) for k in range(7)], torch.zeros(2, 2), keys)
+        Crosspoints(weight, weight[:1], given, torch.zeros(2, 2), keys)

@@ -18,7 +18,10 @@ from sim.cuda.modules import CORE, SOURCES, Module, modules
 from tests.sim.cuda.pretended import noted
 
 HERE = Path(__file__).parent
-TYPES = {np.int32: ctypes.c_int32, np.uint32: ctypes.c_uint32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
+TYPES = {
+    np.int32: ctypes.c_int32, np.uint32: ctypes.c_uint32, np.int64: ctypes.c_int64,
+    np.uint64: ctypes.c_uint64, np.float32: ctypes.c_float,
+}  # fmt: skip
 
 
 def symbol(module: Module, kernel: str) -> str:

@@ -47,7 +47,7 @@ def operands(device: str, batch: int, n_in: int, out: int, length: float, counti
     nominal = {"max_bound": 0.6, "min_bound": -0.6, "reverse_up": 0.0, "reverse_down": 0.0, "reference": 0.05}
     values = torch.tensor([[nominal.get(name, 0.01) for name in names]] * replicas)
     fields = torch.stack(
-        [torch.stack([values[r, k] * (0.7 + 0.6 * uniform(out, n_in)) for k in planes]) for r in range(replicas)]
+        [torch.stack([values[r, k] * (0.7 + 0.6 * uniform(out, n_in)) for k in planes], 2) for r in range(replicas)]
     )
     field_of = [planes.index(k) if k in planes else -1 for k in range(len(names))]
     shared = _shared(device).repeat(replicas, 1)

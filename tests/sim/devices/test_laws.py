@@ -190,7 +190,7 @@ def kernel_case(name: str) -> tuple[PulsedDevice, np.ndarray, np.ndarray | None]
     names = _core.device_parameters(index)
     h = {k: v[0, 0].double().numpy() for k, v in array.hidden().items()}
     k = int(np.flatnonzero(h["max_bound"] - h["min_bound"] > 0.8)[0])
-    values = [float(array._plane(names.index(n), 0)[0, k]) for n in names]
+    values = [float(array.parameter(n)[0].expand(array.shape)[0, k]) for n in names]
     shared = device.shared()
     return device, np.array([values]), np.array(shared, dtype=np.float32) if shared else None
 
