@@ -20,6 +20,7 @@ struct Waiting {
     // An empty list behind the first k.
     Waiting from(int k) const { return {left + k, low + k, weight + k, high + k, done + k, false, false, 0, 0}; }
 };
+
 // Whether n columns of a row are so many that to go through all of it is faster than to find each of them.
 SIM_HD bool is_dense(int n, int width) { return 4 * n >= width; }
 

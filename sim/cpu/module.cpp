@@ -189,6 +189,7 @@ struct Devices {
         require(flags.size() == 7 && flags[0] >= -1 && flags[0] <= 1 && flags[5] >= PULSES_STOCHASTIC, "devices: flags");
         require(static_cast<u64>(out) * static_cast<u64>(in) < (u64(1) << 32), "devices: size");
         require(n_fields <= MOST_FIELDS && static_cast<long long>(out) * in * n_fields < (1LL << 31), "devices: at most 2^31 parameters of an array");
+        require(in < (1 << 22), "devices: fewer than 2^22 columns");
         for (int k : field_of) require(k < n_fields, "devices: field index");
         UpdateArgs args{};
         args.weight = floats(weight), args.apparent = floats(apparent), args.counts = integers(counts);

@@ -8,9 +8,9 @@ namespace sim {
 namespace {
 
 #if defined(__AVX512F__)
-// Numbers f to f + 3 of the records at 16 addresses, or as many of them as `some` has bits.
-template <bool All> SIM_HD void four_fields(const float* const* at, int f, __mmask8 some, vf* out) {
-    const auto four = [&](int k) { return All ? _mm_loadu_ps(at[k] + f) : _mm_maskz_loadu_ps(some, at[k] + f); };
+// The first four numbers, or as many of them as `some` has bits, of 16 records.
+template <bool All> SIM_HD void four_fields(const float* records, const u32* at, __mmask8 some, vf* out) {
+    const auto four = [&](int k) { return All ? _mm_loadu_ps(records + at[k]) : _mm_maskz_loadu_ps(some, records + at[k]); };
     __m512 z[4];  // lanes 4 q to 4 q + 3 of z[k] are of record 4 q + k
     for (int k = 0; k < 4; ++k) {
         z[k] = _mm512_maskz_broadcast_f32x4(0x000F, four(k));
@@ -27,14 +27,12 @@ template <bool All> SIM_HD void four_fields(const float* const* at, int f, __mma
 // The n numbers of LANES records.
 SIM_HD void load_records(const float* records, int n, vu index, vf* out) {
     if (!n) return;
-    alignas(64) u32 of[LANES];
-    store(of, index);
-    const float* at[LANES];
-    for (int k = 0; k < LANES; ++k) at[k] = records + static_cast<size_t>(of[k]) * static_cast<size_t>(n);
-    if (n < 4) return four_fields<false>(at, 0, static_cast<__mmask8>((1u << n) - 1u), out);
+    alignas(64) u32 at[LANES];
+    store(at, index * static_cast<u32>(n));
+    if (n < 4) return four_fields<false>(records, at, static_cast<__mmask8>((1u << n) - 1u), out);
     for (int f = 0; f < n; f += 4) {
         const int from = f + 4 <= n ? f : n - 4;  // nothing behind a record is read
-        four_fields<true>(at, from, 0, out + from);
+        four_fields<true>(records + from, at, 0, out + from);
     }
 }
 #else

@@ -2,8 +2,8 @@
 //
 // Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n. So a row is worked
 // in two phases. First every column queues the directions of its pulses, sample by sample (queue.h). Then columns that have
-// some are brought together in vectors (columns.h), pulsed, and put back (drain.h): few lanes idle, few normals are wasted,
-// and columns without a pulse cost next to nothing.
+// some are listed, where a row has few together with those of the next rows, and pulsed in whole vectors (columns.h, drain.h):
+// few lanes idle, few normals are wasted, and columns without a pulse cost next to nothing.
 #pragma once
 #include "look.h"
 
