@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, overload
@@ -12,7 +13,7 @@ import numpy as np
 from studies.design import Point
 from studies.records import DONE, FAILED, TIMEOUT
 
-__all__ = ["Unit", "Units", "Waiting", "share_of", "split", "what_next"]
+__all__ = ["Unit", "Units", "Waiting", "fair_share", "share_of", "split", "what_next"]
 
 Unit = tuple[Point, int]
 
@@ -118,6 +119,20 @@ class Waiting:
             return False
         self._ready.setdefault(self._structure(item[1][0]), deque()).append(item)
         return True
+
+
+def fair_share(waiting: int, threads: int, started: int | None) -> int:
+    """Pairs of the next group at most, that all workers end together.
+
+    Parameters
+    ----------
+    waiting : pairs that wait
+    threads : of all workers
+    started : groups that were given out before any ended, or None after the first has ended. At the start every thread gets as
+        much as the others; afterwards the groups shrink towards the end.
+    """
+    free = threads if started is None or started >= threads else threads - started
+    return max(1, math.ceil(waiting / max(free, 1)))
 
 
 def share_of(units: Units, part: tuple[int, int]) -> Units:

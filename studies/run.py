@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ from studies.cluster import rejoin
 from studies.crew import Crew, Lost, Settled
 from studies.errors import StudyError
 from studies.folder import Folder
-from studies.plan import Unit, Waiting, share_of, split, what_next
+from studies.plan import Unit, Waiting, fair_share, share_of, split, what_next
 from studies.prepare import code_version, provenance
 from studies.progress import Progress, duration
 from studies.records import DONE, FAILED, TIMEOUT, Outcome
@@ -146,6 +145,7 @@ class _Driver:
         self.again, self.retries, self.timeout = again, document.run.retries, document.run.timeout
         self.resources: dict[str, float] | None = {"GPU": 1} if document.run.device == "cuda" else None
         self.largest = LARGEST_GROUP
+        self.taken = 0
         self.pair_seconds: deque[float] = deque(maxlen=8)
         self.task_seconds: deque[float] = deque(maxlen=8)
         self.waiting = Waiting([], resolved.structure)
@@ -300,13 +300,17 @@ class _Driver:
         return _LINGER if sorted(self.task_seconds)[len(self.task_seconds) // 2] < _LINGER else 0.0
 
     def _next_work(self) -> _Work:
-        return self.repeat.popleft() if self.repeat else _Work(self.waiting.take(self._group_size()))
+        if self.repeat:
+            return self.repeat.popleft()
+        work = _Work(self.waiting.take(self._group_size()))
+        self.taken += 1
+        return work
 
     def _group_size(self) -> int:
         """Pairs in the next task: long enough to be worth a task, short enough that all workers end together."""
         if self.fixed_group:
             return min(self.fixed_group, self.largest)
-        share = max(1, math.ceil(len(self.waiting) / max(self.crew.threads, 1)))
+        share = fair_share(len(self.waiting), self.crew.threads, self.taken if not self.pair_seconds else None)
         if not self.pair_seconds:
             return min(_FIRST_GROUP, share)
         seconds = sorted(self.pair_seconds)[len(self.pair_seconds) // 2]

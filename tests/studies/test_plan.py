@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from studies.design import Point
-from studies.plan import Waiting, split, what_next
+from studies.plan import Waiting, fair_share, split, what_next
 
 A, B, C = (Point(i, {"x": float(n)}) for n, i in enumerate("abc"))
 
@@ -47,6 +47,23 @@ def test_groups_are_of_one_structure_and_the_pair_that_waits_longest_leads():
     assert ids(waiting.take(9)) == [("c", 1)]
     assert not waiting
     assert waiting.take(9) == []
+
+
+def shares(waiting, threads, timed):
+    """Sizes of the groups as they are given out, one after the other."""
+    sizes = []
+    while waiting:
+        sizes.append(fair_share(waiting, threads, None if timed else len(sizes)))
+        waiting -= sizes[-1]
+    return sizes
+
+
+def test_all_workers_start_with_as_much_and_later_groups_shrink():
+    assert shares(16, 2, timed=False) == [8, 8]
+    assert shares(16, 3, timed=False) == [6, 5, 5]
+    assert shares(1, 4, timed=False) == [1]
+    assert shares(16, 2, timed=True) == [8, 4, 2, 1, 1]
+    assert shares(3, 0, timed=False) == [3]  # no worker has come yet
 
 
 def test_structure_is_asked_of_no_more_points_than_the_groups_need():
