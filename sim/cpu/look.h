@@ -33,17 +33,19 @@ template <class Device> struct Prefix {
         longest = most(left);
     }
     // One for each bit of `hits`, of which `bits` has all; up where `up` is all ones.
-    void add(vu hits, u32 bits, vu up) {
-        const vu n = population(hits);
+    SIM_HD void add(vu hits, u32 bits, vu up) {
         longest += static_cast<u32>(count_of(bits));
-        if (longest > 32 && (longest = most(left + n)) > 32) {
-            apply(false);
-            if (most(left + n) > 32) {
-                add(hits & 0xFFFFu, bits & 0xFFFFu, up);
-                return add(hits & 0xFFFF0000u, bits & 0xFFFF0000u, up);
-            }
-            longest = most(left + n);
-        }
+        if (longest <= 32 || (longest = most(left + population(hits))) <= 32) return append(hits, up);
+        apply(false);
+        append(hits & 0xFFFFu, up);
+        apply(false);  // then at most 3 wait
+        append(hits & 0xFFFF0000u, up);
+        longest = most(left);
+    }
+
+  private:
+    SIM_HD void append(vu hits, vu up) {
+        const vu n = population(hits);
         low |= shift_left((shift_left(broadcast(1u), n) - 1u) & up, left);
         left += n;
     }

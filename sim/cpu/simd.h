@@ -55,7 +55,7 @@ SIM_HD vu counted_bits(vu a) {
 #if defined(__AVX512F__)
 SIM_HD vf root(vf x) { return (vf)_mm512_sqrt_ps((__m512)x); }
 SIM_HD vf round_even(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-SIM_HD vf gather(const float* p, vu index) { return (vf)_mm512_i32gather_ps((__m512i)index, p, 4); }
+SIM_HD vf gather(const float* p, vu index) { return (vf)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xFFFF, (__m512i)index, p, 4); }
 SIM_HD vf multiply_add(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 SIM_HD bool any(vi m) { return _mm512_movepi32_mask((__m512i)m) != 0; }
 // A vector on its way through products of twice its width, even and odd lanes apart (see portable.h).
