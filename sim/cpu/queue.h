@@ -127,14 +127,21 @@ SIM_HD bool take_words(int j, const Words& words, bool ups_only, Taken& t) {
     return any(to_signed(t.left) != 0);
 }
 
-SIM_HD u32 most(vu left) {
 #if defined(__AVX512F__)
-    return _mm512_reduce_max_epu32((__m512i)left);
-#endif
+SIM_HD u32 most(vu left) {
+    const auto larger = [](vu a, vu b) { return select(to_signed(a) > to_signed(b), a, b); };
+    left = larger(left, __builtin_shufflevector(left, left, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    left = larger(left, __builtin_shufflevector(left, left, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));
+    left = larger(left, __builtin_shufflevector(left, left, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1));
+    return left[0] > left[1] ? left[0] : left[1];
+}
+#else
+SIM_HD u32 most(vu left) {
     u32 m = 0;
     for (int k = 0; k < LANES; ++k) m = left[k] > m ? left[k] : m;
     return m;
 }
+#endif
 
 }  // namespace
 }  // namespace sim
