@@ -32,8 +32,8 @@ SIM_HD vu number_of(vu left) { return left & ((1u << NUMBER_BITS) - 1u); }
 struct OneBit {
     const u32* bits;          // of the columns
     u32 row_bits;
-    Waiting waiting;
-    u32* hits;                // which columns these are
+    u32 *left, *low, *hits;   // as of Waiting, next to each other; which columns these are
+    int n;
 };
 
 struct RowScratch {
@@ -91,6 +91,12 @@ template <class Device> SIM_HD typename Device::template Cell<vf> devices_at(con
     load_records(row.records, row.a.n_fields, column, fields);
     const auto lookup = [&](int k) { return row.a.field_of[k] < 0 ? broadcast(row.values[k]) : fields[row.a.field_of[k]]; };
     return Device::template load<vf>(parameters(lookup, row.data, row.a.n_data));
+}
+
+// What products see of LANES columns after a write; `draw` is 0 at the end of an update (devices.md, 4.2).
+SIM_HD vf shown_weight(const Row& row, vu column, vf weight, vu draw = vu{}) {
+    const Words2<vu> w = philox(pair_words(row.write, column + row.first, draw), row.write.key);
+    return weight + first_normal<vf>(w.x, w.y) * row.noise[WRITE_NOISE];
 }
 
 // Pulses number `from` to `rounds` of U vectors of crosspoints, one after the other; weight holds theirs before and after.
@@ -220,30 +226,28 @@ template <class Source> void wait_for(const Row& row, u32 above, u32 most, RowSc
 // The same for a row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share it.
 SIM_HD void wait_for_one(const Row& row, u32 above, const Words::Word& word, RowScratch& s, Waiting& list) {
     OneBit& one = s.one;
-    Waiting& kept = one.waiting;
     const bool ups_only = row.a.side != 0;
     const int width = padded(row.a.in);
     if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
-        Waiting& w = s.columns;
-        w.wide = w.drained = false, w.weight = w.low;
-        kept.n = 0, kept.most = 1;
+        one.n = 0;
         for (int j = 0; j < width; j += LANES) {
             const vu up = load(word.negative + j) ^ (ups_only ? word.up_if : 0u), shared = load(word.bits + j) & word.row_bits & (ups_only ? up : ~vu{});
-            store(w.left + j, ((lane_index() + static_cast<u32>(j)) << NUMBER_BITS) | 1u);
-            store(w.low + j, up & 1u);
-            kept.n += count_of(one.hits[j / LANES] = mask_of(shared));
+            store(one.left + j, ((lane_index() + static_cast<u32>(j)) << NUMBER_BITS) | 1u);
+            store(one.low + j, up & 1u);
+            one.n += count_of(one.hits[j / LANES] = mask_of(shared));
         }
-        pack_waiting(w, kept, one.hits, width);
-        for (int k = kept.n; k % LANES; ++k) kept.left[k] = kept.left[0];
+        u32* planes[] = {one.left, one.low};
+        pack(planes, planes, 2, one.hits, width);
+        for (int k = one.n; k % LANES; ++k) one.left[k] = one.left[0];
         one.bits = word.bits, one.row_bits = word.row_bits;
     }
-    list.n = kept.n, list.most = 1, list.wide = false;
-    const bool dense = is_dense(kept.n, width);
+    list.n = one.n, list.most = 1;
+    const bool dense = is_dense(one.n, width);
     const u32 turn = ups_only ? 0u : word.up_if & 1u;
-    for (int k = 0; k < kept.n; k += LANES) {
-        const vu left = load(kept.left + k);
+    for (int k = 0; k < one.n; k += LANES) {
+        const vu left = load(one.left + k);
         store(list.left + k, left + (above << NUMBER_BITS));
-        store(list.low + k, load(kept.low + k) ^ turn);
+        store(list.low + k, load(one.low + k) ^ turn);
         if (!dense) store(list.weight + k, bits_of(gather(row.weight, crosspoint_of(left))));
     }
     if (!dense) return;
@@ -263,15 +267,12 @@ template <class Device> void drain_queues(const Row& row, bool all, u64 bound, R
     }
 }
 
-// Write noise: every crosspoint that had a pulse shows a new apparent weight (devices.md, 4.2).
+// Every crosspoint that had a pulse shows a new apparent weight.
 SIM_HD void write_noise(const Row& row, RowScratch& s) {
-    const float kappa = row.noise[WRITE_NOISE];
     for (int first = 0; first < s.n_touched; first += LANES) {
         for (int k = s.n_touched; k < first + LANES; ++k) s.touched[k] = s.touched[first];
         const vu column = load(s.touched + first);
-        const Words2<vu> w = philox(pair_words(row.write, column + row.first, vu{}), row.write.key);
-        const vf shown = gather(row.weight, column) + first_normal<vf>(w.x, w.y) * kappa;
-        for (int k = 0; k < LANES && first + k < s.n_touched; ++k) row.apparent[s.touched[first + k]] = shown[k];
+        scatter_first(row.apparent, column, shown_weight(row, column, gather(row.weight, column)), s.n_touched - first);
     }
 }
 

@@ -62,8 +62,7 @@ struct Part {
     SIM_HD vf at(const float* p) const { return left == LANES ? load(p + element) : load_first(p + element, left); }
     // Where an element has `step` numbers.
     SIM_HD vf at_every(u32 step, const float* p) const {
-        const vu lane = lane_index(), last = broadcast(static_cast<u32>(left) - 1u);
-        return gather(p + element * step, select(to_signed(lane) < to_signed(last), lane, last) * step);
+        return gather(p + element * step, indices(0, static_cast<u32>(left)) * step);
     }
     SIM_HD void put(float* p, vf v) const {
         if (left == LANES) store(p + element, v);

@@ -69,9 +69,8 @@ template <class Device> void look_at(const Row& row, vu at, int n, Lines& along,
         }
     p.apply(true);
     if (row.apparent) {
-        const Words2<vu> w = philox(pair_words(row.write, at + row.first, select(p.done == total, vu{}, p.done)), row.write.key);
-        const vf shown = p.weight + first_normal<vf>(w.x, w.y) * row.noise[WRITE_NOISE];
-        p.weight = select(p.done == 0u, gather(row.apparent, at), shown);
+        const vf written = shown_weight(row, at, p.weight, select(p.done == total, vu{}, p.done));
+        p.weight = select(p.done == 0u, gather(row.apparent, at), written);
     }
     store_first(seen, p.weight, n);
 }
@@ -88,9 +87,8 @@ template <class Device> void look_at_rows(const Row& top, int first, int n_rows,
         if (a.look_rows && (line < first || line >= first + n_rows)) continue;
         float* seen = a.looks + (at + e) * (a.look_rows ? a.in : a.out) + (a.look_rows ? 0 : first);
         for (int j = 0; j < n; j += LANES) {
-            const vu lane = lane_index() + static_cast<u32>(j), last = broadcast(static_cast<u32>(n) - 1u);
             const int lanes = n - j < LANES ? n - j : LANES;
-            const vu here = select(to_signed(lane) < to_signed(last), lane, last);
+            const vu here = indices(static_cast<u32>(j), static_cast<u32>(n));
             if (a.look_rows) look_at<Device>(top, here + static_cast<u32>(line - first) * in, lanes, columns, j, rows, line, after, pulsed, seen + j);
             else look_at<Device>(top, here * in + static_cast<u32>(line), lanes, rows, first + j, columns, line, after, pulsed, seen + j);
         }

@@ -45,6 +45,12 @@ SIM_HD vu lane_index() {
     return v;
 }
 
+// Indices `first` to `first` + LANES - 1; the last of n in the place of those behind it.
+SIM_HD vu indices(u32 first, u32 n) {
+    const vu k = lane_index() + first, last = broadcast(n - 1u);
+    return select(to_signed(k) < to_signed(last), k, last);
+}
+
 // Set bits of each lane, in plain arithmetic, where the instruction set does not count them.
 SIM_HD vu counted_bits(vu a) {
     a = a - ((a >> 1) & 0x55555555u);

@@ -68,9 +68,9 @@ void transfer_plan(const TransferPlanArgs& a) {
 
 // Pulses that wait for crosspoints of one replica, given by their element in the array.
 struct Write {
-    Scratch<u32> column, low, high, left, done;
+    Scratch<u32> column, low, left;
     int n = 0;
-    explicit Write(int lines) : column(lines + MARGIN), low(lines + MARGIN), high(lines + MARGIN), left(lines + MARGIN), done(lines + MARGIN) {}
+    explicit Write(int lines) : column(lines + MARGIN), low(lines + MARGIN), left(lines + MARGIN) {}
 };
 
 constexpr u32 AT_ONCE = 60;  // pulses of a crosspoint, a multiple of four
@@ -91,13 +91,8 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
             for (int k = 0; row.down && k < n; ++k) (up[k] ? row.up : row.down)[w.column[first + k]] += t.left[k];
             left -= t.left;
         }
-        for (int k = 0; k < n; ++k) row.weight[w.column[first + k]] = weight[k];
-        if (!row.apparent) continue;
-        const Words2<vu> words = philox(pair_words(row.write, column, vu{}), row.write.key);
-        vf z, unused;
-        box_muller<vf>(words.x, words.y, z, unused);
-        const vf shown = weight + z * row.noise[WRITE_NOISE];
-        for (int k = 0; k < n; ++k) row.apparent[w.column[first + k]] = shown[k];
+        scatter_first(row.weight, column, weight, n);
+        if (row.apparent) scatter_first(row.apparent, column, shown_weight(row, column, weight), n);
     }
 }
 
@@ -115,13 +110,11 @@ template <class Device> void write_exactly(const UpdateArgs& a, int r, bool boun
             const vf reference = Device::reference(cell);
             weight = clamp(weight + reference, Device::lower(cell), Device::upper(cell)) - reference;
         }
-        const Words2<vu> words = philox(pair_words(row.write, column, vu{}), row.write.key);
-        vf z, unused;
-        box_muller<vf>(words.x, words.y, z, unused);
+        const vf shown = row.apparent ? shown_weight(row, column, weight) : vf{};
         for (int k = 0; k < lanes; ++k) {
             if (change[first + k] == 0.0f) continue;
             row.weight[element[first + k]] = weight[k];
-            if (row.apparent) row.apparent[element[first + k]] = weight[k] + z[k] * row.noise[WRITE_NOISE];
+            if (row.apparent) row.apparent[element[first + k]] = shown[k];
         }
     }
 }

@@ -95,11 +95,11 @@ template <class Device> void finish_rows(const Row& top, RowScratch& s) {
 }
 
 // Lists the columns of a row that get pulses behind those of the rows from `top` on, unless any may get more than 32.
-template <class Device> bool list_row(const Row& top, int index, int row_in_block, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
+template <class Device> bool list_row(const Row& top, int index, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
     const UpdateArgs& a = top.a;
     if (a.pulse_type != PULSES_STOCHASTIC || !collect(a, a.rate[top.replica], index, columns, rows, s.words)) return false;
     const Row row(a, top.replica, index, noise);
-    const u32 above = static_cast<u32>(row_in_block) * static_cast<u32>(a.in);
+    const u32 above = row.first - top.first;
     Waiting& list = s.list;
     Waiting more = list.from(list.n);
     const bool one = s.words.pulses == 1 && !row.down;
@@ -147,8 +147,7 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, con
     }
     if (!moves) return;
     for (int j = 0; j < a.in; j += LANES) {
-        const vu column = lane_index() + static_cast<u32>(j), last = broadcast(static_cast<u32>(a.in) - 1u);
-        const auto cell = devices_at<Device>(row, select(to_signed(column) < to_signed(last), column, last));
+        const auto cell = devices_at<Device>(row, indices(static_cast<u32>(j), static_cast<u32>(a.in)));
         const vf reference = Device::reference(cell), low = Device::lower(cell), high = Device::upper(cell);
         vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
@@ -186,13 +185,14 @@ template <class Device> void update_device(const UpdateArgs& a) {
     {
         Scratch<u64> queue(width), count(width);
         const size_t plane = width + MARGIN, room = ENOUGH + plane;
-        Scratch<u32> done(width), touched(room), columns(5 * plane), list(5 * room), one(5 * plane), hits(room / LANES), one_hits(plane / LANES);
+        Scratch<u32> done(width), touched(room), columns(5 * plane), list(5 * room), one(2 * plane), hits(room / LANES), one_hits(plane / LANES);
         RowScratch scratch{};
         scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get();
         const auto planes = [](u32* words, size_t size) -> Waiting {
             return {words, words + size, words + 2 * size, words + 3 * size, words + 4 * size, false, false, 0, 0};
         };
-        scratch.columns = planes(columns.get(), plane), scratch.list = planes(list.get(), room), scratch.one.waiting = planes(one.get(), plane), scratch.one.hits = one_hits.get();
+        scratch.columns = planes(columns.get(), plane), scratch.list = planes(list.get(), room);
+        scratch.one = {nullptr, 0, one.get(), one.get() + plane, one_hits.get(), 0};
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
@@ -212,11 +212,10 @@ template <class Device> void update_device(const UpdateArgs& a) {
                 const Row top(a, r, first, noise);
                 if (a.n_looks) look_at_rows<Device>(top, first, rows, a.pulse_type == PULSES_STOCHASTIC, l.columns, l.rows);
                 for (int k = 0; k < rows; ++k) {
+                    if (a.pulse_type == PULSES_STOCHASTIC && !joined[k]) continue;
                     const int row = first + k;
-                    const bool none = a.pulse_type == PULSES_STOCHASTIC && !joined[k];
-                    if (none) continue;
                     if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, row, noise, scratch);
-                    else if (!list_row<Device>(top, row, k, noise, l.columns, l.rows, scratch)) {
+                    else if (!list_row<Device>(top, row, noise, l.columns, l.rows, scratch)) {
                         finish_rows<Device>(top, scratch);
                         update_row<Device>(a, r, row, noise, l.columns, l.rows, scratch);
                     }

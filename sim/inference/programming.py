@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALWAYS", "MOST_COEFFICIENTS", "MOST_KNOTS", "NO_TABLE", "DeviceLaws", "DriftKind", "Piece", "Table", "drift_devices",
-    "laws_of", "numbers_of", "program_devices", "scalings",
+    "laws_of", "numbers_of", "padded", "program_devices", "scalings",
 ]  # fmt: skip
 
 MOST_COEFFICIENTS = 6
@@ -110,14 +110,15 @@ def numbers_of(
         converter = _converter(model)
         knots = _knots(law.table)
         row = [float(law.kind), 1.0 / law.g_max, of_converter.get("min", 0.0), converter.g_min, law.lowest, float(len(law.table))]
-        row += _padded(law.coefficients, MOST_COEFFICIENTS)
-        row = _padded([*row, *law.at(t_inference)], LAW_NUMBERS)
+        row += padded(law.coefficients, MOST_COEFFICIENTS)
+        row = padded([*row, *law.at(t_inference)], LAW_NUMBERS)
         rows.append([*row, *(number for line in converter.lines(of_converter) for number in line), *knots])
     longest = max(map(len, rows))
-    return [_padded(row, longest) for row in rows]
+    return [padded(row, longest) for row in rows]
 
 
-def _padded(numbers: Sequence[float], n: int) -> list[float]:
+def padded(numbers: Sequence[float], n: int) -> list[float]:
+    """The numbers, with zeros behind them to n in all."""
     return [*numbers, *[0.0] * (n - len(numbers))]
 
 

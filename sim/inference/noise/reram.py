@@ -12,7 +12,7 @@ from sim.inference.converters import BaseConductanceConverter, SingleDeviceCondu
 from sim.inference.draws import normal_like
 from sim.inference.noise.base import BaseNoiseModel, RelativeNoiseModel, rows_of
 from sim.inference.noise.laws import polynomial, read_factor
-from sim.inference.programming import MOST_COEFFICIENTS, DeviceLaws, DriftKind
+from sim.inference.programming import MOST_COEFFICIENTS, DeviceLaws, DriftKind, padded
 from sim.settings import Config, NonNegative, Positive, config
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ class ReRamWan2022NoiseModel(RelativeNoiseModel):
             return None
         scale = self._scale()
 
-        def padded(row: Sequence[float]) -> list[float]:
-            return [*(c * scale for c in row), *[0.0] * (MOST_COEFFICIENTS - len(row))]
+        def scaled(row: Sequence[float]) -> list[float]:
+            return padded([c * scale for c in row], MOST_COEFFICIENTS)
 
         def at(t: float) -> list[float]:
             later, before, part = self._between(t)
-            return [part, *padded(later), *padded(before)]
+            return [part, *scaled(later), *scaled(before)]
 
-        return DeviceLaws(DriftKind.SNAPSHOTS, self.g_max, padded(self._between(0.0)[0]), at)
+        return DeviceLaws(DriftKind.SNAPSHOTS, self.g_max, scaled(self._between(0.0)[0]), at)
 
     def _scale(self) -> float:
         return self.noise_scale * self.g_max / self.reference()

@@ -12,6 +12,7 @@ from sim import _core
 from sim.configs import RPUConfig, SingleRPUConfig, build_config
 from sim.devices import ExpStepDevice, PowStepDevice, SoftBoundsReferenceDevice
 from sim.tiles import AnalogTile
+from tests.sim.isas import on_every_isa
 
 SHAPE = (37, 150)
 SPARSE, SOME, DENSE, MORE_THAN_WAIT = 3e-3, 0.03, 0.5, 20.0
@@ -33,16 +34,9 @@ def stepped(config: RPUConfig, rate: float, batch: int) -> dict[str, Tensor]:
 
 
 def on_every_set(config: Any, rate: float, batch: int) -> list[dict[str, Tensor]]:
-    best, states = _core.isa(), []
     if len(_core.supported_isas()) == 1:
-        pytest.skip(f"this processor has the {best} instructions only: nothing to compare")
-    try:
-        for isa in _core.supported_isas():
-            _core.use_isa(isa)
-            states.append(stepped(config, rate, batch))
-    finally:
-        _core.use_isa(best)
-    return states
+        pytest.skip(f"this processor has the {_core.isa()} instructions only: nothing to compare")
+    return list(on_every_isa(lambda: stepped(config, rate, batch)).values())
 
 
 def assert_alike(states: list[dict[str, Tensor]]) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sim import _core
 from sim.arrays.product import Product
 from sim.configs import IOParameters
 from sim.configs.io import quantiser_step
+from tests.sim.isas import on_every_isa
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "mvm.json").read_text())
 W = torch.tensor([[[0.5, -0.25, 0.75, -1.0], [0.1, 0.9, -0.6, 0.3], [-0.8, 0.4, 0.2, 0.65]]])
@@ -279,18 +279,12 @@ def test_zeros_that_are_left_out_change_no_bit(n_in: int) -> None:
 
 
 def test_instruction_sets_agree_to_rounding() -> None:
-    best, results = _core.isa(), []
     rng = np.random.default_rng(0)
     weight = torch.from_numpy(rng.standard_normal((1, 70, 65)).astype(np.float32) * 0.1)
     x = torch.from_numpy(rng.standard_normal((1, 37, 65)).astype(np.float32))
-    try:
-        for isa in _core.supported_isas():
-            _core.use_isa(isa)
-            results.append(product(IOParameters(out_res=-1, bound_management="NONE"), weight, x))
-    finally:
-        _core.use_isa(best)
-    for y in results[1:]:
-        torch.testing.assert_close(y, results[0], atol=2e-6, rtol=2e-6)
+    first, *others = on_every_isa(lambda: product(IOParameters(out_res=-1, bound_management="NONE"), weight, x)).values()
+    for y in others:
+        torch.testing.assert_close(y, first, atol=2e-6, rtol=2e-6)
 
 
 @pytest.mark.parametrize("setting", [{}, {"noise_management": "NONE", "bound_management": "NONE"}, {"is_perfect": True}])

@@ -23,6 +23,7 @@ from sim.devices import (
     models,
 )
 from tests.sim.arrays.pulses import array_of, pulse
+from tests.sim.isas import on_every_isa
 
 N = 300
 SPREAD = {"dw_min": 0.02, "dw_min_std": 0.0, "corrupt_devices_prob": 0.1, "up_down_dtod": 0.1}
@@ -164,16 +165,14 @@ def test_a_device_at_its_bound_stays_there() -> None:
 @pytest.mark.parametrize("name", LAWS)
 def test_every_instruction_set_gives_the_same_bits(name: str) -> None:
     device = type(LAWS[name][0]).from_dict(LAWS[name][0].to_dict() | {"dw_min_std": 0.7})
-    best, results = _core.isa(), {}
-    try:
-        for isa in _core.supported_isas():
-            _core.use_isa(isa)
-            array = array_of(device, N)
-            for up in [True] * 5 + [False] * 3:
-                pulse(array, up)
-            results[isa] = array.read().clone()
-    finally:
-        _core.use_isa(best)
+
+    def pulsed() -> torch.Tensor:
+        array = array_of(device, N)
+        for up in [True] * 5 + [False] * 3:
+            pulse(array, up)
+        return array.read().clone()
+
+    results = on_every_isa(pulsed)
     assert "baseline" in results
     for isa, weights in results.items():
         assert torch.equal(weights, results["baseline"]), isa
