@@ -14,6 +14,17 @@ constexpr int MARGIN = TOGETHER * LANES;  // behind planes, so that whole vector
 
 SIM_HD int count_of(u32 mask) { return __builtin_popcount(mask); }
 
+// The first bits of `from` at the set ones of `at`.
+SIM_HD u32 deposited(u32 from, u32 at) {
+#if defined(__BMI2__)
+    return _pdep_u32(from, at);
+#else
+    u32 bits = 0;
+    for (; at; at &= at - 1, from >>= 1) bits |= (from & 1u) * (at & -at);
+    return bits;
+#endif
+}
+
 // Lanes where m is not 0.
 #if defined(__AVX512F__)
 SIM_HD u32 mask_of(vu m) { return _mm512_test_epi32_mask((__m512i)m, (__m512i)m); }

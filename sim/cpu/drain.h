@@ -3,9 +3,9 @@
 #include "columns.h"
 #include "device_list.h"
 #include "field.h"
+#include "kept.h"
 #include "queue.h"
 #include "records.h"
-#include "train.h"
 
 namespace sim {
 namespace {
@@ -21,9 +21,6 @@ struct Waiting {
     Waiting from(int k) const { return {left + k, low + k, weight + k, high + k, done + k, false, false, 0, 0}; }
 };
 
-// Whether n columns of a row are so many that to go through all of it is faster than to find each of them.
-SIM_HD bool is_dense(int n, int width) { return 4 * n >= width; }
-
 constexpr int NUMBER_BITS = 6;
 SIM_HD vu crosspoint_of(vu left) { return left >> NUMBER_BITS; }
 SIM_HD vu number_of(vu left) { return left & ((1u << NUMBER_BITS) - 1u); }
@@ -32,7 +29,7 @@ SIM_HD vu number_of(vu left) { return left & ((1u << NUMBER_BITS) - 1u); }
 struct OneBit {
     const u32* bits;          // of the columns
     u32 row_bits;
-    u32 *left, *low, *hits;   // as of Waiting, next to each other; which columns these are
+    u32 *left, *low, *hits;   // as of Waiting, next to each other; which of all columns these are
     int n;
 };
 
@@ -41,13 +38,15 @@ struct RowScratch {
     u64* count;               // their number
     u32* done;                // pulses applied before the end of the batch
     Waiting columns;          // of a row, each where it stands
-    u32* hits;                // which of them have pulses
+    u32* hits;                // which of them have pulses, of those that are kept
+    u32* spread;              // and of all
     Waiting list;             // of some rows, next to each other
     OneBit one;
     u32* touched;             // crosspoints that had a pulse
     int n_touched;
     bool drained;             // queues were drained before the end of the batch
     Words words;
+    const u32* every;         // number of each column
 };
 
 // Random streams of one replica in this call.
@@ -129,13 +128,14 @@ template <class Device, int U> SIM_HD void apply_pulses(const Row& row, vf* weig
     }
 }
 
-SIM_HD void count_pulses(const Row& row, int j, const Taken& t) {
+SIM_HD void count_pulses(const Row& row, vu column, const Taken& t) {
     const vi full = to_signed(t.left) > 31;
     const auto taken = [](vu bits, vu n) { return bits & (shift_left(broadcast(1u), n) - 1u); };
     const vu ups = population(select(full, t.low, taken(t.low, t.left & 31u))) + population(select(full, taken(t.high, t.left & 31u), vu{}));
-    for (int k = 0; k < LANES && j + k < row.a.in; ++k) {
-        row.up[j + k] += ups[k];
-        row.down[j + k] += t.left[k] - ups[k];
+    for (int k = 0; k < LANES; ++k) {
+        if (t.left[k] == 0) continue;
+        row.up[column[k]] += ups[k];
+        row.down[column[k]] += t.left[k] - ups[k];
     }
 }
 
@@ -148,11 +148,18 @@ SIM_HD int number_above(const u32* left, int n, u32 pulses) {
     return sum;
 }
 
-// Brings together the masked ones of `width` crosspoints that wait.
-SIM_HD void pack_waiting(const Waiting& from, const Waiting& to, const u32* hits, int width) {
-    const u32* source[] = {from.left, from.low, from.weight, from.wide ? from.high : from.done, from.done};
-    u32* target[] = {to.left, to.low, to.weight, from.wide ? to.high : to.done, to.done};
-    pack(source, target, 3 + from.wide + from.drained, hits, width);
+// Brings together the masked ones of `width` crosspoints that wait, with their weights or without.
+SIM_HD void pack_waiting(const Waiting& from, const Waiting& to, bool weights, const u32* hits, int width) {
+    const u32* source[5] = {from.left, from.low};
+    u32* target[5] = {to.left, to.low};
+    int n = 2;
+    const auto add = [&](bool some, const u32* at, u32* place) {
+        if (some) source[n] = at, target[n] = place, ++n;
+    };
+    add(weights, from.weight, to.weight);
+    add(from.wide, from.high, to.high);
+    add(from.drained, from.done, to.done);
+    pack(source, target, n, hits, width);
 }
 
 // Pulses number `from` to `until` of U vectors of crosspoints.
@@ -187,22 +194,32 @@ template <class Device> void pulse_list(const Row& row, RowScratch& s, const Wai
         int k = 0;
         for (; k + LANES < n; k += TOGETHER * LANES) pulse_vectors<Device, TOGETHER>(row, list, k, from, until);
         if (k < n) pulse_vectors<Device, 1>(row, list, k, from, until);
-        if (weight) unpack(list.weight, weight, hits, padded(row.a.in));
+        if (weight) unpack(list.weight, weight, hits, whole_vectors(row.a.in));
         else
             for (k = 0; k < n; k += LANES) scatter_first(row.weight, crosspoint_of(load(list.left + k)), float_of(load(list.weight + k)), n - k);
         if (until >= list.most) return;
         for (k = 0; k < n; k += LANES) s.hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(list.left + k))) > static_cast<int>(until)));
-        pack_waiting(list, list, s.hits, (n + LANES - 1) / LANES * LANES);
+        pack_waiting(list, list, true, s.hits, whole_vectors(n));
         from = until;
         weight = nullptr;
     }
 }
 
-// Columns of a row that get pulses, at most `most` each, as a list whose first row is `above` crosspoints before; source(j, t) takes
-// those of LANES columns from j on.
-template <class Source> void wait_for(const Row& row, u32 above, u32 most, RowScratch& s, Waiting& list, Source source) {
+// Whether n columns of a row are so many that to go through all of it is faster than to find each of them.
+SIM_HD bool is_dense(const Row& row, int n) { return 4 * n >= row.a.in; }
+
+// Weights of the masked columns.
+SIM_HD void pack_weights(const Row& row, const u32* hits, const Waiting& list) {
+    const u32* weights = reinterpret_cast<u32*>(row.weight);
+    pack(&weights, &list.weight, 1, hits, whole_vectors(row.a.in));
+}
+
+// Those of some columns of a row that get pulses, at most `most` each, as a list whose first row is `above` crosspoints before,
+// with their weights if they are dense; source(j, t) takes those of LANES columns from number j on.
+template <class Source> void wait_for(const Row& row, const Kept& columns, u32 above, u32 most, RowScratch& s, Waiting& list, Source source) {
     Waiting& w = s.columns;
-    const int width = padded(row.a.in);
+    const int width = whole_vectors(columns.lines.n);
+    const u32* const line = columns.line;
     vu longest{};
     w.weight = reinterpret_cast<u32*>(row.weight);
     w.wide = list.wide = most > 32, w.drained = list.drained;
@@ -211,55 +228,60 @@ template <class Source> void wait_for(const Row& row, u32 above, u32 most, RowSc
         Taken t;
         s.hits[j / LANES] = 0;
         if (!source(j, t)) continue;
-        store(w.left + j, t.left | ((lane_index() + (above + static_cast<u32>(j))) << NUMBER_BITS));
+        const vu column = load(line + j);
+        store(w.left + j, t.left | ((column + above) << NUMBER_BITS));
         store(w.low + j, t.low);
         if (w.wide) store(w.high + j, t.high);
         if (w.drained) store(w.done + j, t.done);
         list.n += count_of(s.hits[j / LANES] = mask_of(t.left));
         longest = select(to_signed(t.left) > to_signed(longest), t.left, longest);
-        if (row.down) count_pulses(row, j, t);
+        if (row.down) count_pulses(row, column, t);
     }
     list.most = sim::most(longest);
-    if (list.n) pack_waiting(w, list, s.hits, width);
+    if (!list.n) return;
+    const bool dense = is_dense(row, list.n);
+    pack_waiting(w, list, dense && !columns.mask, s.hits, width);
+    if (!dense || !columns.mask) return;
+    spread_hits(s.hits, columns.mask, s.spread, whole_vectors(row.a.in));
+    pack_weights(row, s.spread, list);
 }
 
 // The same for a row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share it.
-SIM_HD void wait_for_one(const Row& row, u32 above, const Words::Word& word, RowScratch& s, Waiting& list) {
+SIM_HD void wait_for_one(const Row& row, const Kept& columns, u32 above, const Words::Word& word, RowScratch& s, Waiting& list) {
     OneBit& one = s.one;
     const bool ups_only = row.a.side != 0;
-    const int width = padded(row.a.in);
+    const int width = whole_vectors(columns.lines.n);
+    const u32* const line = columns.line;
     if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
+        u32* const hits = columns.mask ? s.hits : one.hits;
         one.n = 0;
         for (int j = 0; j < width; j += LANES) {
             const vu up = load(word.negative + j) ^ (ups_only ? word.up_if : 0u), shared = load(word.bits + j) & word.row_bits & (ups_only ? up : ~vu{});
-            store(one.left + j, ((lane_index() + static_cast<u32>(j)) << NUMBER_BITS) | 1u);
+            store(one.left + j, (load(line + j) << NUMBER_BITS) | 1u);
             store(one.low + j, up & 1u);
-            one.n += count_of(one.hits[j / LANES] = mask_of(shared));
+            one.n += count_of(hits[j / LANES] = mask_of(shared));
         }
         u32* planes[] = {one.left, one.low};
-        pack(planes, planes, 2, one.hits, width);
+        pack(planes, planes, 2, hits, width);
+        if (columns.mask) spread_hits(hits, columns.mask, one.hits, whole_vectors(row.a.in));
         for (int k = one.n; k % LANES; ++k) one.left[k] = one.left[0];
         one.bits = word.bits, one.row_bits = word.row_bits;
     }
     list.n = one.n, list.most = 1;
-    const bool dense = is_dense(one.n, width);
     const u32 turn = ups_only ? 0u : word.up_if & 1u;
     for (int k = 0; k < one.n; k += LANES) {
-        const vu left = load(one.left + k);
-        store(list.left + k, left + (above << NUMBER_BITS));
+        store(list.left + k, load(one.left + k) + (above << NUMBER_BITS));
         store(list.low + k, load(one.low + k) ^ turn);
-        if (!dense) store(list.weight + k, bits_of(gather(row.weight, crosspoint_of(left))));
     }
-    if (!dense) return;
-    const u32* weights = reinterpret_cast<u32*>(row.weight);
-    pack(&weights, &list.weight, 1, one.hits, width);
+    if (is_dense(row, list.n)) pack_weights(row, one.hits, list);
 }
 
 template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
     const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
     Waiting list = s.list.from(0);
     list.drained = s.drained;
-    wait_for(row, 0, static_cast<u32>(bound), s, list, source);
+    wait_for(row, {{nullptr, nullptr, row.a.in, 0}, s.every, nullptr}, 0, static_cast<u32>(bound), s, list, source);
+    if (!is_dense(row, list.n)) pack_weights(row, s.hits, list);
     pulse_list<Device>(row, s, list, row.weight, s.hits);
     if (!all) {
         s.drained = true;

@@ -34,10 +34,10 @@ SIM_HD void join_words(const UpdateArgs& a, int first, int n, Lines& rows, u32* 
 }
 
 // Brings together the words of a row that have bits; false where they have more than 32.
-SIM_HD bool collect(const UpdateArgs& a, float rate, int row, Lines& columns, Lines& rows, Words& list) {
+SIM_HD bool collect(const UpdateArgs& a, float rate, int row, Lines columns, Lines& rows, Words& list) {
     list.n = 0;
     list.pulses = 0;
-    const size_t width = padded(a.in), row_width = padded(a.out);
+    const size_t width = padded(columns.n), row_width = padded(a.out);
     for (int b = 0; b < a.batch; ++b) {
         const u32* bits = rows.sample_bits(b) + row;
         for (int word = 0; word < rows.words; ++word) {
@@ -90,26 +90,33 @@ template <class Device> void finish_list(const Row& top, RowScratch& s, const Wa
     if (top.apparent) write_noise(top, s);
 }
 template <class Device> void finish_rows(const Row& top, RowScratch& s) {
-    if (s.list.n) finish_list<Device>(top, s, s.list, nullptr, nullptr);
+    Waiting& list = s.list;
+    for (int k = list.n; k % LANES; ++k) list.left[k] = list.left[0];
+    for (int k = 0; k < list.n; k += LANES) store(list.weight + k, bits_of(gather(top.weight, crosspoint_of(load(list.left + k)))));
+    if (list.n) finish_list<Device>(top, s, list, nullptr, nullptr);
     s.list.n = 0, s.list.most = 0;
 }
 
 // Lists the columns of a row that get pulses behind those of the rows from `top` on, unless any may get more than 32.
-template <class Device> bool list_row(const Row& top, int index, const Noise& noise, Lines& columns, Lines& rows, RowScratch& s) {
+template <class Device> bool list_row(const Row& top, int index, const Noise& noise, const Kept& columns, Lines& rows, RowScratch& s) {
     const UpdateArgs& a = top.a;
-    if (a.pulse_type != PULSES_STOCHASTIC || !collect(a, a.rate[top.replica], index, columns, rows, s.words)) return false;
+    if (a.pulse_type != PULSES_STOCHASTIC || !collect(a, a.rate[top.replica], index, columns.lines, rows, s.words)) return false;
     const Row row(a, top.replica, index, noise);
     const u32 above = row.first - top.first;
     Waiting& list = s.list;
     Waiting more = list.from(list.n);
     const bool one = s.words.pulses == 1 && !row.down;
-    if (one) wait_for_one(row, above, s.words.word[0], s, more);
-    else wait_for(row, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
-    if (is_dense(more.n, padded(a.in))) {
-        finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : s.hits);
+    if (one) wait_for_one(row, columns, above, s.words.word[0], s, more);
+    else wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
+    if (is_dense(row, more.n)) {
+        finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : columns.mask ? s.spread : s.hits);
         return true;
     }
-    for (int k = 0; k < more.n; ++k) __builtin_prefetch(top.records + static_cast<size_t>(more.left[k] >> NUMBER_BITS) * a.n_fields);
+    for (int k = 0; k < more.n; ++k) {
+        const size_t at = more.left[k] >> NUMBER_BITS;
+        __builtin_prefetch(top.records + at * a.n_fields);
+        __builtin_prefetch(top.weight + at, 1);
+    }
     list.n += more.n, list.most = maximum(list.most, more.most);
     if (list.n >= ENOUGH) finish_rows<Device>(top, s);
     return true;
@@ -181,18 +188,24 @@ template <class Device> void update_device(const UpdateArgs& a) {
         return Both{{b, s, a.in, words}, {b + static_cast<size_t>(a.batch) * words * width, s + static_cast<size_t>(a.batch) * width, a.out, words}};
     };
     const int blocks = (a.out + BLOCK - 1) / BLOCK;
+    const bool stochastic = a.pulse_type == PULSES_STOCHASTIC;
+    const size_t kept_words = stochastic ? static_cast<size_t>(a.batch) * (words + 1) + 2 : 0;  // of a column: bits, signs, its number, the mask
+    Scratch<u32> kept_planes(a.replicas * kept_words * (width + MARGIN)), every(width);
+    Scratch<Kept> kept(a.replicas);
+    for (size_t j = 0; j < width; ++j) every[j] = static_cast<u32>(j);
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<u64> queue(width), count(width);
         const size_t plane = width + MARGIN, room = ENOUGH + plane;
-        Scratch<u32> done(width), touched(room), columns(5 * plane), list(5 * room), one(2 * plane), hits(room / LANES), one_hits(plane / LANES);
+        Scratch<u32> done(width), touched(room), columns(5 * plane), list(5 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
         RowScratch scratch{};
-        scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get();
+        scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get(), scratch.spread = spread.get();
         const auto planes = [](u32* words, size_t size) -> Waiting {
             return {words, words + size, words + 2 * size, words + 3 * size, words + 4 * size, false, false, 0, 0};
         };
         scratch.columns = planes(columns.get(), plane), scratch.list = planes(list.get(), room);
         scratch.one = {nullptr, 0, one.get(), one.get() + plane, one_hits.get(), 0};
+        scratch.every = every.get();
         memset(queue.get(), 0, sizeof(u64) * width);
         memset(count.get(), 0, sizeof(u64) * width);
 #pragma omp for collapse(2) schedule(dynamic)
@@ -201,6 +214,13 @@ template <class Device> void update_device(const UpdateArgs& a) {
                 auto l = lines(r);
                 if (a.pulse_type != PULSES_NONE_WITH_DEVICE) draw_trains(a, r, b, l.columns, l.rows);
             }
+#pragma omp for schedule(dynamic)
+        for (int r = 0; r < (stochastic ? a.replicas : 0); ++r) {
+            u32* planes = kept_planes.get() + r * kept_words * (width + MARGIN);
+            u32 *signs = planes + static_cast<size_t>(a.batch) * words * width, *line = signs + static_cast<size_t>(a.batch) * width;
+            u32* mask = line + width + MARGIN;
+            kept[r] = keep_pulsed(lines(r).columns, a.batch, planes, signs, line, mask, every.get());
+        }
 #pragma omp for collapse(2) schedule(dynamic)
         for (int r = 0; r < a.replicas; ++r)
             for (int q = 0; q < blocks; ++q) {
@@ -208,14 +228,14 @@ template <class Device> void update_device(const UpdateArgs& a) {
                 const Noise noise(a, r);
                 const int first = q * BLOCK, rows = a.out - first < BLOCK ? a.out - first : BLOCK;
                 u32 joined[BLOCK];
-                if (a.pulse_type == PULSES_STOCHASTIC) join_words(a, first, rows, l.rows, joined);
+                if (stochastic) join_words(a, first, rows, l.rows, joined);
                 const Row top(a, r, first, noise);
-                if (a.n_looks) look_at_rows<Device>(top, first, rows, a.pulse_type == PULSES_STOCHASTIC, l.columns, l.rows);
+                if (a.n_looks) look_at_rows<Device>(top, first, rows, stochastic, l.columns, l.rows);
                 for (int k = 0; k < rows; ++k) {
-                    if (a.pulse_type == PULSES_STOCHASTIC && !joined[k]) continue;
+                    if (stochastic && !joined[k]) continue;
                     const int row = first + k;
                     if (a.pulse_type == PULSES_NONE_WITH_DEVICE) clip_row<Device>(a, r, row, noise, scratch);
-                    else if (!list_row<Device>(top, row, noise, l.columns, l.rows, scratch)) {
+                    else if (!list_row<Device>(top, row, noise, kept[static_cast<size_t>(r)], l.rows, scratch)) {
                         finish_rows<Device>(top, scratch);
                         update_row<Device>(a, r, row, noise, l.columns, l.rows, scratch);
                     }
