@@ -6,8 +6,6 @@ import copy
 import re
 from typing import Any
 
-from sim.errors import ConfigError
-
 __all__ = ["AROUND", "configured", "configures", "placed"]
 
 AROUND = ("train.", "network.", "inference.")
@@ -41,14 +39,12 @@ def placed(config: Any, path: str) -> list[str]:
     ConfigError
         When there is no such field.
     """
-    from sim.configs import get_path, numeric_paths
+    from sim.configs import get_path, has_path, numeric_paths
 
-    try:
-        get_path(config, path)
-    except ConfigError:
-        inner = re.compile(rf"device\.(?:\w+\.)+{re.escape(path.removeprefix('device.'))}")
-        places = [p for p in numeric_paths(config) if inner.fullmatch(p)] if path.startswith("device.") else []
-        if not places:
-            raise
-        return places
-    return [path]
+    if has_path(config, path):
+        return [path]
+    inner = re.compile(rf"device\.(?:\w+\.)+{re.escape(path.removeprefix('device.'))}")
+    places = [p for p in numeric_paths(config) if inner.fullmatch(p)] if path.startswith("device.") else []
+    if not places:
+        get_path(config, path)  # says what there is
+    return places

@@ -12,7 +12,7 @@ from sim.settings.fields import (
     Structural,
     settings_of,
 )
-from sim.settings.paths import get_path, numeric_paths, set_path, setting_at, structure
+from sim.settings.paths import get_path, has_path, numeric_paths, set_path, setting_at, structure
 from sim.settings.text import from_json, from_toml, to_json, to_toml
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "from_json",
     "from_toml",
     "get_path",
+    "has_path",
     "numeric_paths",
     "set_path",
     "setting_at",

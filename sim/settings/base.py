@@ -133,13 +133,14 @@ class Config:
 
     def parts(self) -> list[tuple[str, Config]]:
         """The configurations inside this one by their path, those of a row by name and position."""
-        found: list[tuple[str, Config]] = []
-        for name, value in self._items():
-            if isinstance(value, Config):
-                found.append((name, value))
-            elif isinstance(value, Parts):
-                found += [(f"{name}.{k}", part) for k, part in enumerate(value)]
-        return found
+        return [part for name in settings_of(type(self)) for part in self.parts_of(name)]
+
+    def parts_of(self, name: str) -> list[tuple[str, Config]]:
+        """Those of :meth:`parts` that a field holds."""
+        value = getattr(self, name)
+        if isinstance(value, Parts):
+            return [(f"{name}.{k}", part) for k, part in enumerate(value)]
+        return [(name, value)] if isinstance(value, Config) else []
 
     @classmethod
     def _abstract(cls) -> bool:

@@ -11,7 +11,12 @@ from sim.errors import ConfigError
 from sim.settings.base import Config
 from sim.settings.fields import Parts, Setting, close, settings_of
 
-__all__ = ["get_path", "numeric_paths", "set_path", "setting_at", "structure"]
+__all__ = ["get_path", "has_path", "numeric_paths", "set_path", "setting_at", "structure"]
+
+
+def has_path(cfg: Config, path: str) -> bool:
+    """Whether there is something of that name."""
+    return _find(cfg, path) is not None
 
 
 def get_path(cfg: Config, path: str) -> Any:
@@ -80,26 +85,39 @@ def structure(cfg: Config) -> Hashable:
 def _walk(cfg: Config, prefix: str = "") -> Iterator[tuple[str, Config, Setting]]:
     for name, setting in settings_of(type(cfg)).items():
         yield f"{prefix}{name}", cfg, setting
-        for path, part in cfg.parts():
-            if path.split(".")[0] == name:
-                yield from _walk(part, f"{prefix}{path}.")
+        for path, part in cfg.parts_of(name):
+            yield from _walk(part, f"{prefix}{path}.")
 
 
 def _found(cfg: Config, path: str) -> tuple[Config, str, str | None]:
+    """As `_find`; ConfigError where there is nothing."""
+    found = _find(cfg, path)
+    if found is not None:
+        return found
+    name = path.rpartition(".")[2]
+    known = [*dict.fromkeys([*(p for p, _, _ in _walk(cfg)), *numeric_paths(cfg)])]
+    same_name = [p for p in known if p.split(".")[-1] == name][:3]
+    hint = f" (did you mean {' or '.join(map(repr, same_name))}?)" if same_name else close(path, known)
+    raise ConfigError(
+        f"{path}: {type(cfg).__name__} has no such setting{hint or '; print the configuration to see its fields'}",
+        field=path,
+        allowed=", ".join(known),
+    )
+
+
+def _find(cfg: Config, path: str) -> tuple[Config, str, str | None] | None:
     """The object that holds what the path names, its field, and which of the field's numbers if it holds several."""
     parent, _, item = path.rpartition(".")
-    if parent:
-        try:
-            owner, name = _owner(cfg, parent)
-        except ConfigError:
-            pass
-        else:
-            if item in settings_of(type(owner))[name].items(getattr(owner, name)):
-                return owner, name, item
-    return (*_owner(cfg, path), None)
+    holder = _owner(cfg, parent)
+    if holder is not None:
+        owner, name = holder
+        if item in settings_of(type(owner))[name].items(getattr(owner, name)):
+            return owner, name, item
+    holder = _owner(cfg, path)
+    return None if holder is None else (*holder, None)
 
 
-def _owner(cfg: Config, path: str) -> tuple[Config, str]:
+def _owner(cfg: Config, path: str) -> tuple[Config, str] | None:
     """The object that holds the last name of the path."""
     *parents, name = path.split(".")
     owner: Any = cfg
@@ -108,13 +126,4 @@ def _owner(cfg: Config, path: str) -> tuple[Config, str]:
             owner = owner[int(parent)] if parent.isdigit() and int(parent) < len(owner) else None
         else:
             owner = getattr(owner, parent) if isinstance(owner, Config) and parent in settings_of(type(owner)) else None
-    if not isinstance(owner, Config) or name not in settings_of(type(owner)):
-        known = [*dict.fromkeys([*(p for p, _, _ in _walk(cfg)), *numeric_paths(cfg)])]
-        same_name = [p for p in known if p.split(".")[-1] == name][:3]
-        hint = f" (did you mean {' or '.join(map(repr, same_name))}?)" if same_name else close(path, known)
-        raise ConfigError(
-            f"{path}: {type(cfg).__name__} has no such setting{hint or '; print the configuration to see its fields'}",
-            field=path,
-            allowed=", ".join(known),
-        )
-    return owner, name
+    return (owner, name) if isinstance(owner, Config) and name in settings_of(type(owner)) else None
