@@ -84,6 +84,16 @@ struct Row {
     }
 };
 
+// To the second level of the cache, where many can be on their way: arrays of many replicas come from memory, and the first
+// level has few places for that.
+SIM_HD void fetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+
+// One crosspoint that will have pulses.
+SIM_HD void fetch(const Row& row, size_t crosspoint) {
+    fetch(row.records + crosspoint * row.a.n_fields);
+    fetch(row.weight + crosspoint);
+}
+
 // The devices of LANES columns.
 template <class Device> SIM_HD typename Device::template Cell<vf> devices_at(const Row& row, vu column) {
     vf fields[MOST_FIELDS];

@@ -97,6 +97,15 @@ template <class Device> void finish_rows(const Row& top, RowScratch& s) {
     s.list.n = 0, s.list.most = 0;
 }
 
+// The kept columns of a row that will have pulses in most.
+SIM_HD void fetch_row(const Row& row, const Kept& columns) {
+    for (int j = 0; j < row.a.in; j += LANES) {
+        if (columns.mask && !columns.mask[j / LANES]) continue;
+        for (int k = 0; k < row.a.n_fields; ++k) fetch(row.records + static_cast<size_t>(j) * row.a.n_fields + k * LANES);
+        fetch(row.weight + j);
+    }
+}
+
 // Lists the columns of a row that get pulses behind those of the rows from `top` on, unless any may get more than 32.
 template <class Device> bool list_row(const Row& top, int index, const Noise& noise, const Kept& columns, Lines& rows, RowScratch& s) {
     const UpdateArgs& a = top.a;
@@ -109,14 +118,11 @@ template <class Device> bool list_row(const Row& top, int index, const Noise& no
     if (one) wait_for_one(row, columns, above, s.words.word[0], s, more);
     else wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
     if (is_dense(row, more.n)) {
+        if (index + 1 < a.out) fetch_row(Row(a, top.replica, index + 1, noise), columns);
         finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : columns.mask ? s.spread : s.hits);
         return true;
     }
-    for (int k = 0; k < more.n; ++k) {
-        const size_t at = more.left[k] >> NUMBER_BITS;
-        __builtin_prefetch(top.records + at * a.n_fields);
-        __builtin_prefetch(top.weight + at, 1);
-    }
+    for (int k = 0; k < more.n; ++k) fetch(top, more.left[k] >> NUMBER_BITS);
     list.n += more.n, list.most = maximum(list.most, more.most);
     if (list.n >= ENOUGH) finish_rows<Device>(top, s);
     return true;
