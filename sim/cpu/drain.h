@@ -82,16 +82,14 @@ struct Row {
         first = static_cast<u32>(at);
         replica = r;
     }
+    // Number among those of all replicas of a crosspoint from the first column on.
+    size_t crosspoint(u32 k) const { return static_cast<size_t>(weight - a.weight) + k; }
 };
 
-// To the second level of the cache, where many can be on their way: arrays of many replicas come from memory, and the first
-// level has few places for that.
-SIM_HD void fetch(const float* p) { __builtin_prefetch(p, 0, 2); }
-
-// One crosspoint that will have pulses.
-SIM_HD void fetch(const Row& row, size_t crosspoint) {
-    fetch(row.records + crosspoint * row.a.n_fields);
-    fetch(row.weight + crosspoint);
+// One crosspoint that will have pulses, of those of all replicas.
+SIM_HD void fetch_crosspoint(const UpdateArgs& a, size_t crosspoint) {
+    fetch(a.fields + crosspoint * a.n_fields);
+    fetch(a.weight + crosspoint);
 }
 
 // The devices of LANES columns.

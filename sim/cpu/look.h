@@ -80,6 +80,8 @@ template <class Device> void look_at_rows(const Row& top, int first, int n_rows,
     const UpdateArgs& a = top.a;
     const size_t at = static_cast<size_t>(top.replica) * a.n_looks;
     const u32 in = static_cast<u32>(a.in);
+    for (int e = 0; !a.look_rows && e < a.n_looks; ++e)
+        for (int k = 0; a.look_line[at + e] >= 0 && k < n_rows; ++k) fetch_crosspoint(a, top.crosspoint(static_cast<u32>(k) * in + static_cast<u32>(a.look_line[at + e])));
     for (int e = 0; e < a.n_looks; ++e) {
         const int line = a.look_line[at + e], after = a.look_sample[at + e];
         if (line < 0) continue;

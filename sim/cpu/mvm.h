@@ -176,6 +176,9 @@ SIM_HD bool output_stage(const Stage& g, int b, float scale, int m, const float*
     return any(above) || (a.test_negative_bound && any(below));
 }
 
+// Whether weights are so many that they do not stay in the second level of the cache.
+SIM_HD bool is_far(const MvmArgs& a) { return static_cast<size_t>(a.replicas) * a.out * a.in > (1u << 19); }
+
 // The outputs of a pass for the samples of a block, up to the converter; for a pass that is held, these wait in `held`.
 void analog_pass(const Stage& g, Block& block, int active, int n, int m, const float* w) {
     const MvmArgs& a = g.a;
@@ -183,14 +186,14 @@ void analog_pass(const Stage& g, Block& block, int active, int n, int m, const f
     if (g.path.ir_drop) {
         drop_product(block.u, n_stride, active, block.profile, w, a.out, a.in, a.transposed, {block.z, block.current, block.drop}, m_stride);
     } else {
-        product(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.z, m_stride);
+        product(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.z, m_stride, is_far(a));
     }
     if (g.path.ir_drop || g.path.series || g.path.offset || g.values[QUANTUM] > 0.0f)
         for (int k = 0; k < active; ++k)
             analog_stage(g, block.current + k * m_stride, block.drop + k * m_stride, block.sums[k].total, n, m, block.z + k * m_stride);
     if (g.path.read_noise && a.weight_noise == WN_PCM_READ) {
         for (size_t j = 0; j < active * n_stride; ++j) block.u[j] *= block.u[j];
-        product<MAGNITUDE>(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.current, m_stride);
+        product<MAGNITUDE>(block.u, n_stride, active, w, a.out, a.in, a.transposed, block.current, m_stride, false);
     }
     for (int k = 0; k < active; ++k) {
         const size_t row = k * m_stride;
@@ -274,7 +277,7 @@ void perfect_block(const MvmArgs& a, int r, int first, int samples, Block& block
         memset(block.u + k * n_stride + n, 0, sizeof(float) * (n_stride - n));
     }
     float* y = a.y + at * m;
-    product(block.u, n_stride, samples, a.weight + static_cast<size_t>(r) * a.out * a.in, a.out, a.in, a.transposed, y, m);
+    product(block.u, n_stride, samples, a.weight + static_cast<size_t>(r) * a.out * a.in, a.out, a.in, a.transposed, y, m, is_far(a));
     const float scale = a.settings[static_cast<size_t>(r) * N_IO_SETTINGS + OUT_SCALE];
     if (scale != 1.0f)
         for (size_t k = 0; k < static_cast<size_t>(samples) * m; ++k) y[k] *= scale;

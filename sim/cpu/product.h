@@ -37,6 +37,7 @@ struct DropSums {
 };
 
 constexpr int TILE = 4;  // samples of one register tile, and vectors of columns
+constexpr int LINE = 16;  // floats of a line of the cache
 constexpr int ROW_BLOCK = 64;  // rows that stay in the second-level cache while the samples pass
 
 // Which vectors of the inputs of a few samples are not all zero, a bit each. Zeros (dark pixels, one input at a time) add nothing
@@ -97,17 +98,21 @@ SIM_HD void dot_tile(const float* u, size_t u_stride, const Present& present, co
 
 template <Summand K, int S, int Q>
 SIM_HD void dot_rows(const float* u, size_t u_stride, const Present& present, const float* w, size_t w_stride, int rows, int n, float* z,
-                     size_t z_stride) {
-    for (int i = 0; i < rows; i += Q)
+                     size_t z_stride, bool ahead) {
+    for (int i = 0; i < rows; i += Q) {
+        for (int q = i + Q; ahead && q < i + 2 * Q && q < rows; ++q)
+            for (int j = 0; j < n; j += LINE) fetch(w + q * w_stride + j);
         dot_tile<K, S, Q>(u, u_stride, present, w + i * w_stride, w_stride, rows - i < Q ? rows - i : Q, n, z + i, z_stride);
+    }
 }
 
 // z[s][col] = sum_i u[s][i] w[i][col] for S samples and C vectors of columns, the last of them with `last` columns.
 template <Summand K, int S, int C>
-SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int last, float* z, size_t z_stride) {
+SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int last, float* z, size_t z_stride, bool ahead) {
     vf sum[S][C] = {};
     for (int i = 0; i < n; ++i) {
         const float* row = w + i * w_stride;
+        for (int j = 0; ahead && j < C * LANES; j += LINE) fetch(row + 8 * w_stride + j);
         vf a[C];
         for (int c = 0; c < C; ++c)
             a[c] = summand<K>(c < C - 1 || last == LANES ? load(row + c * LANES) : load_first(row + c * LANES, last));
@@ -124,30 +129,31 @@ SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w
 }
 
 template <Summand K, int S>
-SIM_HD void outer_columns(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int m, float* z, size_t z_stride) {
+SIM_HD void outer_columns(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int m, float* z, size_t z_stride, bool ahead) {
     for (int j = 0; j < m; j += TILE * LANES) {
         const int left = m - j, vectors = left >= TILE * LANES ? TILE : (left + LANES - 1) / LANES;
         const int last = left >= TILE * LANES ? LANES : left - (vectors - 1) * LANES;
-        if (vectors == 4) outer_tile<K, S, 4>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
-        else if (vectors == 3) outer_tile<K, S, 3>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
-        else if (vectors == 2) outer_tile<K, S, 2>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
-        else outer_tile<K, S, 1>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride);
+        if (vectors == 4) outer_tile<K, S, 4>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride, ahead);
+        else if (vectors == 3) outer_tile<K, S, 3>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride, ahead);
+        else if (vectors == 2) outer_tile<K, S, 2>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride, ahead);
+        else outer_tile<K, S, 1>(u, u_stride, w + j, w_stride, n, last, z + j, z_stride, ahead);
     }
 }
 
-// z = u W^T (samples x out), or u W when transposed; W is (out, in), row-major. MAGNITUDE: with |W|.
+// z = u W^T (samples x out), or u W when transposed; W is (out, in), row-major. MAGNITUDE: with |W|. `far` is worth a fetch ahead
+// of where the first samples are: W is not in the cache.
 template <Summand K = SIGNED>
-void product(const float* u, size_t u_stride, int samples, const float* w, int out, int in, bool transposed, float* z, size_t z_stride) {
+void product(const float* u, size_t u_stride, int samples, const float* w, int out, int in, bool transposed, float* z, size_t z_stride, bool far) {
     const size_t w_stride = static_cast<size_t>(in);
     if (transposed) {
         for (int s = 0; s < samples; s += TILE) {
             const float* us = u + s * u_stride;
             float* zs = z + s * z_stride;
             switch (samples - s) {
-                case 1: outer_columns<K, 1>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
-                case 2: outer_columns<K, 2>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
-                case 3: outer_columns<K, 3>(us, u_stride, w, w_stride, out, in, zs, z_stride); break;
-                default: outer_columns<K, 4>(us, u_stride, w, w_stride, out, in, zs, z_stride);
+                case 1: outer_columns<K, 1>(us, u_stride, w, w_stride, out, in, zs, z_stride, far && s == 0); break;
+                case 2: outer_columns<K, 2>(us, u_stride, w, w_stride, out, in, zs, z_stride, far && s == 0); break;
+                case 3: outer_columns<K, 3>(us, u_stride, w, w_stride, out, in, zs, z_stride, far && s == 0); break;
+                default: outer_columns<K, 4>(us, u_stride, w, w_stride, out, in, zs, z_stride, far && s == 0);
             }
         }
         return;
@@ -175,10 +181,10 @@ void product(const float* u, size_t u_stride, int samples, const float* w, int o
                 const Present& p = present[(s - g) / TILE];
                 float* zs = z + s * z_stride + top;
                 switch (end - s) {
-                    case 1: dot_rows<K, 1, 8>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride); break;
-                    case 2: dot_rows<K, 2, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride); break;
-                    case 3: dot_rows<K, 3, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride); break;
-                    default: dot_rows<K, 4, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride);
+                    case 1: dot_rows<K, 1, 8>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride, far && s == g); break;
+                    case 2: dot_rows<K, 2, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride, far && s == g); break;
+                    case 3: dot_rows<K, 3, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride, far && s == g); break;
+                    default: dot_rows<K, 4, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride, far && s == g);
                 }
             }
         }

@@ -37,6 +37,8 @@ SIM_HD vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p
 SIM_HD void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
 SIM_HD vu load(const u32* p) { return *reinterpret_cast<const vu_unaligned*>(p); }
 SIM_HD void store(u32* p, vu x) { *reinterpret_cast<vu_unaligned*>(p) = x; }
+// What will be read soon, to the second level of the cache: the first has few places for what is on its way.
+SIM_HD void fetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 SIM_HD vf broadcast(float x) { return vf{} + x; }
 SIM_HD vu broadcast(u32 x) { return vu{} + x; }
 SIM_HD vu lane_index() {

@@ -206,9 +206,11 @@ struct SliceScratch {
 };
 
 // Lists the crosspoints that get pulses: count of each line, up where the value is not negative (or the reverse).
-SIM_HD void list_pulses(const u32* count, const float* value, bool reverse, const u32* element, int n, Write& w) {
+SIM_HD void list_pulses(const UpdateArgs& a, int r, const u32* count, const float* value, bool reverse, const u32* element, int n, Write& w) {
+    const size_t first = static_cast<size_t>(r) * a.out * a.in;
     w.n = 0;
     for (int i = 0; i < n; ++i) {
+        if (count[i]) fetch_crosspoint(a, first + element[i]);
         w.column[w.n] = element[i];
         w.left[w.n] = count[i];
         w.low[w.n] = (value[i] > 0.0f) != reverse ? ~0u : 0u;
@@ -291,7 +293,7 @@ void run_event(const TransferArgs& a, int r, int index, SliceScratch& s) {
             return;
         }
         coincidences(target, settings, absolute(e.scale), {a.flags.columns, granularity, train_key, static_cast<u32>(e.read), step}, s.read.get(), lines, s.count.get());
-        list_pulses(s.count.get(), s.read.get(), e.scale < 0.0f, s.element.get(), lines, s.write);
+        list_pulses(target, r, s.count.get(), s.read.get(), e.scale < 0.0f, s.element.get(), lines, s.write);
         write_waiting(device, target, r, s.write);
         return;
     }
@@ -305,7 +307,7 @@ void run_event(const TransferArgs& a, int r, int index, SliceScratch& s) {
     }
     for (int i = 0; i < lines; ++i)
         s.count[i] = pulses_of_steps(s.read[i], size, settings[DESIRED_BL], train_key, static_cast<u32>(i), static_cast<u32>(e.read), step);
-    list_pulses(s.count.get(), s.read.get(), false, s.element.get(), lines, s.write);
+    list_pulses(target, r, s.count.get(), s.read.get(), false, s.element.get(), lines, s.write);
     write_waiting(device, target, r, s.write);
 }
 
@@ -406,7 +408,7 @@ void digital_transfer(const DigitalTransferArgs& a) {
                     continue;
                 }
                 coincidences(write, settings, size, {false, target.granularity[r], static_cast<u64>(target.train_keys[r]), static_cast<u32>(row), a.step}, s.read.get(), n, s.count.get());
-                list_pulses(s.count.get(), s.read.get(), a.rate[r] > 0.0f, s.element.get(), n, s.write);
+                list_pulses(write, r, s.count.get(), s.read.get(), a.rate[r] > 0.0f, s.element.get(), n, s.write);
                 write_waiting(a.array.device, write, r, s.write);
             }
     }

@@ -122,7 +122,7 @@ template <class Device> bool list_row(const Row& top, int index, const Noise& no
         finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : columns.mask ? s.spread : s.hits);
         return true;
     }
-    for (int k = 0; k < more.n; ++k) fetch(top, more.left[k] >> NUMBER_BITS);
+    for (int k = 0; k < more.n; ++k) fetch_crosspoint(a, top.crosspoint(more.left[k] >> NUMBER_BITS));
     list.n += more.n, list.most = maximum(list.most, more.most);
     if (list.n >= ENOUGH) finish_rows<Device>(top, s);
     return true;
