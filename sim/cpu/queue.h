@@ -113,14 +113,13 @@ struct Words {
 };
 
 // The same as `take` from words, where nothing is queued.
-SIM_HD bool take_words(int j, const Words& words, bool ups_only, Taken& t) {
-    const u32 keep = ups_only ? 0u : ~0u;
+template <bool UpsOnly> SIM_HD bool take_words(int j, const Words& words, Taken& t) {
     t.left = t.low = vu{};
     for (int k = 0; k < words.n; ++k) {
         const Words::Word& w = words.word[k];
-        const vu up = load(w.negative + j) ^ w.up_if;
-        const vu n = population(load(w.bits + j) & w.row_bits & (up | keep));
-        t.low |= shift_left((shift_left(broadcast(1u), n) - 1u) & up, t.left);
+        const vu up = load(w.negative + j) ^ w.up_if, hits = load(w.bits + j) & w.row_bits;
+        const vu n = population(UpsOnly ? hits & up : hits);
+        t.low |= shift_left(up & ~shift_left(broadcast(~0u), n), t.left);
         t.left += n;
     }
     t.high = t.done = vu{};

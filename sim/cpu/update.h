@@ -116,7 +116,8 @@ template <class Device> bool list_row(const Row& top, int index, const Noise& no
     Waiting more = list.from(list.n);
     const bool one = s.words.pulses == 1 && !row.down;
     if (one) wait_for_one(row, columns, above, s.words.word[0], s, more);
-    else wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words(j, s.words, a.side != 0, t); });
+    else if (a.side) wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words<true>(j, s.words, t); });
+    else wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words<false>(j, s.words, t); });
     if (is_dense(row, more.n)) {
         if (index + 1 < a.out) fetch_row(Row(a, top.replica, index + 1, noise), columns);
         finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : columns.mask ? s.spread : s.hits);
