@@ -163,3 +163,9 @@ def test_joint_rules_are_looked_at_again():
 def test_configurations_do_not_import_torch():
     code = "import sys, sim.configs, sim.presets; sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_layers_do_not_import_the_compiler_of_torch():
+    # A second of every process, for what few of them do.
+    code = "import sys, sim.nn; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,6 +23,7 @@ from sim.configs import (
     SoftBoundsReferenceDevice,
     UpdateParameters,
     get_path,
+    has_path,
     numeric_paths,
     set_path,
     setting_at,
@@ -189,8 +190,14 @@ def test_paths_reach_every_number():
     cfg = SingleRPUConfig(device=SoftBoundsReferenceDevice())
     paths = numeric_paths(cfg)
     for path in ("device.dw_min", "device.drift.nu", "device.reference_std", "forward.out_noise", "update.desired_bl"):
+        assert has_path(cfg, path)
         assert paths[path] == get_path(cfg, path)
     assert "device.mult_noise" not in paths
+    assert has_path(cfg, "device.mult_noise")  # a switch
+    for path in ("", "dw_min", "device.", "device.dw_min.0", "device.nothing", "nothing.dw_min", "device.drift.nu.nu"):
+        assert not has_path(cfg, path)
+        with pytest.raises(ConfigError, match="has no such setting"):
+            get_path(cfg, path)
     assert "forward.noise_management" not in paths
     for path, value in paths.items():
         changed = copy.deepcopy(cfg)
