@@ -104,7 +104,7 @@ def plot_target(data: xr.Dataset, rows: list[Target] | None = None, ax: Axes | N
     ax.set_ylabel(_what(data))
     mark = "shaded" if len(rows) == 1 else "bars"
     device = "; grey: the device" if shown else ""
-    ax.set_title(f"{rows[0].threshold.replicates} replicates; {mark}: 95 % interval of the crossing{device}")
+    ax.set_title(f"{rows[0].threshold.replicates} replicates; {mark}: 95 % interval{device}")
     if any(row.others for row in rows):
         # Many do not fit inside.
         ax.legend(**({} if len(rows) <= _INSIDE else {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22)}))

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from fitlab.plot import style
 from studies.errors import StudyError
-from studies.plot import figures
+from studies.plot import drawings, figures
 from studies.targets import device_ratio, targets
 from studies.words import amount, csv_table, interval_text, latex_table, markdown_table, sentence, target_text
 
@@ -209,6 +210,17 @@ def test_slide_has_the_shape_of_a_slide(tmp_path):
     for path in written[:2]:
         # Width and height of a PNG stand at byte 16.
         assert struct.unpack(">II", path.read_bytes()[16:24]) == (1920, 1080)
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["one curve", "several"])
+def test_titles_fit_into_their_figures(second):
+    with style():
+        for _, figure in drawings(dataset(second=second, replicates=12)):
+            figure.canvas.draw()
+            for text in [ax.title for ax in figure.axes if ax.title.get_text()]:
+                box = text.get_window_extent()
+                assert box.x0 >= 0, text
+                assert box.x1 <= figure.bbox.x1, text
 
 
 def test_interval_of_the_device_may_be_lopsided():
