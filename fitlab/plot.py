@@ -149,7 +149,7 @@ def draw_steps(ax: Axes, fit: Fit) -> Axes:
     label, factor = unit_of(fit.window)
     scale = fit.window.per_w * factor
     chosen: Candidate = fit.chosen[0]
-    for sign, name, colour in ((1, "up (potentiation)", "C0"), (-1, "down (depression)", "C1")):
+    for sign, name, colour in ((1, "up", "C0"), (-1, "down", "C1")):
         state, step, error = binned_steps(fit.devices[0], sign)
         if len(state):
             ax.errorbar(
@@ -171,7 +171,9 @@ def draw_steps(ax: Axes, fit: Fit) -> Axes:
     if symmetry is not None and np.nanmin(reads) <= symmetry <= np.nanmax(reads):
         ax.axvline(float(fit.window.to_value(np.array(symmetry))) * factor, color="0.4", lw=0.7, ls=":", label="symmetry point")
     ax.set(xlabel=label, ylabel=f"mean step per pulse ({label.split('(')[-1]}")
-    ax.margins(y=0.25)
+    ax.margins(y=0.08)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.35 * (high - low))  # the legend stands above the data
     ax.legend(loc="upper center", ncols=2)
     return ax
 
