@@ -29,7 +29,7 @@ SIM_HD vu number_of(vu left) { return left & ((1u << NUMBER_BITS) - 1u); }
 struct OneBit {
     const u32* bits;          // of the columns
     u32 row_bits;
-    u32 *left, *low, *hits;   // as of Waiting, next to each other; which of all columns these are
+    u32 *left, *low, *hits;   // as of Waiting, next to each other; which of the kept columns these are
     int n;
 };
 
@@ -39,7 +39,7 @@ struct RowScratch {
     u32* done;                // pulses applied before the end of the batch
     Waiting columns;          // of a row, each where it stands
     u32* hits;                // which of them have pulses, of those that are kept
-    u32* spread;              // and of all
+    u32* spread;              // and of all columns
     Waiting list;             // of some rows, next to each other
     OneBit one;
     u32* touched;             // crosspoints that had a pulse
@@ -222,14 +222,13 @@ SIM_HD void pack_weights(const Row& row, const u32* hits, const Waiting& list) {
     pack(&weights, &list.weight, 1, hits, whole_vectors(row.a.in));
 }
 
-// Those of some columns of a row that get pulses, at most `most` each, as a list whose first row is `above` crosspoints before,
-// with their weights if they are dense; source(j, t) takes those of LANES columns from number j on.
+// Those of some columns of a row that get pulses, at most `most` each, as a list without weights whose first row is `above`
+// crosspoints before; source(j, t) takes those of LANES columns from number j on.
 template <class Source> void wait_for(const Row& row, const Kept& columns, u32 above, u32 most, RowScratch& s, Waiting& list, Source source) {
     Waiting& w = s.columns;
     const int width = whole_vectors(columns.lines.n);
     const u32* const line = columns.line;
     vu longest{};
-    w.weight = reinterpret_cast<u32*>(row.weight);
     w.wide = list.wide = most > 32, w.drained = list.drained;
     list.n = 0;
     for (int j = 0; j < width; j += LANES) {
@@ -246,12 +245,7 @@ template <class Source> void wait_for(const Row& row, const Kept& columns, u32 a
         if (row.down) count_pulses(row, column, t);
     }
     list.most = sim::most(longest);
-    if (!list.n) return;
-    const bool dense = is_dense(row, list.n);
-    pack_waiting(w, list, dense && !columns.mask, s.hits, width);
-    if (!dense || !columns.mask) return;
-    spread_hits(s.hits, columns.mask, s.spread, whole_vectors(row.a.in));
-    pack_weights(row, s.spread, list);
+    if (list.n) pack_waiting(w, list, false, s.hits, width);
 }
 
 // The same for a row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share it.
@@ -261,17 +255,15 @@ SIM_HD void wait_for_one(const Row& row, const Kept& columns, u32 above, const W
     const int width = whole_vectors(columns.lines.n);
     const u32* const line = columns.line;
     if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
-        u32* const hits = columns.mask ? s.hits : one.hits;
         one.n = 0;
         for (int j = 0; j < width; j += LANES) {
             const vu up = load(word.negative + j) ^ (ups_only ? word.up_if : 0u), shared = load(word.bits + j) & word.row_bits & (ups_only ? up : ~vu{});
             store(one.left + j, (load(line + j) << NUMBER_BITS) | 1u);
             store(one.low + j, up & 1u);
-            one.n += count_of(hits[j / LANES] = mask_of(shared));
+            one.n += count_of(one.hits[j / LANES] = mask_of(shared));
         }
         u32* planes[] = {one.left, one.low};
-        pack(planes, planes, 2, hits, width);
-        if (columns.mask) spread_hits(hits, columns.mask, one.hits, whole_vectors(row.a.in));
+        pack(planes, planes, 2, one.hits, width);
         for (int k = one.n; k % LANES; ++k) one.left[k] = one.left[0];
         one.bits = word.bits, one.row_bits = word.row_bits;
     }
@@ -281,7 +273,6 @@ SIM_HD void wait_for_one(const Row& row, const Kept& columns, u32 above, const W
         store(list.left + k, load(one.left + k) + (above << NUMBER_BITS));
         store(list.low + k, load(one.low + k) ^ turn);
     }
-    if (is_dense(row, list.n)) pack_weights(row, one.hits, list);
 }
 
 template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
@@ -289,7 +280,7 @@ template <class Device> void drain_queues(const Row& row, bool all, u64 bound, R
     Waiting list = s.list.from(0);
     list.drained = s.drained;
     wait_for(row, {{nullptr, nullptr, row.a.in, 0}, s.every, nullptr}, 0, static_cast<u32>(bound), s, list, source);
-    if (!is_dense(row, list.n)) pack_weights(row, s.hits, list);
+    pack_weights(row, s.hits, list);
     pulse_list<Device>(row, s, list, row.weight, s.hits);
     if (!all) {
         s.drained = true;

@@ -37,7 +37,6 @@ struct DropSums {
 };
 
 constexpr int TILE = 4;  // samples of one register tile, and vectors of columns
-constexpr int LINE = 16;  // floats of a line of the cache
 constexpr int ROW_BLOCK = 64;  // rows that stay in the second-level cache while the samples pass
 
 // Which vectors of the inputs of a few samples are not all zero, a bit each. Zeros (dark pixels, one input at a time) add nothing
@@ -100,8 +99,7 @@ template <Summand K, int S, int Q>
 SIM_HD void dot_rows(const float* u, size_t u_stride, const Present& present, const float* w, size_t w_stride, int rows, int n, float* z,
                      size_t z_stride, bool ahead) {
     for (int i = 0; i < rows; i += Q) {
-        for (int q = i + Q; ahead && q < i + 2 * Q && q < rows; ++q)
-            for (int j = 0; j < n; j += LINE) fetch(w + q * w_stride + j);
+        for (int q = i + Q; ahead && q < i + 2 * Q && q < rows; ++q) fetch(w + q * w_stride, n);
         dot_tile<K, S, Q>(u, u_stride, present, w + i * w_stride, w_stride, rows - i < Q ? rows - i : Q, n, z + i, z_stride);
     }
 }
@@ -112,7 +110,7 @@ SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w
     vf sum[S][C] = {};
     for (int i = 0; i < n; ++i) {
         const float* row = w + i * w_stride;
-        for (int j = 0; ahead && j < C * LANES; j += LINE) fetch(row + 8 * w_stride + j);
+        if (ahead) fetch(row + 8 * w_stride, C * LANES);
         vf a[C];
         for (int c = 0; c < C; ++c)
             a[c] = summand<K>(c < C - 1 || last == LANES ? load(row + c * LANES) : load_first(row + c * LANES, last));

@@ -39,6 +39,10 @@ SIM_HD vu load(const u32* p) { return *reinterpret_cast<const vu_unaligned*>(p);
 SIM_HD void store(u32* p, vu x) { *reinterpret_cast<vu_unaligned*>(p) = x; }
 // What will be read soon, to the second level of the cache: the first has few places for what is on its way.
 SIM_HD void fetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+SIM_HD void fetch(const float* p, int n) {
+    constexpr int LINE = 16;  // floats of a line of the cache
+    for (int k = 0; k < n; k += LINE) fetch(p + k);
+}
 SIM_HD vf broadcast(float x) { return vf{} + x; }
 SIM_HD vu broadcast(u32 x) { return vu{} + x; }
 SIM_HD vu lane_index() {

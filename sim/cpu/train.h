@@ -15,9 +15,9 @@ struct Lines {
     u32* bits;      // (B, words, padded n); deterministic types: one float in the place of a word
     u32* negative;  // (B, padded n): all ones where the value is below 0
     int n, words;
-    u32* sample_bits(int b) { return bits + static_cast<size_t>(b) * words * padded(n); }
-    float* sample_numbers(int b) { return reinterpret_cast<float*>(sample_bits(b)); }
-    u32* sample_negative(int b) { return negative + static_cast<size_t>(b) * padded(n); }
+    u32* sample_bits(int b) const { return bits + static_cast<size_t>(b) * words * padded(n); }
+    float* sample_numbers(int b) const { return reinterpret_cast<float*>(sample_bits(b)); }
+    u32* sample_negative(int b) const { return negative + static_cast<size_t>(b) * padded(n); }
 };
 
 // Of the finite entries.

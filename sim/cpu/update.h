@@ -34,7 +34,7 @@ SIM_HD void join_words(const UpdateArgs& a, int first, int n, Lines& rows, u32* 
 }
 
 // Brings together the words of a row that have bits; false where they have more than 32.
-SIM_HD bool collect(const UpdateArgs& a, float rate, int row, Lines columns, Lines& rows, Words& list) {
+SIM_HD bool collect(const UpdateArgs& a, float rate, int row, const Lines& columns, Lines& rows, Words& list) {
     list.n = 0;
     list.pulses = 0;
     const size_t width = padded(columns.n), row_width = padded(a.out);
@@ -94,14 +94,14 @@ template <class Device> void finish_rows(const Row& top, RowScratch& s) {
     for (int k = list.n; k % LANES; ++k) list.left[k] = list.left[0];
     for (int k = 0; k < list.n; k += LANES) store(list.weight + k, bits_of(gather(top.weight, crosspoint_of(load(list.left + k)))));
     if (list.n) finish_list<Device>(top, s, list, nullptr, nullptr);
-    s.list.n = 0, s.list.most = 0;
+    list.n = 0, list.most = 0;
 }
 
 // The kept columns of a row that will have pulses in most.
 SIM_HD void fetch_row(const Row& row, const Kept& columns) {
     for (int j = 0; j < row.a.in; j += LANES) {
         if (columns.mask && !columns.mask[j / LANES]) continue;
-        for (int k = 0; k < row.a.n_fields; ++k) fetch(row.records + static_cast<size_t>(j) * row.a.n_fields + k * LANES);
+        fetch(row.records + static_cast<size_t>(j) * row.a.n_fields, LANES * row.a.n_fields);
         fetch(row.weight + j);
     }
 }
@@ -120,7 +120,10 @@ template <class Device> bool list_row(const Row& top, int index, const Noise& no
     else wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words<false>(j, s.words, t); });
     if (is_dense(row, more.n)) {
         if (index + 1 < a.out) fetch_row(Row(a, top.replica, index + 1, noise), columns);
-        finish_list<Device>(top, s, more, row.weight, one ? s.one.hits : columns.mask ? s.spread : s.hits);
+        const u32* hits = one ? s.one.hits : s.hits;
+        if (columns.mask) spread_hits(hits, columns.mask, s.spread, whole_vectors(a.in)), hits = s.spread;
+        pack_weights(row, hits, more);
+        finish_list<Device>(top, s, more, row.weight, hits);
         return true;
     }
     for (int k = 0; k < more.n; ++k) fetch_crosspoint(a, top.crosspoint(more.left[k] >> NUMBER_BITS));

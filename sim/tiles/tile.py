@@ -447,7 +447,7 @@ class Tile(Checkpointed, nn.Module):
         rho = own["input_range"] if "input_range" in own else self._buffers["input_range"]
         return self._anchor(), own.get("out_scaling_alpha"), rho
 
-    _outside_graph = _disable_dynamo(_run)  # torch.compiler.disable imports the compiler: two seconds of every process
+    _outside_graph = _disable_dynamo(_run)  # torch.compiler.disable imports the compiler: a second of every process
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Moves the tile as asked; a model in half precision keeps float32 arrays."""
