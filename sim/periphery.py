@@ -1,7 +1,7 @@
 """The door to the compiled digital work around an array: scales, bias, sums over a batch, input ranges.
 
-Tensors are contiguous float32, which the tile has made sure of; (R, B, n) where not said otherwise. On the CPU a replica's
-numbers do not depend on the replicas beside it, nor on threads; on a GPU torch does the same work.
+Tensors are contiguous and of one precision, which the tile has made sure of; (R, B, n) where not said otherwise. On the CPU
+a replica's numbers do not depend on the replicas beside it, nor on threads; on a GPU torch does the same work.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sim import _core
+from sim.ops.checks import core_of
 
 __all__ = ["affine", "column_sums", "deviations", "range_gradient"]
 
@@ -24,7 +24,7 @@ def affine(
         made = y if scale is None else y * scale.unsqueeze(1)
         made = made if bias is None else made + bias.reshape(replicas, 1, n)
         return out.copy_(made if mask is None else made.masked_fill(mask.bool(), 0.0))
-    _core.affine(
+    core_of(y.dtype).affine(
         y.data_ptr(), 0 if scale is None else scale.data_ptr(), 0 if scale is None else scale.shape[-1],
         0 if bias is None else bias.data_ptr(), 0 if mask is None else mask.data_ptr(), out.data_ptr(), replicas, batch, n,
     )  # fmt: skip
@@ -37,7 +37,7 @@ def column_sums(g: Tensor, other: Tensor | None = None) -> Tensor:
     if not g.is_cpu:
         return (g if other is None else g * other).sum(1)
     out = g.new_empty((replicas, n))
-    _core.column_sums(g.data_ptr(), 0 if other is None else other.data_ptr(), out.data_ptr(), replicas, batch, n)
+    core_of(g.dtype).column_sums(g.data_ptr(), 0 if other is None else other.data_ptr(), out.data_ptr(), replicas, batch, n)
     return out
 
 
@@ -46,7 +46,7 @@ def deviations(x: Tensor) -> Tensor:
     if not x.is_cpu:
         return x.flatten(1).double().std(1).float()
     out = x.new_empty(x.shape[0])
-    _core.deviations(x.data_ptr(), out.data_ptr(), x.shape[0], x[0].numel())
+    core_of(x.dtype).deviations(x.data_ptr(), out.data_ptr(), x.shape[0], x[0].numel())
     return out
 
 
@@ -58,5 +58,5 @@ def range_gradient(x: Tensor, dx: Tensor, rho: Tensor) -> Tensor:
         gradient = (g.clamp(max=0.0) * above).double().sum(1) - (g.clamp(min=0.0) * (below & ~above)).double().sum(1)
         return torch.stack([gradient.float(), (~(above | below)).double().mean(1).float()], dim=1)
     out = x.new_empty((x.shape[0], 2))
-    _core.range_gradient(x.data_ptr(), dx.data_ptr(), rho.data_ptr(), out.data_ptr(), x.shape[0], x[0].numel())
+    core_of(x.dtype).range_gradient(x.data_ptr(), dx.data_ptr(), rho.data_ptr(), out.data_ptr(), x.shape[0], x[0].numel())
     return out

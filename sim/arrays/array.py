@@ -102,7 +102,7 @@ class Array(nn.Module):
 
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
-        return 4
+        return self.weight.element_size()
 
     @staticmethod
     def counted(**happens: bool) -> Tensor:

@@ -188,7 +188,7 @@ class InferenceArray(IdealArray):
 
     def _numbers(self, laws: list[DeviceLaws], params: list[dict[str, Any]], t_inference: float = 0.0) -> Tensor:
         rows = numbers_of(self.models, laws, params, t_inference)
-        return torch.tensor(rows, dtype=torch.float32, device=self.weight.device)
+        return torch.tensor(rows, dtype=self.weight.dtype, device=self.weight.device)
 
     def forget_devices(self) -> None:
         """Drop what was programmed."""
@@ -226,4 +226,4 @@ class InferenceArray(IdealArray):
         self.devices = [Programmed(**d) for d in state.get("devices", [])]
         for name in STATE:
             setattr(self, name, state.get(name))
-        self._move_devices(lambda t: t.to(self.weight.device))
+        self._move_devices(lambda t: t.to(self.weight) if t.is_floating_point() else t.to(self.weight.device))

@@ -121,7 +121,7 @@ class MixedPrecisionArray(Array):
 
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
-        return 4 + self.array.memory()
+        return self.chi.element_size() + self.array.memory()
 
     def _write_rows(self, rows: Tensor) -> None:
         """Write rows (R, n) to a cell, below 0 where a replica is not due: they are one mini-batch of one-hot errors."""
@@ -133,7 +133,7 @@ class MixedPrecisionArray(Array):
         index = lines.unsqueeze(2).expand(-1, -1, self.shape[1])
         steps = torch.trunc(self.chi.gather(1, index) / unit)
         steps = torch.where(due.reshape(-1, 1, 1) & torch.isfinite(steps), steps, 0.0)
-        errors = torch.nn.functional.one_hot(lines, out).to(torch.float32)
+        errors = torch.nn.functional.one_hot(lines, out).to(self.chi.dtype)
         granularity = self.array.granularity.reshape(-1, 1, 1)
         longest = self.trains.settings[:, 0].reshape(-1, 1, 1)
         pulses = self.written_unit.abs().reshape(-1, 1, 1) * steps.abs().amax(2, keepdim=True) / granularity

@@ -8,10 +8,9 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from sim import _core
 from sim.configs.enums import WeightModifierType
 from sim.configs.inference import WeightModifierParameter
-from sim.ops.checks import check, place, threads
+from sim.ops.checks import check, core_of, place, precision, threads
 
 __all__ = ["KINDS", "Modifier"]
 
@@ -57,7 +56,7 @@ class Modifier(nn.Module):
     def forward(self, weight: Tensor, keys: Tensor, step: Tensor) -> Tensor:
         """Modified weights (R, out, in) of weights (R, out, in), for R keys and the number of the draw."""
         device, (replicas, out, n_in) = place(weight), weight.shape
-        check("weight", weight, (self.numbers.shape[0], out, n_in), device=device)
+        check("weight", weight, (self.numbers.shape[0], out, n_in), precision("weight", weight), device)
         check("keys", keys, (replicas,), torch.int64, device)
         modified = torch.empty_like(weight)
         if not weight.numel():
@@ -70,7 +69,7 @@ class Modifier(nn.Module):
                 weight, modified, *numbers, keys, step, *shape, self.kind, self.sto_round, self.spare_last
             )
             return modified
-        _core.modify(
+        core_of(weight.dtype).modify(
             weight.data_ptr(), modified.data_ptr(), *(t.data_ptr() for t in numbers), keys.data_ptr(), step.data_ptr(), *shape,
             self.kind, self.sto_round, self.spare_last, threads(4.0 * weight.numel()),
         )  # fmt: skip

@@ -88,7 +88,9 @@ class OneSidedArray(CellArray):
         """Reset saturated pairs and write their difference back, all columns at once: each is a one-hot input."""
         minus, plus = self.devices()
         n_in = self.shape[1]
-        one_hot = torch.eye(n_in, device=self.weight.device).expand(self.replicas, n_in, n_in).contiguous()
+        one_hot = (
+            torch.eye(n_in, dtype=self.weight.dtype, device=self.weight.device).expand(self.replicas, n_in, n_in).contiguous()
+        )
         read = [reader(array.read().contiguous(), one_hot)[0] for reader, array in zip(self.readers, (minus, plus), strict=True)]
         cells: Any = self.cells
         reach = numbers(self.weight, [abs(cell.device_list()[MINUS].w_max) for cell in cells]).reshape(-1, 1, 1)

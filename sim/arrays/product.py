@@ -159,7 +159,7 @@ class Product(nn.Module):
             if name not in known:
                 has = ", ".join(known) or "none"
                 raise ConfigError(f"{name} is not a parameter of this product: it has {has}", field=name, allowed=has)
-            given = torch.as_tensor(value, dtype=torch.float32, device=self.settings.device)
+            given = torch.as_tensor(value, dtype=self.settings.dtype, device=self.settings.device)
             shape = known[name].shape
             if given.shape not in (shape, shape[1:]):
                 allowed = str(tuple(shape))
@@ -178,7 +178,7 @@ class Product(nn.Module):
         assert self.average is not None
         if self.training and x.shape[1] > 0:
             peaks = x.detach().abs().nan_to_num(nan=0.0, posinf=0.0).amax(dim=2).double()
-            batch = (peaks.cumsum(1)[:, -1] / x.shape[1]).float()  # in order: what else is in x plays no part
+            batch = (peaks.cumsum(1)[:, -1] / x.shape[1]).to(x.dtype)  # in order: what else is in x plays no part
             moved = (1 - AVERAGE_DECAY) * self.average + AVERAGE_DECAY * batch
             self.average.copy_(torch.where(self.average < 0, batch, moved))
         settings = self.settings.clone()

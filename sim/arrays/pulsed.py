@@ -224,7 +224,7 @@ class PulsedArray(Array):
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
         planes = 1 + self.fields.shape[-1] + self.slow_fields.shape[1] + (self.apparent is not None)
-        return 4 * planes + (16 if self.counts is not None else 0)
+        return self.weight.element_size() * planes + (16 if self.counts is not None else 0)
 
     def _change(self, kind: Change, event: Event, **what: Any) -> None:
         self.points().change(kind, self.steps[event], event_streams(event), **what)

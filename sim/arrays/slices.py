@@ -44,5 +44,5 @@ def weight_slices(weight: Tensor, significance: Sequence[Sequence[float]], bits:
         digit = torch.floor(rest / factor + 1e-9).clamp(max=levels)
         rest = rest - digit * factor
         sign = torch.sign(weight)
-        held[torch.arange(len(factors), device=weight.device), chosen.squeeze(1)] = (digit / levels).float() * sign
+        held[torch.arange(len(factors), device=weight.device), chosen.squeeze(1)] = (digit / levels).to(weight.dtype) * sign
     return held

@@ -135,6 +135,14 @@ class TransferArray(CellArray):
         self.register_buffer("plan_keys", key_tensor_of([derive_key(key, "transfer") for key in keys]))
         self.write_trains = write_trains([cell.transfer_update for cell in cells], keys)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moves the array as asked; periods are in double precision whatever the weights are."""
+        every = self._buffers.pop("every")
+        super()._apply(fn, recurse)
+        assert every is not None
+        self._buffers["every"] = every.to(self.weight.device)
+        return self
+
     @property
     def compound(self) -> TransferCompound:
         """The compound of the first replica; switches are structure, the same in all."""
@@ -192,7 +200,7 @@ class TransferArray(CellArray):
     def memory(self) -> int:
         """Bytes of a crosspoint of one replica."""
         per_replica = sum(state.numel() for state in (self.buffer, self.mean, self.past)) // self.replicas
-        return super().memory() + 4 * per_replica // (self.shape[0] * self.shape[1])
+        return super().memory() + self.buffer.element_size() * per_replica // (self.shape[0] * self.shape[1])
 
     def combine(self) -> None:
         if self.fully_hidden:
@@ -276,10 +284,9 @@ class TransferArray(CellArray):
             shown = array.read().transpose(1, 2) if self.flags.columns else array.read()
             return shown.gather(1, lines.unsqueeze(2).expand(-1, -1, shown.shape[2])).contiguous()
         slices = self.shape[1] if self.flags.columns else self.shape[0]
-        one_hot = torch.nn.functional.one_hot(lines, slices).to(torch.float32)
-        reader = self.readers[stage]
+        weight, reader = array.read().contiguous(), self.readers[stage]
         cast(Tensor, reader.step).copy_(step)
-        return reader(array.read().contiguous(), one_hot.contiguous())[0]
+        return reader(weight, torch.nn.functional.one_hot(lines, slices).to(weight.dtype).contiguous())[0]
 
     def _reset_read(self, stage: int, array: PulsedArray, lines: Tensor, valid: Tensor, step: Tensor) -> None:
         """Reset, with a probability, the columns (R, n) that were read."""

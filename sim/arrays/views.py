@@ -188,7 +188,7 @@ class ColumnView(View):
         b = ((1.11906167e-3 * log - 9.08576764e-3) * log + 3.07015063e-2) * log - 6.77079241e-2
         b = b * log + 1.17763144e-1
         on = (tau > 0).reshape(-1, 1, 1)
-        a, b = (torch.where(tau > 0, v, 0.0).float().reshape(-1, 1, 1) for v in (a, b))
+        a, b = (torch.where(tau > 0, v, 0.0).to(weight.dtype).reshape(-1, 1, 1) for v in (a, b))
         g = self.converter(weight)
         size = (g.pairs[0][0] - g.pairs[0][1]).abs()
         xi = normal_field(owner.keys, tuple(weight.shape[1:]), owner.step, XDEP_STREAM + k)

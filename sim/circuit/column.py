@@ -111,14 +111,14 @@ def column_matrix(
         scale = factor / per_weight
         # The ADC draws a current even where nothing is on, unless it holds V_OFF.
         rest = (V_OFF - v_read) / r_th - V_OFF * G_LEAK * _row_sums(current)
-        effective = (plus - minus).reshape(replicas, m, segments, rows) * (
-            V_ON * current * scale.reshape(-1, 1, 1)
-        ).float().unsqueeze(3)
+        effective = (plus - minus).reshape(replicas, m, segments, rows) * (V_ON * current * scale.reshape(-1, 1, 1)).to(
+            weight.dtype
+        ).unsqueeze(3)
         effective = effective.reshape(replicas, m, size)
         effective[:, 1::2] = effective[:, 1::2].flip(2)
         matrices.append(effective[:, :, before : before + n])
-        offsets.append((rest * scale.reshape(-1, 1)).float())
-        charges.append(scale.float())
+        offsets.append((rest * scale.reshape(-1, 1)).to(weight.dtype))
+        charges.append(scale.to(weight.dtype))
     return ColumnMatrix(torch.stack(matrices, 1), torch.stack(offsets, 1), torch.stack(charges, 1))
 
 

@@ -10,7 +10,6 @@ from sim.configs.compounds import TransferCompound
 from sim.configs.enums import AnalogMVType, BoundManagementType, NoiseManagementType, PulseType
 from sim.configs.io import IOParameters
 from sim.configs.rpu import DigitalRankUpdateRPUConfig, RPUConfig, SingleRPUConfig, UnitCellRPUConfig
-from sim.configs.runtime import RPUDataType
 from sim.configs.unit_cells import OneSidedUnitCell, UnitCell
 from sim.configs.update import UpdateParameters
 from sim.devices.base import PulsedDevice
@@ -39,8 +38,6 @@ def check_supported(cfg: RPUConfig) -> None:
 
 
 def _refusals(cfg: RPUConfig) -> Iterator[Refusal]:
-    if cfg.runtime.data_type is RPUDataType.DOUBLE:
-        yield "runtime.data_type", cfg.runtime.data_type, "FLOAT or HALF: tiles compute in single precision"
     if isinstance(cfg, DigitalRankUpdateRPUConfig):
         exact = cfg.update.pulse_type in (PulseType.NONE, PulseType.NONE_WITH_DEVICE)
         if exact and isinstance(cfg.device.device, UnitCell):

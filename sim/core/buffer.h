@@ -11,24 +11,24 @@
 namespace sim {
 
 struct BufferRule {
-    float threshold, limit, momentum, cap;  // cap 0: none
+    real threshold, limit, momentum, cap;  // cap 0: none
     bool forget;
 };
 
 template <class F> SIM_HD F fired(const BufferRule& rule, F w) {
     const F steps = w / rule.threshold;
-    return select(absolute(steps) >= F{} + 1.0f, to_float(to_int(clamp(steps, F{} - rule.limit, F{} + rule.limit))), F{});
+    return select(absolute(steps) >= F{} + 1.0f, to_real(to_int(clamp(steps, F{} - rule.limit, F{} + rule.limit))), F{});
 }
 
 template <class F> SIM_HD F after_firing(const BufferRule& rule, F w, F s) {
     if (rule.forget) return select(s != F{}, w * rule.momentum, w);
-    const float kept = minimum(maximum(rule.momentum, 0.0f), 1.0f);
+    const real kept = minimum(maximum(rule.momentum, real(0)), real(1));
     F left = w - s * ((1.0f - kept) * rule.threshold);
     if (rule.cap > 0.0f) left = clip(left, F{} - rule.cap, F{} + rule.cap);
     return select(s != F{}, left, w);
 }
 
 // Running maximum of a signal that scales the fast learning rate; tau is the weight of the new value.
-SIM_HD float running_maximum(float m, float v, float tau) { return m <= 0.0f ? v : v <= 0.0f ? m : (1.0f - tau) * m + tau * v; }
+SIM_HD real running_maximum(real m, real v, real tau) { return m <= 0.0f ? v : v <= 0.0f ? m : (1.0f - tau) * m + tau * v; }
 
 }  // namespace sim

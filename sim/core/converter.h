@@ -13,21 +13,21 @@
 
 namespace sim {
 
-template <class F> SIM_HD F quantise(F v, float step, F shift) { return step > 0.0f ? round_even(v / step + shift) * step : v; }
+template <class F> SIM_HD F quantise(F v, real step, F shift) { return step > 0.0f ? round_even(v / step + shift) * step : v; }
 
-template <class F> SIM_HD F dac(F x, float scale, float step, F shift, float bound) {
+template <class F> SIM_HD F dac(F x, real scale, real step, F shift, real bound) {
     return clip(quantise(x * scale, step, shift), F{} - bound, F{} + bound);
 }
-template <class F> SIM_HD F input_imperfections(F u, float noise, F xi, float asymmetry) {
+template <class F> SIM_HD F input_imperfections(F u, real noise, F xi, real asymmetry) {
     u = u + xi * noise;
     return select(u < F{}, u * (1.0f - asymmetry), u);
 }
 
 // `scale` pulse widths per unit: a converter whose time axis is coarser than its levels loses the rest (mvm.md, 14.2).
-template <class F> SIM_HD F input_digit(F u, float step, int shift, int bits, float amplitude, float scale) {
+template <class F> SIM_HD F input_digit(F u, real step, int shift, int bits, real amplitude, real scale) {
     auto k = to_int(round_even(absolute(u) / step)) >> shift;
     if (bits < 31) k = k & ((1 << bits) - 1);
-    F v = to_float(k);
+    F v = to_real(k);
     if (scale != 1.0f) v = round_even(v * scale) / scale;
     v = v * amplitude;
     return select(u < F{}, F{} - v, select(u == u, v, u));
@@ -37,8 +37,8 @@ template <class F> struct Adc {
     F value;
     mask_t<F> above, below;  // outside of the range before clipping
 };
-template <class F> SIM_HD F output_asymmetry(F z, float asymmetry) { return select(z < F{}, z * (1.0f - asymmetry), z); }
-template <class F> SIM_HD Adc<F> adc(F t, float step, F shift, float bound) {
+template <class F> SIM_HD F output_asymmetry(F z, real asymmetry) { return select(z < F{}, z * (1.0f - asymmetry), z); }
+template <class F> SIM_HD Adc<F> adc(F t, real step, F shift, real bound) {
     t = quantise(t, step, shift);
     return {clip(t, F{} - bound, F{} + bound), t > F{} + bound, t < F{} - bound};
 }

@@ -61,4 +61,15 @@ SIM_HD double power(double base, double exponent) {
     return base < 1.17549435e-38 ? (exponent == 0.0 ? 1.0 : 0.0) : pow(base, exponent);
 }
 
+#if defined(SIM_SIMD) && defined(SIM_DOUBLE)
+SIM_HD vf exponential(vf x) { return each(x, [](double v) { return exponential(v); }); }
+SIM_HD vf logarithm(vf x) { return each(x, [](double v) { return logarithm(v); }); }
+SIM_HD vf two_to(vf x) { return each(x, [](double v) { return two_to(v); }); }
+SIM_HD vf octaves(vf x) { return x * 1.4426950408889634; }
+SIM_HD vf power(vf base, vf exponent) {
+    for (int k = 0; k < LANES; ++k) base[k] = power(base[k], exponent[k]);
+    return base;
+}
+#endif
+
 }  // namespace sim

@@ -28,17 +28,17 @@ enum Change { CHANGE_SET, CHANGE_RESET, CHANGE_CLIP };
 
 // Arrays of R replicas as events see them; what is null is not there.
 struct EventArray {
-    float *weight, *apparent;                     // (R, cells)
-    const float* parameters[N_EVENT_PARAMETERS];  // of the first crosspoint of the first replica
+    real *weight, *apparent;                     // (R, cells)
+    const real* parameters[N_EVENT_PARAMETERS];  // of the first crosspoint of the first replica
     long long strides[N_EVENT_PARAMETERS];        // to the next replica
     u64 steps;                                    // from one crosspoint to the next, a byte each; 0: all have the same
-    const float* write_noise;                     // std of replica r at r * write_stride
+    const real* write_noise;                     // std of replica r at r * write_stride
     int write_stride;
     const long long* keys;                        // (R)
     long long cells;
     int replicas;
 
-    SIM_HD const float* parameter(int k, int r) const { return parameters[k] + r * strides[k]; }
+    SIM_HD const real* parameter(int k, int r) const { return parameters[k] + r * strides[k]; }
 };
 struct Ageing {
     const long long* steps;                       // (N_EVENTS): numbers of the events
@@ -46,32 +46,32 @@ struct Ageing {
 };
 struct Changing {
     int kind;                                     // Change
-    const float* given;                           // (R, cells): values of a set
+    const real* given;                           // (R, cells): values of a set
     const unsigned char* chosen;                  // (R, cells): crosspoints of a reset, or null: those of columns
     const unsigned char* having;                  // (R): replicas that have the event, or null: all
     const unsigned char* noisy;                   // (R): replicas whose write noise is drawn, or null: all
-    const float* reset_std;                       // (R)
+    const real* reset_std;                       // (R)
     const long long* step;
     u32 value, write, choice;                     // purposes of the random numbers
     int only_chosen;                              // what is not chosen stays as it is, also for the products
     int in, first, count;                         // columns first ... first + count - 1, wrapping
-    float probability, bound;
+    real probability, bound;
 };
 // Numbers of the drift of a replica.
 enum DriftNumber { RESET_TOL, NU_STD, WG_RATIO, G_OFFSET, DRIFT_W_OFFSET, NU_K, LOG_G0, W_NOISE_STD, N_DRIFT_NUMBERS };
 struct Drifting {
-    const float* numbers;                         // (R, N_DRIFT_NUMBERS)
-    const float* clock;                           // (R): time after this call, in units of t_0
+    const real* numbers;                         // (R, N_DRIFT_NUMBERS)
+    const real* clock;                           // (R): time after this call, in units of t_0
     const unsigned char* first;                   // (R): this is the first call
     const unsigned char* having;                  // (R) or null
-    float *written, *written_at, *last;           // (R, cells): weight and time of the last write, weight after the last call
+    real *written, *written_at, *last;           // (R, cells): weight and time of the last write, weight after the last call
     const long long* step;
 };
 
 template <class F> SIM_HD F diffused(F w, F rate, F xi) { return w + rate * xi; }
 template <class F> SIM_HD F decayed(F w, F scale, F target) { return (w - target) * scale + target; }
-template <class F> SIM_HD F after_reset(F target, float std, F xi) { return target + std * xi; }
-template <class F> SIM_HD F shown(F w, float write_noise, F xi) { return w + write_noise * xi; }
+template <class F> SIM_HD F after_reset(F target, real std, F xi) { return target + std * xi; }
+template <class F> SIM_HD F shown(F w, real write_noise, F xi) { return w + write_noise * xi; }
 
 template <class F> struct WeightBounds {
     F low, high;
@@ -89,7 +89,7 @@ SIM_HD bool column_chosen(int j, int first, int count, int in) {
 template <class F> struct DriftState {
     F written, written_at, last;
 };
-template <class F> SIM_HD F drifted(const float* p, float clock, bool first, F state, F nu, F xi_nu, F xi_w, DriftState<F>& s) {
+template <class F> SIM_HD F drifted(const real* p, real clock, bool first, F state, F nu, F xi_nu, F xi_w, DriftState<F>& s) {
     if (first) s.written = s.last = state;
     const auto rewritten = absolute(s.last - state) > F{} + p[RESET_TOL];
     s.written_at = select(rewritten, F{} + clock, s.written_at);
@@ -99,7 +99,7 @@ template <class F> SIM_HD F drifted(const float* p, float clock, bool first, F s
         const F conductance = (state - p[DRIFT_W_OFFSET]) / p[WG_RATIO] + p[G_OFFSET];
         nu = nu + p[NU_K] * (p[LOG_G0] - logarithm(maximum(conductance, F{} + 1e-30f)));
     }
-    float offset = p[G_OFFSET] * p[WG_RATIO] - p[DRIFT_W_OFFSET];
+    real offset = p[G_OFFSET] * p[WG_RATIO] - p[DRIFT_W_OFFSET];
     if (absolute(offset) < p[RESET_TOL]) offset = 0.0f;
     const F factor = power(maximum(clock - s.written_at, F{} + 1.0f), F{} - nu);
     F now = select(rewritten, state, s.written * factor + offset * (factor - 1.0f));

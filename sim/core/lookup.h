@@ -17,7 +17,7 @@ template <class F> SIM_HD Node<F> node(F q, F n) {
 }
 // Data of n nodes up, then n nodes down: the node of a direction.
 template <class F> SIM_HD index_t<F> of_direction(index_t<F> k, u32 n, mask_t<F> up) {
-    return k + select(up, index_t<F>{}, index_t<F>{} + n);
+    return k + select(of_mask(up), index_t<F>{}, index_t<F>{} + n);
 }
 // Between entry k and the next of `size` numbers.
 template <class F, class D> SIM_HD F between(const D* data, int size, index_t<F> k, F fraction) {

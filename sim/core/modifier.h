@@ -23,11 +23,11 @@ enum ModifierDraw {
 constexpr u32 MODIFIER_NORMALS = 1u << MOD_VALUE | 1u << MOD_DRIFT | 1u << MOD_READ;
 
 struct ModifierArgs {
-    const float* weight;      // (R, out, in)
-    float* modified;          // (R, out, in)
-    const float* numbers;     // (R, N_MODIFIER_NUMBERS)
-    const float* largest;     // (R)
-    const float* coeffs;      // (R, n_coeffs)
+    const real* weight;      // (R, out, in)
+    real* modified;          // (R, out, in)
+    const real* numbers;     // (R, N_MODIFIER_NUMBERS)
+    const real* largest;     // (R)
+    const real* coeffs;      // (R, n_coeffs)
     const long long *keys, *step;
     long long cells;
     int replicas, in, n_coeffs, kind;
@@ -35,7 +35,7 @@ struct ModifierArgs {
 };
 
 // Which draws a replica needs, a bit each.
-SIM_HD u32 modifier_draws(int kind, const float* p, bool stochastic) {
+SIM_HD u32 modifier_draws(int kind, const real* p, bool stochastic) {
     const bool rounds = kind == MODIFY_DISCRETIZE || kind == MODIFY_DISCRETIZE_ADD_NORMAL || kind == MODIFY_DOREFA;
     const bool stuck = kind == MODIFY_PCM_NOISE && (p[MOD_AT_RESET] > 0.0f || p[MOD_AT_GMAX] > 0.0f || p[MOD_AT_RANDOM] > 0.0f);
     u32 draws = 0;
@@ -49,11 +49,11 @@ SIM_HD u32 modifier_draws(int kind, const float* p, bool stochastic) {
 
 // Without what is behind the point.
 template <class F> SIM_HD F whole_part(F x) {
-    const auto small = absolute(x) < F{} + 8388608.0f;
-    return select(small, to_float(to_int(select(small, x, F{}))), x);
+    const auto small = absolute(x) < F{} + 1073741824.0f;
+    return select(small, to_real(to_int(select(small, x, F{}))), x);
 }
 // To multiples of res, halves away from 0.
-template <class F> SIM_HD F rounded_to(F v, float res, F shift) {
+template <class F> SIM_HD F rounded_to(F v, real res, F shift) {
     if (!(res > 0.0f)) return v;
     const F steps = v / res + shift, whole = whole_part(steps);
     const F further = select(steps < F{}, whole - 1.0f, whole + 1.0f);
@@ -66,11 +66,15 @@ template <class F> SIM_HD F hyperbolic_tangent(F x) {
     const F size = 1.0f - 2.0f / (exponential(absolute(x) * 2.0f) + 1.0f);
     return select(absolute(x) < F{} + 0.3f, series, select(x < F{}, F{} - size, size));
 }
+SIM_HD double hyperbolic_tangent(double x) { return tanh(x); }
+#if defined(SIM_SIMD) && defined(SIM_DOUBLE)
+SIM_HD vf hyperbolic_tangent(vf x) { return each(x, [](double v) { return tanh(v); }); }
+#endif
 
 // Conductances programmed, stuck, drifted by the variable part of the exponent only, and read.
-template <class F> SIM_HD F pcm_modified(const float* p, float m, F w, const F* draw) {
-    constexpr float C0 = 0.26348f, C1 = 1.9650f, C2 = -1.1731f, T_READ = 250e-9f;  // programming noise in uS, as published; s
-    const float c = p[MOD_G_MAX], k = p[MOD_STD_DEV];
+template <class F> SIM_HD F pcm_modified(const real* p, real m, F w, const F* draw) {
+    constexpr real C0 = real(0.26348), C1 = real(1.9650), C2 = real(-1.1731), T_READ = real(250e-9);  // programming noise in uS, as published; s
+    const real c = p[MOD_G_MAX], k = p[MOD_STD_DEV];
     F g = clip(w, F{} - m, F{} + m) * (c / m);
     g = select(absolute(g) <= F{} + p[MOD_ZERO_THRES] * k * C0, F{}, g);
     const auto negative = g < F{};
@@ -85,22 +89,22 @@ template <class F> SIM_HD F pcm_modified(const float* p, float m, F w, const F* 
     const F a = absolute(g) / c;
     const F noisy = g + k * (C0 + a * (C1 + a * C2)) * draw[MOD_VALUE];
     const F relative = absolute(noisy) / c;
-    const float t = p[MOD_T_INFERENCE] + p[MOD_T0], t_0 = p[MOD_T0];
+    const real t = p[MOD_T_INFERENCE] + p[MOD_T0], t_0 = p[MOD_T0];
     F drifted = noisy;
     if (t > t_0) {
-        const F spread = clip(-0.0125f * logarithm(maximum(relative, F{} + 1e-6f)) - 0.0059f, F{} + 0.008f, F{} + 0.045f);
+        const F spread = clip(real(-0.0125) * logarithm(maximum(relative, F{} + 1e-6f)) - real(0.0059), F{} + real(0.008), F{} + real(0.045));
         drifted = noisy * exponential(absolute(draw[MOD_DRIFT] * spread) * -logarithm(t / t_0));
     }
-    const float strength = root(logarithm(maximum((t + T_READ) * (1.0f / (2.0f * T_READ)), 1.0f)));
-    const F power = exponential(logarithm(maximum(relative, F{} + 2.0611536e-9f)) * 0.65f);  // exp(-20) at least
-    const F q = minimum(0.0088f / maximum(power, F{} + 1e-3f), F{} + 0.2f) * strength;
+    const real strength = root(logarithm(maximum((t + T_READ) * (1.0f / (2.0f * T_READ)), real(1))));
+    const F power = exponential(logarithm(maximum(relative, F{} + 2.0611536e-9f)) * real(0.65));  // exp(-20) at least
+    const F q = minimum(real(0.0088) / maximum(power, F{} + real(1e-3)), F{} + real(0.2)) * strength;
     const F read = absolute(drifted + k * absolute(drifted) * q * draw[MOD_READ]) * (m / c);
     return select(g == F{}, F{}, select(negative, F{} - read, read));
 }
 
 // draw: numbers of the streams that `modifier_draws` names.
-template <class F> SIM_HD F modified_weight(int kind, const float* p, float m, const float* coeffs, int n_coeffs, bool stochastic, F w, const F* draw) {
-    const float size = p[MOD_STD_DEV] * m;
+template <class F> SIM_HD F modified_weight(int kind, const real* p, real m, const real* coeffs, int n_coeffs, bool stochastic, F w, const F* draw) {
+    const real size = p[MOD_STD_DEV] * m;
     const F shift = stochastic ? draw[MOD_ROUND] - 0.5f : F{};
     F v = w;
     switch (kind) {

@@ -9,12 +9,28 @@
 
 namespace sim {
 
+// Random numbers have single precision whatever is computed with them, so that both precisions see the same: F is wider than
+// `type`, or the same.
+template <class F> struct single {
+    using type = F;
+    static SIM_HD F wide(F x) { return x; }
+};
+template <> struct single<double> {
+    using type = float;
+    static SIM_HD double wide(float x) { return x; }
+};
+#if defined(SIM_SIMD) && defined(SIM_DOUBLE)
+template <> struct single<vf> {
+    using type = vs;
+    static SIM_HD vf wide(vs x) { return __builtin_convertvector(x, vf); }
+};
+#endif
+
 // 31 bits to (0, 1]: never 0.
-template <class F, class U> SIM_HD F uniform_positive(U bits) {
-    return (to_float(to_signed(bits >> 1)) + 0.5f) * 4.656612873077393e-10f;
-}
+template <class U> SIM_HD auto uniform_positive(U bits) { return (to_float(to_signed(bits >> 1)) + 0.5f) * 4.656612873077393e-10f; }
 // 24 bits to [0, 1).
-template <class F, class U> SIM_HD F uniform(U bits) { return to_float(to_signed(bits >> 8)) * 5.9604644775390625e-8f; }
+template <class U> SIM_HD auto uniform_single(U bits) { return to_float(to_signed(bits >> 8)) * 5.9604644775390625e-8f; }
+template <class F, class U> SIM_HD F uniform(U bits) { return single<F>::wide(uniform_single(bits)); }
 
 // Natural logarithm on (0, 1]; relative error below 1e-7.
 // x = 2^e m, m in [sqrt(1/2), sqrt(2)); ln m = 2 atanh(s), s = (m - 1)/(m + 1).
@@ -44,11 +60,12 @@ template <class F> SIM_HD void cos_sin_turn(F t, F& c, F& s) {
 }
 
 template <class F, class U> SIM_HD void box_muller(U a, U b, F& z0, F& z1) {
-    const F r = root(-2.0f * log_unit(uniform_positive<F>(a)));
-    F c, s;
-    cos_sin_turn(uniform<F>(b), c, s);
-    z0 = r * c;
-    z1 = r * s;
+    using S = typename single<F>::type;
+    const S r = root(-2.0f * log_unit(uniform_positive(a)));
+    S c, s;
+    cos_sin_turn(uniform_single(b), c, s);
+    z0 = single<F>::wide(r * c);
+    z1 = single<F>::wide(r * s);
 }
 
 // The first of the two alone.
@@ -91,13 +108,13 @@ SIM_HD Words4<u32> field_words(Stream s, u32 e, u32 sample, u32 draw, u32 step) 
     return philox(Words4<u32>{field_block(e), sample, draw, step}, s.key0, s.key1);
 }
 template <class T> SIM_HD T component(u32 k, T a, T b, T c, T d) { return k == 0 ? a : k == 1 ? b : k == 2 ? c : d; }
-SIM_HD float normal_element(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
-    const Normals4<float> n = normals<float>(field_words(s, e, sample, draw, step));
+SIM_HD real normal_element(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
+    const Normals4<real> n = normals<real>(field_words(s, e, sample, draw, step));
     return component(field_component(e), n.z[0], n.z[1], n.z[2], n.z[3]);
 }
-SIM_HD float uniform_element(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
+SIM_HD real uniform_element(Stream s, u32 e, u32 sample, u32 draw, u32 step) {
     const Words4<u32> w = field_words(s, e, sample, draw, step);
-    return uniform<float>(component(field_component(e), w.x, w.y, w.z, w.w));
+    return uniform<real>(component(field_component(e), w.x, w.y, w.z, w.w));
 }
 
 }  // namespace sim

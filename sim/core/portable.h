@@ -22,6 +22,15 @@ namespace sim {
 using u32 = unsigned int;
 using u64 = unsigned long long;
 
+// What arrays hold and kernels compute with. Double precision is a build of its own (CMakeLists.txt).
+#ifdef SIM_DOUBLE
+using real = double;
+constexpr real LARGEST = 1.7976931348623157e308;
+#else
+using real = float;
+constexpr real LARGEST = 3.4028235e38f;
+#endif
+
 // What goes with a number type: its comparisons, its indices, and what they pick from data that is shared.
 template <class F> struct number {
     using mask = bool;
@@ -32,8 +41,8 @@ template <class F> struct number {
 };
 template <class F> using mask_t = typename number<F>::mask;
 template <class F> using index_t = typename number<F>::index;
-// Numbers that all crosspoints share: floats, but of the type itself where it is finer (double, dual numbers).
-template <class F> struct shared_of { using type = float; };
+// Numbers that all crosspoints share: those of an array, but of the type itself where it is finer (double, dual numbers).
+template <class F> struct shared_of { using type = real; };
 template <> struct shared_of<double> { using type = double; };
 template <class F> using shared_t = typename shared_of<F>::type;
 
@@ -49,11 +58,16 @@ SIM_HD double round_even(double x) { return rint(x); }
 SIM_HD float absolute(float x) { return x < 0.0f ? -x : x; }
 SIM_HD double absolute(double x) { return x < 0.0 ? -x : x; }
 SIM_HD bool any(bool m) { return m; }
+// A mask of numbers as one of whole numbers, and back.
+SIM_HD bool of_mask(bool m) { return m; }
+SIM_HD bool to_mask(bool m) { return m; }
 
 SIM_HD int to_signed(u32 x) { return static_cast<int>(x); }
 SIM_HD u32 to_unsigned(int x) { return static_cast<u32>(x); }
 SIM_HD float to_float(int x) { return static_cast<float>(x); }
+SIM_HD real to_real(int x) { return static_cast<real>(x); }
 SIM_HD int to_int(float x) { return static_cast<int>(x); }
+SIM_HD int to_int(double x) { return static_cast<int>(x); }
 SIM_HD u32 bits_of(float x) {
 #ifdef __CUDA_ARCH__
     return __float_as_uint(x);

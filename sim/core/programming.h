@@ -30,16 +30,16 @@ enum TableColumn { SIGMA_COLUMN, MEAN_COLUMN, SPREAD_COLUMN, READ_COLUMN, N_TABL
 constexpr int KNOT = 1 + 2 * N_TABLE_COLUMNS;
 
 struct ProgramArgs {
-    const float* weight;      // (R, cells): programmed; null for drift
-    float* noisy;             // (R, cells): weights that the devices make
-    float *conductance, *nu;  // (R, devices, cells): made by programming, read by drift
-    const float* numbers;     // (R, stride)
+    const real* weight;      // (R, cells): programmed; null for drift
+    real* noisy;             // (R, cells): weights that the devices make
+    real *conductance, *nu;  // (R, devices, cells): made by programming, read by drift
+    const real* numbers;     // (R, stride)
     const long long *keys, *step;
     long long cells;
     int replicas, devices, stride;
 };
 
-SIM_HD int law_of(const float* p) { return static_cast<int>(p[LAW]); }
+SIM_HD int law_of(const real* p) { return static_cast<int>(p[LAW]); }
 // Draws of a programming and of a drift call: of device d of a weight.
 SIM_HD u32 program_purpose(int law, int d) { return PURPOSE_FIELD + 1u + (law == SNAPSHOTS ? 1u : 2u) * static_cast<u32>(d); }
 SIM_HD u32 drift_purpose(int d) { return PURPOSE_FIELD + 1u + static_cast<u32>(d); }
@@ -47,30 +47,30 @@ SIM_HD u32 drift_purpose(int d) { return PURPOSE_FIELD + 1u + static_cast<u32>(d
 template <class F> struct ProgrammedDevice {
     F conductance, nu;
 };
-template <class F> SIM_HD F spread_polynomial(const float* c, F r) {
+template <class F> SIM_HD F spread_polynomial(const real* c, F r) {
     F sigma = F{};
     for (int k = N_PROGRAM_COEFFICIENTS - 1; k >= 0; --k) sigma = sigma * r + c[k];
     return sigma;
 }
 // A clipped line of ln r below a threshold, a cubic of r from there on.
-template <class F> SIM_HD F piece(const float* p, F r, F log_r) {
+template <class F> SIM_HD F piece(const real* p, F r, F log_r) {
     const F low = clip(log_r * p[0] + p[1], F{} + p[2], F{} + p[3]);
     const F high = ((r * p[8] + p[7]) * r + p[6]) * r + p[5];
     return select(r < F{} + p[4], low, high);
 }
 // Between the knots of a table; outside, its end values.
-template <class F> SIM_HD F in_table(const float* table, int knots, int column, F g) {
-    const float* last = table + KNOT * (knots - 1);
+template <class F> SIM_HD F in_table(const real* table, int knots, int column, F g) {
+    const real* last = table + KNOT * (knots - 1);
     g = clip(g, F{} + table[0], F{} + last[0]);
     F value = F{};
     for (int k = 0; k < knots; ++k) {
-        const float* knot = table + KNOT * k;
+        const real* knot = table + KNOT * k;
         value = select(g < F{} + knot[0], value, (g - knot[0]) * knot[2 + 2 * column] + knot[1 + 2 * column]);
     }
     return value;
 }
 
-template <class F> SIM_HD ProgrammedDevice<F> programmed(const float* p, const float* line, const float* table, F w, F xi, F xi_nu) {
+template <class F> SIM_HD ProgrammedDevice<F> programmed(const real* p, const real* line, const real* table, F w, F xi, F xi_nu) {
     const int law = law_of(p), knots = static_cast<int>(p[N_KNOTS]);
     const F g = clip(w * line[LINE_SLOPE] + line[LINE_OFFSET], F{} + line[LINE_LOW], F{} + line[LINE_HIGH]), r = g * p[INVERSE_G_MAX];
     const F sigma = law == TABLES ? in_table(table, knots, SIGMA_COLUMN, g) : spread_polynomial(p + SPREAD_COEFFICIENTS, r);
@@ -84,7 +84,7 @@ template <class F> SIM_HD ProgrammedDevice<F> programmed(const float* p, const f
     return {maximum(sigma * xi + g, F{} + p[PROGRAM_FLOOR]), nu};
 }
 
-template <class F> SIM_HD F by_power_law(const float* p, F g, F nu, F xi) {
+template <class F> SIM_HD F by_power_law(const real* p, F g, F nu, F xi) {
     F d = g;
     if (p[LOG_TIME] > 0.0f) d = exponential(nu * -p[LOG_TIME]) * g;
     if (p[READ_STRENGTH] == 0.0f) return d;
@@ -92,26 +92,26 @@ template <class F> SIM_HD F by_power_law(const float* p, F g, F nu, F xi) {
     const F q = p[READ_POWER] == 0.0f ? piece(p + READ, s, log_s) : exponential(log_s * p[READ_POWER]) * p[READ_FACTOR];
     return maximum((q * xi * p[READ_STRENGTH] + 1.0f) * d, F{});
 }
-template <class F> SIM_HD F by_snapshots(const float* p, F target, F xi) {
+template <class F> SIM_HD F by_snapshots(const real* p, F target, F xi) {
     const F r = target * p[INVERSE_G_MAX], later = spread_polynomial(p + SNAPSHOT_LATER, r);
-    const float part = p[SNAPSHOT_PART];
+    const real part = p[SNAPSHOT_PART];
     if (part == 1.0f) return maximum(later * xi + target, F{});
     const F before = spread_polynomial(p + SNAPSHOT_BEFORE, r);
     return maximum(root(later * later * part + before * before * (1.0f - part)) * xi + target, F{});
 }
-template <class F> SIM_HD F by_relaxation(const float* p, F g, F nu, F xi) {
+template <class F> SIM_HD F by_relaxation(const real* p, F g, F nu, F xi) {
     if (p[RELAXES] == 0.0f) return g;
     const F d = nu * p[RELAXATION_SPREAD] + g + p[RELAXATION_MEAN];
-    const F log_10 = logarithm(maximum(d, F{} + 1.0f)) * 0.4342944819f;
+    const F log_10 = logarithm(maximum(d, F{} + 1.0f)) * real(0.4342944819032518);
     return clip(log_10 * p[RELAXATION_READ] * xi + d, F{} + p[RELAXATION_LOW], F{} + p[RELAXATION_HIGH]);
 }
-template <class F> SIM_HD F by_tables(const float* p, const float* table, F g, F nu, F xi) {
+template <class F> SIM_HD F by_tables(const real* p, const real* table, F g, F nu, F xi) {
     const int knots = static_cast<int>(p[N_KNOTS]);
     const F moved = in_table(table, knots, MEAN_COLUMN, g) * p[TABLE_MEAN_FACTOR] + in_table(table, knots, SPREAD_COLUMN, g) * p[TABLE_SPREAD_FACTOR] * nu;
     const F d = p[TABLE_IS_POWER] == 0.0f ? g + moved : exponential(F{} - moved) * g;
     return maximum(in_table(table, knots, READ_COLUMN, g) * xi + d, F{});
 }
-template <class F> SIM_HD F drifted_device(const float* p, const float* table, F g, F nu, F xi) {
+template <class F> SIM_HD F drifted_device(const real* p, const real* table, F g, F nu, F xi) {
     const int law = law_of(p);
     if (law == SNAPSHOTS) return by_snapshots(p, nu, xi);
     if (law == RELAXATION) return by_relaxation(p, g, nu, xi);
@@ -119,6 +119,6 @@ template <class F> SIM_HD F drifted_device(const float* p, const float* table, F
     return by_power_law(p, g, nu, xi);
 }
 // What a device adds to its weight, which starts at WEIGHT_OFFSET.
-template <class F> SIM_HD F part_of_weight(const float* p, const float* line, F g) { return (g - p[BASE]) * line[LINE_BACK]; }
+template <class F> SIM_HD F part_of_weight(const real* p, const real* line, F g) { return (g - p[BASE]) * line[LINE_BACK]; }
 
 }  // namespace sim

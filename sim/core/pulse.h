@@ -16,13 +16,13 @@
 namespace sim {
 
 // What a model loads a cell from.
-template <class Lookup, class D = float> struct Parameters {
+template <class Lookup, class D = real> struct Parameters {
     Lookup lookup;
     const D* data;  // shared by all crosspoints of a replica; null where the model needs none
     int n_data;
     SIM_HD auto operator()(int k) const { return lookup(k); }
 };
-template <class Lookup, class D = float> SIM_HD Parameters<Lookup, D> parameters(Lookup lookup, const D* data = nullptr, int n_data = 0) {
+template <class Lookup, class D = real> SIM_HD Parameters<Lookup, D> parameters(Lookup lookup, const D* data = nullptr, int n_data = 0) {
     return {lookup, data, n_data};
 }
 
@@ -35,7 +35,7 @@ template <class Device> SIM_HD constexpr bool smooth_data(long) { return false; 
 // Whether a model's state is the weight plus a reference (`has_reference`).
 template <class Device> SIM_HD constexpr auto refers(int) -> decltype(Device::has_reference) { return Device::has_reference; }
 template <class Device> SIM_HD constexpr bool refers(long) { return false; }
-template <class Device> SIM_HD constexpr auto draws_itself(int) -> decltype(&Device::template drawn<float>, true) { return true; }
+template <class Device> SIM_HD constexpr auto draws_itself(int) -> decltype(&Device::template drawn<real>, true) { return true; }
 template <class Device> SIM_HD constexpr bool draws_itself(long) { return false; }
 
 template <class Device, class F>

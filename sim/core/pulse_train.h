@@ -12,40 +12,40 @@
 namespace sim {
 
 struct TrainSettings {
-    float learning_rate;  // magnitude
-    float granularity;    // delta: assumed weight change of one pulse
-    float desired_bl;
-    float um_grad_scale;
+    real learning_rate;  // magnitude
+    real granularity;    // delta: assumed weight change of one pulse
+    real desired_bl;
+    real um_grad_scale;
     bool fixed_bl, update_management, update_bl_management;
 };
 
 // Of the numbers of a replica (N_TRAIN_SETTINGS) and TrainFlag.
-SIM_HD TrainSettings train_settings(const float* s, float learning_rate, float granularity, u32 flags) {
+SIM_HD TrainSettings train_settings(const real* s, real learning_rate, real granularity, u32 flags) {
     return {learning_rate, granularity, s[DESIRED_BL], s[UM_GRAD_SCALE], (flags & FIXED_BL) != 0, (flags & UPDATE_MANAGEMENT) != 0,
             (flags & UPDATE_BL_MANAGEMENT) != 0};
 }
 
 struct Train {
     int length;           // BL; 0: no pulses for this sample
-    float row, column;    // A multiplies d, B multiplies x
+    real row, column;     // A multiplies d, B multiplies x
 };
 
-SIM_HD float ceiling(float x) {
-    const float t = to_float(to_int(x));
+SIM_HD real ceiling(real x) {
+    const real t = to_real(to_int(x));
     return t < x ? t + 1.0f : t;
 }
 
 // x_max, d_max: largest magnitudes of the two vectors.
-SIM_HD Train plan_train(const TrainSettings& s, float x_max, float d_max) {
+SIM_HD Train plan_train(const TrainSettings& s, real x_max, real d_max) {
     Train train{0, 0.0f, 0.0f};
     if (!(x_max > 0.0f) || !(d_max > 0.0f)) return train;
-    float length = s.desired_bl;
+    real length = s.desired_bl;
     if (!s.fixed_bl && !s.update_bl_management && s.granularity * s.desired_bl < s.learning_rate) {
         length = ceiling(s.learning_rate / s.granularity);
     }
-    const float cap = length;
-    float d_scaled = s.um_grad_scale * d_max;
-    const float pulses = minimum(s.learning_rate * x_max * d_scaled / s.granularity, 3e38f);  // wanted at the largest crosspoint
+    const real cap = length;
+    real d_scaled = s.um_grad_scale * d_max;
+    const real pulses = minimum(s.learning_rate * x_max * d_scaled / s.granularity, real(3e38));  // wanted at the largest crosspoint
     if (s.update_bl_management) length = minimum(ceiling(minimum(pulses, s.desired_bl)), s.desired_bl);
     train.length = to_int(length);
     if (train.length < 1) return train;
@@ -59,15 +59,15 @@ SIM_HD Train plan_train(const TrainSettings& s, float x_max, float d_max) {
 }
 
 // Probability of a line: |value| scale, rounded to bins of the resolution (0: continuous). What is not a number gets no pulses.
-template <class F> SIM_HD F line_probability(F value, float scale, float resolution, F shift) {
+template <class F> SIM_HD F line_probability(F value, real scale, real resolution, F shift) {
     const F raw = absolute(value) * scale;
     const F p = select(raw > F{}, raw, F{} + 0);
     return resolution > 0.0f ? round_even(p / resolution + shift) * resolution : p;
 }
 
 // The same for one line, whose rounding may be random.
-SIM_HD float line_probability_at(float value, float scale, float resolution, bool rounding, Stream stream, u32 line, u32 sample, u32 step) {
-    const float shift = rounding && resolution > 0.0f ? uniform_element(stream, line, sample, 0, step) - 0.5f : 0.0f;
+SIM_HD real line_probability_at(real value, real scale, real resolution, bool rounding, Stream stream, u32 line, u32 sample, u32 step) {
+    const real shift = rounding && resolution > 0.0f ? uniform_element(stream, line, sample, 0, step) - 0.5f : 0.0f;
     return line_probability(value, scale, resolution, shift);
 }
 
@@ -75,7 +75,7 @@ SIM_HD float line_probability_at(float value, float scale, float resolution, boo
 template <class F> SIM_HD auto pulse_threshold(F probability) {
     const auto certain = probability >= F{} + 1.0f;
     const auto threshold = to_int(select(certain, F{} + 0, probability) * 2147483648.0f) - 1;
-    return select(certain, threshold - threshold + 0x7FFFFFFF, threshold);
+    return select(of_mask(certain), threshold - threshold + 0x7FFFFFFF, threshold);
 }
 template <class U, class I> SIM_HD U pulse_bit(U random, I threshold) { return to_unsigned(to_signed(random >> 1) <= threshold) & 1u; }
 
@@ -92,7 +92,7 @@ template <class U, class I> SIM_HD U pulse_bits(Words4<U> random, I threshold, i
 //     mean count:  column min(round(BL p), BL), row min(round(BL q), BL) / BL
 //     implicit:    column min(p, 1),            row BL min(q, 1)
 template <class F> SIM_HD F line_number(F p, int length, bool row, bool counts) {
-    const float bl = to_float(length);
+    const real bl = to_real(length);
     if (length <= 0) return F{} + 0;
     if (counts) {
         const F v = minimum(round_even(p * bl), F{} + bl);

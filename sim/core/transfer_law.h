@@ -12,16 +12,16 @@
 namespace sim {
 
 // The input of a read: 1 through the DAC.
-SIM_HD float one_hot_input(const float* io) {
-    return input_imperfections(dac(1.0f, 1.0f, io[INP_STEP], 0.0f, io[INP_BOUND]), 0.0f, 0.0f, io[INP_ASYMMETRY]);
+SIM_HD real one_hot_input(const real* io) {
+    return input_imperfections(dac(real(1), 1.0f, io[INP_STEP], real(0), io[INP_BOUND]), 0.0f, real(0), io[INP_ASYMMETRY]);
 }
-template <class F> SIM_HD F read_line(const float* io, float input, F held, F noise, F shift) {
+template <class F> SIM_HD F read_line(const real* io, real input, F held, F noise, F shift) {
     F t = output_asymmetry(held * input, io[OUT_ASYMMETRY]);
     if (io[OUT_NOISE] > 0.0f) t = t + noise * io[OUT_NOISE];
     return adc(t, io[OUT_STEP], shift, io[OUT_BOUND]).value * io[OUT_SCALE];
 }
 
-SIM_HD BufferRule buffer_rule(const TransferFlags& flags, const float* settings, const float* stage) {
+SIM_HD BufferRule buffer_rule(const TransferFlags& flags, const real* settings, const real* stage) {
     return {flags.mode == TRANSFER_BUFFERED ? stage[STAGE_THRESHOLD] : 1.0f, settings[WRITE_LIMIT], settings[BUFFER_MOMENTUM],
             settings[BUFFER_CAP] * settings[WRITE_LIMIT], flags.forget};
 }
@@ -31,7 +31,7 @@ template <class F> struct BufferedLine {
     F held, mean, reference;
 };
 // Adds what was read; returns the steps to write. `sign` is the chopper of the line.
-template <class F> SIM_HD F through_buffer(const TransferFlags& flags, const BufferRule& rule, const TransferEvent& e, float tail, F read, F sign, BufferedLine<F>& line) {
+template <class F> SIM_HD F through_buffer(const TransferFlags& flags, const BufferRule& rule, const TransferEvent& e, real tail, F read, F sign, BufferedLine<F>& line) {
     F signal = read;
     if (flags.mode == TRANSFER_DYNAMIC) {
         if (e.switched) line.reference = line.mean;
@@ -47,10 +47,10 @@ template <class F> SIM_HD F through_buffer(const TransferFlags& flags, const Buf
 }
 
 // Pulses for a number of steps: exactly so many; what is left of a step that is no whole pulse decides at random.
-SIM_HD u32 pulses_of_steps(float steps, float size, float most, u64 key, u32 line, u32 read, u32 step) {
-    const float wanted = minimum(absolute(steps) * size, most);
+SIM_HD u32 pulses_of_steps(real steps, real size, real most, u64 key, u32 line, u32 read, u32 step) {
+    const real wanted = minimum(absolute(steps) * size, most);
     const u32 whole = static_cast<u32>(wanted);
-    const float rest = wanted - static_cast<float>(whole);
+    const real rest = wanted - static_cast<real>(whole);
     return rest > 0.0f ? whole + (uniform_at(key, PURPOSE_PART_STEP, line, read, step) < rest) : whole;
 }
 
@@ -59,19 +59,19 @@ struct OneHotTrains {
     Train train;
     u64 key;
     bool dense_is_row, rounding;
-    float row_resolution, column_resolution;
+    real row_resolution, column_resolution;
     int pulse_type;
     u32 sample, step;
 
-    SIM_HD float probability_of(float value, bool row, u32 line) const {
-        const float resolution = row ? row_resolution : column_resolution;
+    SIM_HD real probability_of(real value, bool row, u32 line) const {
+        const real resolution = row ? row_resolution : column_resolution;
         const Stream stream = stream_of(key, row ? PURPOSE_ROUND_ROW : PURPOSE_ROUND_COLUMN);
         return line_probability_at(value, row ? train.row : train.column, resolution, rounding, stream, line, sample, step);
     }
     // Pulses of a line.
-    SIM_HD u32 pulses(float value, u32 line) const {
+    SIM_HD u32 pulses(real value, u32 line) const {
         if (train.length < 1) return 0;
-        const float p = probability_of(value, dense_is_row, line), single = probability_of(1.0f, !dense_is_row, 0);
+        const real p = probability_of(value, dense_is_row, line), single = probability_of(1.0f, !dense_is_row, 0);
         if (pulse_type != PULSES_STOCHASTIC) {
             const bool counts = pulse_type == PULSES_MEAN_COUNT;
             return to_unsigned(to_int(round_even(line_number(p, train.length, dense_is_row, counts) * line_number(single, train.length, !dense_is_row, counts))));
@@ -92,9 +92,9 @@ struct OneHotTrains {
 // How much larger a probability would have to be than it can be.
 template <class F> SIM_HD F saturation(F p) { return select(p > F{} + 1.00001f, p, F{} + 1.0f); }
 // Whole steps in a digital number; what is not finite stays where it is.
-template <class F> SIM_HD F whole_steps(F value, float unit) {
+template <class F> SIM_HD F whole_steps(F value, real unit) {
     const F steps = value / unit, size = absolute(steps);
-    return select((size >= F{} + 1.0f) & (size < F{} + 1e9f), to_float(to_int(select(size < F{} + 1e9f, steps, F{}))), F{});
+    return select((size >= F{} + 1.0f) & (size < F{} + 1e9f), to_real(to_int(select(size < F{} + 1e9f, steps, F{}))), F{});
 }
 
 }  // namespace sim

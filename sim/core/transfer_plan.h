@@ -30,29 +30,29 @@ struct TransferEvent {
     int sample, stage, slice, read;
     int switched;           // dynamic: the chopper has switched since the last read
     int active;             // dynamic: the first phase is over
-    float scale;            // rate of a direct transfer; else what a read counts in the buffer
-    float chopper;          // of the slice
+    real scale;            // rate of a direct transfer; else what a read counts in the buffer
+    real chopper;          // of the slice
     int switches;           // the chopper of the slice switches after this read
     int sweep_ends;         // the choppers of the lines may switch after this read
 };
 
-SIM_HD float uniform_at(u64 key, u32 purpose, u32 element, u32 draw, u32 step) {
+SIM_HD real uniform_at(u64 key, u32 purpose, u32 element, u32 draw, u32 step) {
     const Stream s = stream_of(key, purpose);
-    return uniform<float>(philox(Words4<u32>{element, 0u, draw, step}, s.key0, s.key1).x);
+    return uniform<real>(philox(Words4<u32>{element, 0u, draw, step}, s.key0, s.key1).x);
 }
 
 // Whether the chopper of a line switches at the end of a sweep.
-SIM_HD bool line_switches(u64 key, const float* settings, int line, u32 step) {
+SIM_HD bool line_switches(u64 key, const real* settings, int line, u32 step) {
     return uniform_at(key, PURPOSE_OUT_CHOPPER, static_cast<u32>(line), 0, step) < settings[OUT_CHOP_PROB];
 }
 
 // The plan of one replica. `Lines` knows the inputs: begin(b) before a sample, largest_x(b) and largest_d(b), event(n, event),
 // end_of_sweep(step).
 struct TransferPlan {
-    const float *settings, *stages;  // (N_TRANSFER_SETTINGS), (N, N_STAGE_SETTINGS)
+    const real *settings, *stages;  // (N_TRANSFER_SETTINGS), (N, N_STAGE_SETTINGS)
     const double* every;             // (N): periods; below 0: minus a period in vectors
     long long *counters, *sweep;     // (N, 3): vectors since the last transfer, period, next slice; sweeps done
-    float *choppers, *maxima;        // (slices); (3): running maxima of x and d, the last fast rate
+    real *choppers, *maxima;        // (slices); (3): running maxima of x and d, the last fast rate
     unsigned char* switched;         // (slices)
     TransferEvent* events;
     u64 key;
@@ -72,30 +72,30 @@ struct TransferPlan {
         c[1] = vectors;
     }
 
-    template <class Lines> SIM_HD float fast_rate(Lines& lines, int b, float rate) {
-        const float scale = flags.scale_fast ? rate : 1.0f;
+    template <class Lines> SIM_HD real fast_rate(Lines& lines, int b, real rate) {
+        const real scale = flags.scale_fast ? rate : 1.0f;
         if (flags.auto_scale) {
-            const float tau = (1.0f - settings[AUTO_MOMENTUM]) / static_cast<float>(whole_batch);
+            const real tau = (1.0f - settings[AUTO_MOMENTUM]) / static_cast<real>(whole_batch);
             maxima[0] = running_maximum(maxima[0], lines.largest_x(b), tau);
             maxima[1] = running_maximum(maxima[1], lines.largest_d(b), tau);
             if (settings[FAST_RATE] > 0.0f) {
-                const float full = settings[FAST_RATE] * settings[FAST_BL] * settings[FAST_GRANULARITY];
+                const real full = settings[FAST_RATE] * settings[FAST_BL] * settings[FAST_GRANULARITY];
                 return (maxima[0] > 0.0f && maxima[1] > 0.0f ? full / (maxima[0] * maxima[1]) : full) * scale;
             }
         }
         return settings[FAST_RATE] > 0.0f ? settings[FAST_RATE] * scale : rate;
     }
 
-    template <class Lines> SIM_HD void transfer(Lines& lines, int stage, int b, float rate, float fast) {
+    template <class Lines> SIM_HD void transfer(Lines& lines, int stage, int b, real rate, real fast) {
         long long& next = counters[3 * stage + 2];
         const u32 now = step + static_cast<u32>(b);
         int start = static_cast<int>(next);
         if (flags.random_start) {
-            start = static_cast<int>(uniform_at(key, PURPOSE_START_SLICE, static_cast<u32>(stage), 0, now) * static_cast<float>(slices));
+            start = static_cast<int>(uniform_at(key, PURPOSE_START_SLICE, static_cast<u32>(stage), 0, now) * static_cast<real>(slices));
             start = start < slices ? start : slices - 1;
         }
         const int reads = flags.reads < slices ? flags.reads : slices;
-        const float learning = stages[stage * N_STAGE_SETTINGS + STAGE_RATE] * (flags.scale_transfer ? rate : 1.0f);
+        const real learning = stages[stage * N_STAGE_SETTINGS + STAGE_RATE] * (flags.scale_transfer ? rate : 1.0f);
         if (learning != 0.0f) {
             for (int k = 0; k < reads; ++k) {
                 TransferEvent e = {b, stage, (start + k) % slices, k, 0, 1, learning, 1.0f, 0, 0};
@@ -109,10 +109,10 @@ struct TransferPlan {
         next = (start + reads) % slices;
     }
 
-    SIM_HD void chop(TransferEvent& e, float fast, u32 now) {
+    SIM_HD void chop(TransferEvent& e, real fast, u32 now) {
         const long long phase = static_cast<long long>(settings[PHASE]), in_phase = *sweep % phase + 1;
-        float unit = settings[BUFFER_UNIT];
-        if (settings[AUTO_GRANULARITY] > 0.0f) unit *= settings[AUTO_GRANULARITY] / (static_cast<float>(slices) * static_cast<float>(counters[1]));
+        real unit = settings[BUFFER_UNIT];
+        if (settings[AUTO_GRANULARITY] > 0.0f) unit *= settings[AUTO_GRANULARITY] / (static_cast<real>(slices) * static_cast<real>(counters[1]));
         e.scale /= flags.correct_magnitudes ? unit * fast : unit;
         e.chopper = choppers[e.slice];
         const bool dynamic = flags.mode == TRANSFER_DYNAMIC;
@@ -120,7 +120,7 @@ struct TransferPlan {
             e.switched = switched[e.slice];
             switched[e.slice] = 0;
             e.active = *sweep > phase;
-            if (flags.correct_accumulation) e.scale /= minimum(static_cast<float>(in_phase), 1.0f / settings[FAST_GRANULARITY]);
+            if (flags.correct_accumulation) e.scale /= minimum(static_cast<real>(in_phase), 1.0f / settings[FAST_GRANULARITY]);
         }
         const bool random = flags.chop_random && uniform_at(key, PURPOSE_IN_CHOPPER, static_cast<u32>(e.slice), 0, now) < settings[IN_CHOP_PROB];
         const bool regular = in_phase == phase && (dynamic || (!flags.chop_random && settings[IN_CHOP_PROB] > 0.0f));
@@ -133,14 +133,14 @@ struct TransferPlan {
         *sweep += e.sweep_ends;
     }
 
-    template <class Lines> SIM_HD void run(Lines& lines, int batch, float rate, float* rates) {
+    template <class Lines> SIM_HD void run(Lines& lines, int batch, real rate, real* rates) {
         for (int k = 0; k < arrays - 1; ++k)
             if (rate > 0.0f) set_period(k);
         for (int b = 0; b < batch; ++b) {
             lines.begin(b);
             rates[b] = 0.0f;
             if (!(rate > 0.0f)) continue;
-            const float fast = fast_rate(lines, b, rate);
+            const real fast = fast_rate(lines, b, rate);
             rates[b] = maxima[2] = fast;
             for (int k = 0; k < arrays - 1; ++k) {
                 long long* c = counters + 3 * k;

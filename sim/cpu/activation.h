@@ -5,7 +5,7 @@
 namespace sim {
 namespace {
 
-template <class Function> void over_array(const float* x, float* y, long long n, int threads, Function function) {
+template <class Function> void over_array(const real* x, real* y, long long n, int threads, Function function) {
     const long long blocks = (n + LANES - 1) / LANES;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (long long q = 0; q < blocks; ++q) {
@@ -15,11 +15,11 @@ template <class Function> void over_array(const float* x, float* y, long long n,
     }
 }
 
-void sigmoid_array(const float* x, float* y, long long n, int threads) {
+void sigmoid_array(const real* x, real* y, long long n, int threads) {
     over_array(x, y, n, threads, [](vf v) { return sigmoid(v); });
 }
 
-void logarithm_array(const float* x, float* y, long long n, int threads) {
+void logarithm_array(const real* x, real* y, long long n, int threads) {
     over_array(x, y, n, threads, [](vf v) { return logarithm(maximum(v, vf{} + 1.17549435e-38f)); });
 }
 

@@ -5,7 +5,7 @@
 namespace sim {
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
 constexpr int TOGETHER = 2;  // vectors that are worked together, as far as the registers go
 #else
 constexpr int TOGETHER = 1;
@@ -26,7 +26,7 @@ SIM_HD u32 deposited(u32 from, u32 at) {
 }
 
 // Lanes where m is not 0.
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
 SIM_HD u32 mask_of(vu m) { return _mm512_test_epi32_mask((__m512i)m, (__m512i)m); }
 #else
 SIM_HD u32 mask_of(vu m) {
@@ -36,7 +36,7 @@ SIM_HD u32 mask_of(vu m) {
 }
 #endif
 
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
 SIM_HD vu compressed(const u32* p, __mmask16 hit) { return (vu)_mm512_maskz_compress_epi32(hit, _mm512_maskz_loadu_epi32(hit, p)); }
 SIM_HD vu permute(vu v, vu lane) { return (vu)_mm512_permutexvar_epi32((__m512i)lane, (__m512i)v); }
 SIM_HD vu permute(vu other, vu lane, vu v, __mmask16 taken) { return (vu)_mm512_mask_permutexvar_epi32((__m512i)other, taken, (__m512i)lane, (__m512i)v); }
@@ -79,8 +79,13 @@ SIM_HD void pack(const u32* const* from, u32* const* to, int planes, const u32* 
     }
 }
 
-// Weights of the masked columns back to where they are.
-SIM_HD void unpack(const u32* from, float* to, const u32* hits, int width) {
+// Weights of the masked columns, and back to where they are.
+SIM_HD void pack(const real* from, real* to, const u32* hits, int width) {
+    const u32* source = reinterpret_cast<const u32*>(from);
+    u32* target = reinterpret_cast<u32*>(to);
+    pack_planes<1>(&source, &target, hits, width);
+}
+SIM_HD void unpack(const real* from, real* to, const u32* hits, int width) {
     for (int j = 0; j < width; j += LANES) {
         const __mmask16 hit = static_cast<__mmask16>(hits[j / LANES]);
         if (!hit) continue;
@@ -97,9 +102,13 @@ SIM_HD void pack(const u32* const* from, u32* const* to, int planes, const u32* 
             for (int p = 0; p < planes; ++p) to[p][n] = from[p][column];
         }
 }
-SIM_HD void unpack(const u32* from, float* to, const u32* hits, int width) {
+SIM_HD void pack(const real* from, real* to, const u32* hits, int width) {
     for (int j = 0; j < width; j += LANES)
-        for (u32 hit = hits[j / LANES]; hit; hit &= hit - 1) to[j + __builtin_ctz(hit)] = float_of(*from++);
+        for (u32 hit = hits[j / LANES]; hit; hit &= hit - 1) *to++ = from[j + __builtin_ctz(hit)];
+}
+SIM_HD void unpack(const real* from, real* to, const u32* hits, int width) {
+    for (int j = 0; j < width; j += LANES)
+        for (u32 hit = hits[j / LANES]; hit; hit &= hit - 1) to[j + __builtin_ctz(hit)] = *from++;
 }
 #endif
 

@@ -10,7 +10,7 @@ namespace {
 struct EventPart : Part {
     using Part::Part;
     SIM_HD vf parameter(const EventArray& a, int k, int r) const {
-        const float* p = a.parameter(k, r);
+        const real* p = a.parameter(k, r);
         const u32 step = event_step(a.steps, k);
         return step == 0 ? broadcast(*p) : step == 1 ? at(p) : at_every(step, p);
     }
@@ -33,7 +33,7 @@ void age(const EventArray& a, const Ageing& g, int threads) {
         for (int k = 0; k < PARTS_OF_64; ++k) {
             const EventPart part(a.cells, q, k);
             if (!part.exists()) break;
-            float* weight = a.weight + r * a.cells;
+            real* weight = a.weight + r * a.cells;
             const WeightBounds<vf> within = part.bounds(a, r);
             vf w = part.at(weight);
             if (diffuses) w = within(diffused(w, part.parameter(a, E_DIFFUSION_RATE, r), moved[k]));
@@ -55,9 +55,9 @@ void change(const EventArray& a, const Changing& c, int threads) {
         for (int k = 0; k < PARTS_OF_64; ++k) {
             const EventPart part(a.cells, q, k);
             if (!part.exists()) break;
-            float* weight = a.weight + r * a.cells;
+            real* weight = a.weight + r * a.cells;
             const vf before = part.at(weight);
-            vi chosen = before == before || before != before;
+            vi chosen = vi{} == 0;
             vf w = before;
             if (c.kind == CHANGE_SET) w = part.at(c.given + r * a.cells);
             if (c.kind == CHANGE_CLIP) w = clip(w, broadcast(-c.bound), broadcast(c.bound));
@@ -66,17 +66,17 @@ void change(const EventArray& a, const Changing& c, int threads) {
                     const long long e = part.element + lane;
                     chosen[lane] = (c.chosen ? c.chosen[r * a.cells + e] != 0 : column_chosen(static_cast<int>(e % c.in), c.first, c.count, c.in)) ? -1 : 0;
                 }
-                if (decides) chosen = chosen & (u[k] < broadcast(c.probability));
-                w = select(chosen, after_reset(part.parameter(a, E_RESET_TARGET, r), c.reset_std[r], value[k]), w);
+                if (decides) chosen = chosen & of_mask(u[k] < broadcast(c.probability));
+                w = select(to_mask(chosen), after_reset(part.parameter(a, E_RESET_TARGET, r), c.reset_std[r], value[k]), w);
             }
             w = part.bounds(a, r)(w);
-            if (c.only_chosen) w = select(chosen, w, before);
+            if (c.only_chosen) w = select(to_mask(chosen), w, before);
             part.put(weight, w);
             if (a.apparent) {
-                float* apparent = a.apparent + r * a.cells;
-                const float std = c.noisy && !c.noisy[r] ? 0.0f : a.write_noise[r * a.write_stride];
+                real* apparent = a.apparent + r * a.cells;
+                const real std = c.noisy && !c.noisy[r] ? 0.0f : a.write_noise[r * a.write_stride];
                 vf now = shown(w, std, seen[k]);
-                if (c.only_chosen) now = select(chosen, now, part.at(apparent));
+                if (c.only_chosen) now = select(to_mask(chosen), now, part.at(apparent));
                 part.put(apparent, now);
             }
         }
@@ -85,7 +85,7 @@ void change(const EventArray& a, const Changing& c, int threads) {
 
 void drift(const EventArray& a, const Drifting& d, int threads) {
     over_blocks(a.replicas, a.cells, threads, [&](int r, long long q) {
-        const float* p = d.numbers + r * N_DRIFT_NUMBERS;
+        const real* p = d.numbers + r * N_DRIFT_NUMBERS;
         const bool stores = !d.having || d.having[r];
         vf of_nu[PARTS_OF_64]{}, of_w[PARTS_OF_64]{}, seen[PARTS_OF_64];
         if (p[NU_STD] > 0.0f) event_normals(a, r, event_purpose(EVENT_DRIFT, DRAW_VALUE), *d.step, q, of_nu);
@@ -94,7 +94,7 @@ void drift(const EventArray& a, const Drifting& d, int threads) {
         for (int k = 0; k < PARTS_OF_64; ++k) {
             const EventPart part(a.cells, q, k);
             if (!part.exists()) break;
-            float* weight = a.weight + r * a.cells;
+            real* weight = a.weight + r * a.cells;
             const long long from = r * a.cells;
             const WeightBounds<vf> within = part.bounds(a, r);
             const vf reference = part.parameter(a, E_REFERENCE, r);

@@ -12,7 +12,8 @@ namespace {
 
 // Crosspoints that wait for pulses: planes of words.
 struct Waiting {
-    u32 *left, *low, *weight; // their number (bits 0 to 5) and the crosspoint; directions; bits of the weight
+    u32 *left, *low;          // their number (bits 0 to 5) and the crosspoint; directions
+    real* weight;
     u32 *high, *done;         // further directions; pulses applied before
     bool wide, drained;       // whether there are more than 32 for one, and some had pulses before: `high` and `done` hold
     int n;
@@ -60,12 +61,12 @@ struct Noise {
 // One row of one replica.
 struct Row {
     const UpdateArgs& a;
-    const float* noise;
-    const float* values;      // parameters without spread
-    const float* records;     // parameters with spread, of the first column
-    const float* data;
+    const real* noise;
+    const real* values;      // parameters without spread
+    const real* records;     // parameters with spread, of the first column
+    const real* data;
     Pairs cycle, write;       // noise of pulses, and of writing
-    float *weight, *apparent;
+    real *weight, *apparent;
     long long *down, *up;     // pulse counts, or null
     u32 first;                // element of the first column
     int replica;
@@ -110,13 +111,13 @@ SIM_HD vf shown_weight(const Row& row, vu column, vf weight, vu draw = vu{}) {
 // The vectors do not depend on each other: worked together, one fills the waits of the other.
 template <class Device, int U> SIM_HD void apply_pulses(const Row& row, vf* weight, const vu* column, const Taken* t, u32 from, u32 rounds) {
     typename Device::template Cell<vf> cell[U];
-    const float sigma = row.noise[DW_MIN_STD];
+    const real sigma = row.noise[DW_MIN_STD];
     for (int u = 0; u < U; ++u) cell[u] = devices_at<Device>(row, column[u]);
     const auto pulse = [&](u32 n, const vf* xi) {
         for (int u = 0; u < U; ++u) {
             const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
-            const vf next = weight_pulse<Device, vf>(cell[u], weight[u], to_signed(direction & 1u) != 0, xi[u] * sigma);
-            weight[u] = select(to_signed(t[u].left) > static_cast<int>(n), next, weight[u]);
+            const vf next = weight_pulse<Device, vf>(cell[u], weight[u], to_mask(to_signed(direction & 1u) != 0), xi[u] * sigma);
+            weight[u] = select(to_mask(to_signed(t[u].left) > static_cast<int>(n)), next, weight[u]);
         }
     };
     for (u32 n = from; n < rounds; n += 2) {
@@ -164,7 +165,8 @@ SIM_HD void pack_waiting(const Waiting& from, const Waiting& to, bool weights, c
     const auto add = [&](bool some, const u32* at, u32* place) {
         if (some) source[n] = at, target[n] = place, ++n;
     };
-    add(weights, from.weight, to.weight);
+    if constexpr (sizeof(real) == sizeof(u32)) add(weights, reinterpret_cast<const u32*>(from.weight), reinterpret_cast<u32*>(to.weight));
+    else if (weights) pack(from.weight, to.weight, hits, width);
     add(from.wide, from.high, to.high);
     add(from.drained, from.done, to.done);
     pack(source, target, n, hits, width);
@@ -181,16 +183,16 @@ template <class Device, int U> SIM_HD void pulse_vectors(const Row& row, const W
         const vu left = load(list.left + k);
         t[u] = {load(list.low + k), list.wide ? load(list.high + k) : vu{}, number_of(left), list.drained ? load(list.done + k) : vu{}};
         at[u] = crosspoint_of(left);
-        w[u] = float_of(load(list.weight + k));
+        w[u] = load(list.weight + k);
         rounds = until - from == 1 ? until : maximum(rounds, most(t[u].left));
     }
     apply_pulses<Device, U>(row, w, at, t, from, rounds < until ? rounds : until);
-    for (int u = 0; u < U; ++u) store(list.weight + first + u * LANES, bits_of(w[u]));
+    for (int u = 0; u < U; ++u) store(list.weight + first + u * LANES, w[u]);
 }
 
 // The pulses of a list. After some, where fewer than half of the crosspoints have any left, these are brought together, so that
 // few lanes idle. A list of columns of a single row, in their order, comes with what they are there; else `weight` is null.
-template <class Device> void pulse_list(const Row& row, RowScratch& s, const Waiting& list, float* weight, const u32* hits) {
+template <class Device> void pulse_list(const Row& row, RowScratch& s, const Waiting& list, real* weight, const u32* hits) {
     if (row.apparent)
         for (int k = 0; k < list.n; ++k) s.touched[s.n_touched++] = list.left[k] >> NUMBER_BITS;
     int n = list.n, left = 0;
@@ -204,7 +206,7 @@ template <class Device> void pulse_list(const Row& row, RowScratch& s, const Wai
         if (k < n) pulse_vectors<Device, 1>(row, list, k, from, until);
         if (weight) unpack(list.weight, weight, hits, whole_vectors(row.a.in));
         else
-            for (k = 0; k < n; k += LANES) scatter_first(row.weight, crosspoint_of(load(list.left + k)), float_of(load(list.weight + k)), n - k);
+            for (k = 0; k < n; k += LANES) scatter_first(row.weight, crosspoint_of(load(list.left + k)), load(list.weight + k), n - k);
         if (until >= list.most) return;
         for (k = 0; k < n; k += LANES) s.hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(list.left + k))) > static_cast<int>(until)));
         pack_waiting(list, list, true, s.hits, whole_vectors(n));
@@ -218,8 +220,7 @@ SIM_HD bool is_dense(const Row& row, int n) { return 4 * n >= row.a.in; }
 
 // Weights of the masked columns.
 SIM_HD void pack_weights(const Row& row, const u32* hits, const Waiting& list) {
-    const u32* weights = reinterpret_cast<u32*>(row.weight);
-    pack(&weights, &list.weight, 1, hits, whole_vectors(row.a.in));
+    pack(row.weight, list.weight, hits, whole_vectors(row.a.in));
 }
 
 // Those of some columns of a row that get pulses, at most `most` each, as a list without weights whose first row is `above`

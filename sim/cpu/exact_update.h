@@ -20,11 +20,11 @@ constexpr int EXACT_BLOCK = 16 * EXACT_ROWS;            // rows of one piece of 
 
 // Factors of the samples for the rows of a tile, and which samples have one that is not zero.
 struct ExactFactors {
-    float factor[EXACT_SAMPLES][EXACT_ROWS];
+    real factor[EXACT_SAMPLES][EXACT_ROWS];
     int sample[EXACT_SAMPLES], used;
 };
 
-SIM_HD void exact_tile(float* weight, size_t stride, int rows, int columns, const ExactFactors& f, const float* x) {
+SIM_HD void exact_tile(real* weight, size_t stride, int rows, int columns, const ExactFactors& f, const real* x) {
     vf w[EXACT_ROWS][EXACT_VECTORS];
     for (int q = 0; q < EXACT_ROWS; ++q)
         for (int c = 0; c < EXACT_VECTORS; ++c)
@@ -35,7 +35,7 @@ SIM_HD void exact_tile(float* weight, size_t stride, int rows, int columns, cons
         for (int c = 0; c < EXACT_VECTORS; ++c) v[c] = load(x + b * EXACT_COLUMNS + c * LANES);
         for (int q = 0; q < EXACT_ROWS; ++q) {
             const vf factor = broadcast(f.factor[b][q]);
-            const vi counts = factor != 0.0f;
+            const vm counts = factor != 0.0f;
             for (int c = 0; c < EXACT_VECTORS; ++c) w[q][c] = select(counts, w[q][c] + v[c] * factor, w[q][c]);
         }
     }
@@ -48,7 +48,7 @@ SIM_HD void exact_tile(float* weight, size_t stride, int rows, int columns, cons
 }
 
 // Samples first .. first + count - 1 on rows top .. top + rows - 1.
-void exact_block(const ExactUpdateArgs& a, int r, int top, int rows, int first, int count, ExactFactors* factors, float* x) {
+void exact_block(const ExactUpdateArgs& a, int r, int top, int rows, int first, int count, ExactFactors* factors, real* x) {
     const int tiles = (rows + EXACT_ROWS - 1) / EXACT_ROWS;
     const size_t start = static_cast<size_t>(r) * a.batch + first, stride = static_cast<size_t>(a.in);
     for (int t = 0; t < tiles; ++t) {
@@ -56,10 +56,10 @@ void exact_block(const ExactUpdateArgs& a, int r, int top, int rows, int first, 
         const int row = top + t * EXACT_ROWS, valid = top + rows - row;
         f.used = 0;
         for (int b = 0; b < count; ++b) {
-            const float* d = a.d + (start + b) * a.out + row;
+            const real* d = a.d + (start + b) * a.out + row;
             bool any_factor = false;
             for (int q = 0; q < EXACT_ROWS; ++q) {
-                const float factor = q < valid ? -a.rate[r] * d[q] : 0.0f;
+                const real factor = q < valid ? -a.rate[r] * d[q] : 0.0f;
                 f.factor[b][q] = factor;
                 any_factor |= factor != 0.0f;
             }
@@ -72,7 +72,7 @@ void exact_block(const ExactUpdateArgs& a, int r, int top, int rows, int first, 
         for (int b = 0; b < count; ++b)
             for (int c = 0; c < EXACT_VECTORS; ++c)
                 store(x + b * EXACT_COLUMNS + c * LANES, load_padded(a.x + (start + b) * stride + j, c * LANES, columns));
-        float* w = a.weight + (static_cast<size_t>(r) * a.out + top) * stride + j;
+        real* w = a.weight + (static_cast<size_t>(r) * a.out + top) * stride + j;
         for (int t = 0; t < tiles; ++t) {
             const int row = t * EXACT_ROWS, valid = rows - row < EXACT_ROWS ? rows - row : EXACT_ROWS;
             if (factors[t].used) exact_tile(w + row * stride, stride, valid, columns, factors[t], x);
@@ -83,10 +83,10 @@ void exact_block(const ExactUpdateArgs& a, int r, int top, int rows, int first, 
 // Few samples: a row is gone through for each, without tiles.
 void exact_rows(const ExactUpdateArgs& a, int r, int top, int rows) {
     for (int i = top; i < top + rows; ++i) {
-        float* w = a.weight + (static_cast<size_t>(r) * a.out + i) * a.in;
+        real* w = a.weight + (static_cast<size_t>(r) * a.out + i) * a.in;
         for (int b = 0; b < a.batch; ++b) {
             const size_t sample = static_cast<size_t>(r) * a.batch + b;
-            const float factor = -a.rate[r] * a.d[sample * a.out + i], *x = a.x + sample * a.in;
+            const real factor = -a.rate[r] * a.d[sample * a.out + i], *x = a.x + sample * a.in;
             if (factor == 0.0f) continue;
             int j = 0;
             for (; j + LANES <= a.in; j += LANES) store(w + j, load(w + j) + load(x + j) * factor);
@@ -100,7 +100,7 @@ void exact_update(const ExactUpdateArgs& a) {
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
         Scratch<ExactFactors> factors(EXACT_BLOCK / EXACT_ROWS);
-        Scratch<float> x(EXACT_SAMPLES * EXACT_COLUMNS);
+        Scratch<real> x(EXACT_SAMPLES * EXACT_COLUMNS);
 #pragma omp for collapse(2) schedule(static)
         for (int r = 0; r < a.replicas; ++r)
             for (int q = 0; q < blocks; ++q) {

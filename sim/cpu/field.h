@@ -33,7 +33,7 @@ SIM_HD void uniforms64(Stream s, u32 q, u32 sample, u32 draw, u32 step, vf* out)
 }
 
 // n elements, written to out (n rounded up to a multiple of 64 must be writable).
-SIM_HD void normal_row(Stream s, u32 sample, u32 draw, u32 step, int n, float* out) {
+SIM_HD void normal_row(Stream s, u32 sample, u32 draw, u32 step, int n, real* out) {
     for (int e = 0; e < n; e += 64) {
         vf z[64 / LANES];
         normals64(s, static_cast<u32>(e) / 64, sample, draw, step, z);
@@ -59,12 +59,12 @@ struct Part {
 
     SIM_HD Part(long long n, long long q, int k) : element(q * 64 + k * LANES), left(n - element < LANES ? static_cast<int>(n - element) : LANES) {}
     SIM_HD bool exists() const { return left > 0; }
-    SIM_HD vf at(const float* p) const { return left == LANES ? load(p + element) : load_first(p + element, left); }
+    SIM_HD vf at(const real* p) const { return left == LANES ? load(p + element) : load_first(p + element, left); }
     // Where an element has `step` numbers.
-    SIM_HD vf at_every(u32 step, const float* p) const {
+    SIM_HD vf at_every(u32 step, const real* p) const {
         return gather(p + element * step, indices(0, static_cast<u32>(left)) * step);
     }
-    SIM_HD void put(float* p, vf v) const {
+    SIM_HD void put(real* p, vf v) const {
         if (left == LANES) store(p + element, v);
         else store_first(p + element, v, left);
     }

@@ -13,28 +13,28 @@ namespace sim {
 constexpr int MOST_FIELDS = 16;  // parameters of a crosspoint
 
 struct UpdateArgs {
-    float* weight;          // (R, out, in); the persistent weight
-    float* apparent;        // (R, out, in) with write noise, else null
-    const float* fields;    // (R, out, in, n_fields): parameters that vary over the crosspoints
+    real* weight;          // (R, out, in); the persistent weight
+    real* apparent;        // (R, out, in) with write noise, else null
+    const real* fields;    // (R, out, in, n_fields): parameters that vary over the crosspoints
     const int* field_of;    // (n_parameters): index into fields, or -1: the same everywhere
-    const float* values;    // (R, n_parameters): parameters without spread
+    const real* values;    // (R, n_parameters): parameters without spread
     int n_fields, n_parameters;
-    const float* data;      // (R, n_data): what a model shares over the array, see sim/core/pulse.h
+    const real* data;      // (R, n_data): what a model shares over the array, see sim/core/pulse.h
     int n_data;
     long long* counts;      // (R, 2, out, in): pulses down and up of each crosspoint; null: not counted
-    const float* x;         // (R, B, in)
-    const float* d;         // (R, B, out)
-    const float* rate;      // (R): learning rate
-    const float* granularity;  // (R): assumed weight change of one pulse
-    const float* settings;  // (R, N_TRAIN_SETTINGS)
-    const float* noise;     // (R, N_NOISE_SETTINGS)
+    const real* x;         // (R, B, in)
+    const real* d;         // (R, B, out)
+    const real* rate;      // (R): learning rate
+    const real* granularity;  // (R): assumed weight change of one pulse
+    const real* settings;  // (R, N_TRAIN_SETTINGS)
+    const real* noise;     // (R, N_NOISE_SETTINGS)
     const long long* keys;  // (R)
     const long long* train_keys;  // (R): of the pulse trains; devices of one cell share their trains
-    const float* rates;     // (R, B): learning rate of each sample, or null: that of the settings
+    const real* rates;     // (R, B): learning rate of each sample, or null: that of the settings
     // What crosspoints read in the middle of the batch: look n of a replica is at column look_line (row, if look_rows) after
     // sample look_sample; a line below 0 is none. Only with stochastic pulses.
     const int *look_line, *look_sample;  // (R, n_looks)
-    float* looks;           // (R, n_looks, out); of rows: (R, n_looks, in)
+    real* looks;           // (R, n_looks, out); of rows: (R, n_looks, in)
     int n_looks;
     bool look_rows;
     u32 step;
@@ -57,16 +57,16 @@ struct MvmPass {
 constexpr int N_PASS = 5;
 
 struct MvmArgs {
-    const float* weight;    // (R, out, in)
-    const float* x;         // (R, B, in); transposed: (R, B, out)
-    float* y;               // (R, B, out); transposed: (R, B, in)
+    const real* weight;    // (R, out, in)
+    const real* x;         // (R, B, in); transposed: (R, B, out)
+    real* y;               // (R, B, out); transposed: (R, B, in)
     unsigned char* clipped; // like y, or null: outputs that ended outside of the range of the ADC
-    const float* settings;  // (R, N_IO_SETTINGS)
-    const float* outputs;   // (R, N_OUTPUT_FIELDS, m), or null: what differs between the outputs
-    const float* matrices;  // (R, n_matrices, out, in), or null: the weight is the only one
-    const float* offsets;   // (R, n_matrices, m), or null: outputs without an input, for a unit of WINDOW
+    const real* settings;  // (R, N_IO_SETTINGS)
+    const real* outputs;   // (R, N_OUTPUT_FIELDS, m), or null: what differs between the outputs
+    const real* matrices;  // (R, n_matrices, out, in), or null: the weight is the only one
+    const real* offsets;   // (R, n_matrices, m), or null: outputs without an input, for a unit of WINDOW
     const MvmPass* passes;
-    const float* pass_values;  // (R, n_passes, N_PASS_VALUES)
+    const real* pass_values;  // (R, n_passes, N_PASS_VALUES)
     const long long* keys;  // (R)
     u32 step;
     int replicas, batch, out, in, n_matrices, n_passes;
@@ -77,15 +77,15 @@ struct MvmArgs {
 };
 
 struct ExactUpdateArgs {
-    float* weight;          // (R, out, in)
-    const float* x;         // (R, B, in)
-    const float* d;         // (R, B, out)
-    const float* rate;      // (R)
+    real* weight;          // (R, out, in)
+    const real* x;         // (R, B, in)
+    const real* d;         // (R, B, out)
+    const real* rate;      // (R)
     int replicas, batch, out, in, threads;
 };
 
 struct FieldArgs {
-    float* field;           // (R, n)
+    real* field;           // (R, n)
     const long long* keys;  // (R)
     u32 purpose, step;
     int replicas, threads;
@@ -95,23 +95,23 @@ struct FieldArgs {
 
 // Transfers between arrays (sim/cpu/transfer.h, compounds.md).
 struct TransferPlanArgs {
-    const float *x, *d;     // (R, B, in), (R, B, out)
-    const float* rate;      // (R): of the optimizer
-    const float* settings;  // (R, N_TRANSFER_SETTINGS)
-    const float* stages;    // (R, N, N_STAGE_SETTINGS)
+    const real *x, *d;     // (R, B, in), (R, B, out)
+    const real* rate;      // (R): of the optimizer
+    const real* settings;  // (R, N_TRANSFER_SETTINGS)
+    const real* stages;    // (R, N, N_STAGE_SETTINGS)
     const double* every;    // (R, N): periods; below 0: minus a period in vectors
     long long* counters;    // (R, N, 3): vectors since the last transfer, period, next slice; then (R): sweeps
     long long* sweeps;      // (R)
-    float *in_choppers, *out_choppers;  // (R, slices), (R, lines)
+    real *in_choppers, *out_choppers;  // (R, slices), (R, lines)
     unsigned char* switched;            // (R, slices)
-    float* maxima;          // (R, 3): running maxima of x and d, the last fast rate
+    real* maxima;          // (R, 3): running maxima of x and d, the last fast rate
     const long long* keys;  // (R)
-    float *signed_x, *signed_d;         // like x, d: times the choppers; null: there are none
-    float* rates;           // (R, B)
+    real *signed_x, *signed_d;         // like x, d: times the choppers; null: there are none
+    real* rates;           // (R, B)
     TransferEvent* events;  // (R, max_events)
     int* n_events;          // (R)
     int *look_line, *look_sample;       // (R, max_events): what the pulses of array 0 note for an event, see UpdateArgs
-    float* signs;           // (R, max_events, lines): output choppers at each event, or null
+    real* signs;           // (R, max_events, lines): output choppers at each event, or null
     int replicas, batch, out, in, arrays, max_events, whole_batch;
     int samples, first;     // samples of a replica in x and d, and the first of this part
     u32 step;               // number of the first vector
@@ -126,26 +126,26 @@ struct TransferArgs {
     int n_arrays;
     const TransferEvent* events;
     const int* n_events;
-    const float* signs;
-    const float* values;        // (R, max_events, lines): what array 0 holds where an event reads it; if done: what was read
+    const real* signs;
+    const real* values;        // (R, max_events, lines): what array 0 holds where an event reads it; if done: what was read
     bool done;
-    const float* io;            // (R, N_IO_SETTINGS) of the reads
+    const real* io;            // (R, N_IO_SETTINGS) of the reads
     bool io_perfect, io_out_sto_round;
     const long long* read_keys;     // (R, N)
     const long long* train_keys;    // (R, N)
-    const float* settings;      // (R, N_TRANSFER_SETTINGS)
-    const float* stages;        // (R, N, N_STAGE_SETTINGS)
-    float *buffer, *mean, *reference;   // (R, N - 1, slices, lines)
+    const real* settings;      // (R, N_TRANSFER_SETTINGS)
+    const real* stages;        // (R, N, N_STAGE_SETTINGS)
+    real *buffer, *mean, *reference;   // (R, N - 1, slices, lines)
     int replicas, max_events, threads;
     u32 step;
     TransferFlags flags;
 };
 struct DigitalTransferArgs {
     DeviceArray array;
-    float* digital;             // (R, out, in)
+    real* digital;             // (R, out, in)
     const int *rows;            // (R, n_rows): rows that are written, below 0: none
-    const float* unit;          // (R): epsilon
-    const float* rate;          // (R)
+    const real* unit;          // (R): epsilon
+    const real* rate;          // (R)
     int n_rows, replicas, threads;
     u32 step;
 };
@@ -169,8 +169,8 @@ struct Kernels {
     void (*transfer)(const TransferArgs&);
     void (*digital_transfer)(const DigitalTransferArgs&);
     void (*random_field)(const FieldArgs&);
-    void (*sigmoid)(const float* x, float* y, long long n, int threads);
-    void (*logarithm)(const float* x, float* y, long long n, int threads);
+    void (*sigmoid)(const real* x, real* y, long long n, int threads);
+    void (*logarithm)(const real* x, real* y, long long n, int threads);
     void (*age)(const EventArray&, const Ageing&, int threads);
     void (*change)(const EventArray&, const Changing&, int threads);
     void (*drift)(const EventArray&, const Drifting&, int threads);

@@ -8,10 +8,10 @@ namespace {
 
 // All ones where lines of the same sign give up pulses: a pulse lowers the weight where lr x d > 0. One side of a cell takes one
 // direction only, as up pulses.
-SIM_HD u32 turned(const UpdateArgs& a, float rate) { return (rate < 0.0f ? ~0u : 0u) ^ (a.side < 0 ? ~0u : 0u); }
+SIM_HD u32 turned(const UpdateArgs& a, real rate) { return (rate < 0.0f ? ~0u : 0u) ^ (a.side < 0 ? ~0u : 0u); }
 
 // All ones where a column that is not negative gets up pulses.
-SIM_HD u32 up_mask(const UpdateArgs& a, float rate, int row, int b, Lines& rows) { return rows.sample_negative(b)[row] ^ turned(a, rate); }
+SIM_HD u32 up_mask(const UpdateArgs& a, real rate, int row, int b, Lines& rows) { return rows.sample_negative(b)[row] ^ turned(a, rate); }
 
 // Pulses of LANES crosspoints up to a sample: those that are not yet applied wait in order.
 template <class Device> struct Prefix {
@@ -53,7 +53,7 @@ template <class Device> struct Prefix {
 
 // What products see of n crosspoints on one line after sample `after`: they are entries of `along` from `first` on, those of the
 // array at `at`. With write noise it depends on the number of all pulses.
-template <class Device> void look_at(const Row& row, vu at, int n, Lines& along, int first, Lines& across, int line, int after, bool pulsed, float* seen) {
+template <class Device> void look_at(const Row& row, vu at, int n, Lines& along, int first, Lines& across, int line, int after, bool pulsed, real* seen) {
     const UpdateArgs& a = row.a;
     const size_t along_width = padded(along.n), across_width = padded(across.n);
     Prefix<Device> p(row, at);
@@ -70,7 +70,7 @@ template <class Device> void look_at(const Row& row, vu at, int n, Lines& along,
     p.apply(true);
     if (row.apparent) {
         const vf written = shown_weight(row, at, p.weight, select(p.done == total, vu{}, p.done));
-        p.weight = select(p.done == 0u, gather(row.apparent, at), written);
+        p.weight = select(to_mask(p.done == 0u), gather(row.apparent, at), written);
     }
     store_first(seen, p.weight, n);
 }
@@ -87,7 +87,7 @@ template <class Device> void look_at_rows(const Row& top, int first, int n_rows,
         if (line < 0) continue;
         const int n = a.look_rows ? a.in : n_rows;
         if (a.look_rows && (line < first || line >= first + n_rows)) continue;
-        float* seen = a.looks + (at + e) * (a.look_rows ? a.in : a.out) + (a.look_rows ? 0 : first);
+        real* seen = a.looks + (at + e) * (a.look_rows ? a.in : a.out) + (a.look_rows ? 0 : first);
         for (int j = 0; j < n; j += LANES) {
             const int lanes = n - j < LANES ? n - j : LANES;
             const vu here = indices(static_cast<u32>(j), static_cast<u32>(n));

@@ -9,7 +9,7 @@ namespace {
 
 void modify(const ModifierArgs& a, int threads) {
     over_blocks(a.replicas, a.cells, threads, [&](int r, long long q) {
-        const float* p = a.numbers + r * N_MODIFIER_NUMBERS;
+        const real* p = a.numbers + r * N_MODIFIER_NUMBERS;
         const u32 needed = modifier_draws(a.kind, p, a.stochastic != 0), step = static_cast<u32>(*a.step);
         vf drawn[N_MODIFIER_DRAWS][PARTS_OF_64];
         for (u32 d = 0; d < N_MODIFIER_DRAWS; ++d) {

@@ -19,18 +19,17 @@ void bind_response(nb::module_& m);
 
 namespace sim {
 
-extern const Kernels kernels_baseline;
-#ifdef SIM_X86
-extern const Kernels kernels_avx2, kernels_avx512;
-#endif
+extern const Kernels kernels_baseline, kernels_avx2, kernels_avx512;
 
 namespace {
 
 bool supported(const std::string& isa) {
     if (isa == "baseline") return true;
-#ifdef SIM_X86
+#ifdef SIM_HAS_AVX2
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     if (isa == "avx2") return avx2;
+#endif
+#ifdef SIM_HAS_AVX512
     if (isa == "avx512")
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vpopcntdq");
@@ -40,8 +39,10 @@ bool supported(const std::string& isa) {
 
 const Kernels* find(const std::string& isa) {
     if (!supported(isa)) throw std::invalid_argument("this processor or build has no kernels for " + isa);
-#ifdef SIM_X86
+#ifdef SIM_HAS_AVX512
     if (isa == "avx512") return &kernels_avx512;
+#endif
+#ifdef SIM_HAS_AVX2
     if (isa == "avx2") return &kernels_avx2;
 #endif
     return &kernels_baseline;
@@ -49,8 +50,8 @@ const Kernels* find(const std::string& isa) {
 
 const Kernels* kernels = find(supported("avx512") ? "avx512" : supported("avx2") ? "avx2" : "baseline");
 
-using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
-using ConstFloats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Reals = nb::ndarray<real, nb::c_contig, nb::device::cpu>;
+using ConstReals = nb::ndarray<const real, nb::c_contig, nb::device::cpu>;
 using Keys = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Flags = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
 
@@ -80,7 +81,7 @@ std::vector<std::string> device_parameters(int index) {
     return all.at(static_cast<size_t>(index));
 }
 
-// Floats that a device needs to be shared by an array, at least.
+// Reals that a device needs to be shared by an array, at least.
 int shared_at_least(int index) {
 #define SIM_ENTRY(name) minimum_data<device::name>(0),
     static constexpr int all[] = {SIM_FOR_EACH_DEVICE(SIM_ENTRY)};
@@ -103,7 +104,7 @@ int n_devices() {
 // An address that Python says: views of a dozen tensors would cost more than the update of a small tile.
 using Address = uintptr_t;
 
-void exact_update(Floats weight, ConstFloats x, ConstFloats d, ConstFloats rate, int threads) {
+void exact_update(Reals weight, ConstReals x, ConstReals d, ConstReals rate, int threads) {
     require(weight.ndim() == 3 && x.ndim() == 3, "exact_update: rank");
     const size_t replicas = weight.shape(0), out = weight.shape(1), in = weight.shape(2), batch = x.shape(1);
     require(has_shape(x, {replicas, batch, in}) && has_shape(d, {replicas, batch, out}) && has_shape(rate, {replicas}), "exact_update: shapes");
@@ -133,9 +134,9 @@ struct Product {
                         (p + 1 < n_passes || v[4] == 0), "mvm: a pass");
             passes.push_back({v[0], v[1], v[2], v[3], v[4]});
         }
-        const auto floats = [](Address a) { return reinterpret_cast<const float*>(a); };
-        args.settings = floats(settings), args.outputs = floats(outputs), args.matrices = floats(matrices), args.offsets = floats(offsets);
-        args.passes = passes.data(), args.pass_values = floats(pass_values), args.keys = reinterpret_cast<const long long*>(keys);
+        const auto reals = [](Address a) { return reinterpret_cast<const real*>(a); };
+        args.settings = reals(settings), args.outputs = reals(outputs), args.matrices = reals(matrices), args.offsets = reals(offsets);
+        args.passes = passes.data(), args.pass_values = reals(pass_values), args.keys = reinterpret_cast<const long long*>(keys);
         args.replicas = replicas, args.out = out, args.in = in, args.n_matrices = n_matrices, args.n_passes = static_cast<int>(n_passes);
         args.transposed = flags[TRANSPOSED] != 0, args.perfect = flags[PERFECT] != 0, args.noise_management = flags[NOISE];
         args.bound_management = flags[BOUND], args.weight_noise = flags[WEIGHT_NOISE], args.inp_sto_round = flags[INPUT_ROUND] != 0;
@@ -146,7 +147,7 @@ struct Product {
     void multiply(Address weight, Address x, Address y, Address clipped, int batch, bool count, int threads) {
         require(threads >= 1, "mvm: threads");
         MvmArgs now = args;
-        now.weight = reinterpret_cast<const float*>(weight), now.x = reinterpret_cast<const float*>(x), now.y = reinterpret_cast<float*>(y);
+        now.weight = reinterpret_cast<const real*>(weight), now.x = reinterpret_cast<const real*>(x), now.y = reinterpret_cast<real*>(y);
         now.clipped = reinterpret_cast<unsigned char*>(clipped), now.step = static_cast<u32>(*step), now.batch = batch, now.threads = threads;
         *step += count;
         if (now.out == 0 || now.in == 0 || now.replicas == 0 || batch == 0) return;
@@ -155,7 +156,7 @@ struct Product {
     }
 };
 
-void random_field(Floats field, Keys keys, uint32_t purpose, int64_t step, bool normal, int threads) {
+void random_field(Reals field, Keys keys, uint32_t purpose, int64_t step, bool normal, int threads) {
     require(field.ndim() == 2 && field.shape(0) == keys.shape(0) && threads >= 1, "random_field: shapes");
     const FieldArgs args{field.data(), data(keys), purpose, static_cast<u32>(step), static_cast<int>(field.shape(0)), threads,
                          static_cast<long long>(field.shape(1)), normal};
@@ -163,13 +164,13 @@ void random_field(Floats field, Keys keys, uint32_t purpose, int64_t step, bool 
     kernels->random_field(args);
 }
 
-void sigmoid(ConstFloats x, Floats y, int threads) {
+void sigmoid(ConstReals x, Reals y, int threads) {
     require(x.size() == y.size() && threads >= 1, "sigmoid: sizes");
     nb::gil_scoped_release release;
     kernels->sigmoid(x.data(), y.data(), static_cast<long long>(x.size()), threads);
 }
 
-void logarithms(ConstFloats x, Floats y, int threads) {
+void logarithms(ConstReals x, Reals y, int threads) {
     require(x.size() == y.size() && threads >= 1, "logarithm: sizes");
     nb::gil_scoped_release release;
     kernels->logarithm(x.data(), y.data(), static_cast<long long>(x.size()), threads);
@@ -192,11 +193,11 @@ struct Devices {
         require(in < (1 << 22), "devices: fewer than 2^22 columns");
         for (int k : field_of) require(k < n_fields, "devices: field index");
         UpdateArgs args{};
-        args.weight = floats(weight), args.apparent = floats(apparent), args.counts = integers(counts);
-        args.fields = floats(fields), args.field_of = field_of.data(), args.values = floats(values);
+        args.weight = reals(weight), args.apparent = reals(apparent), args.counts = integers(counts);
+        args.fields = reals(fields), args.field_of = field_of.data(), args.values = reals(values);
         args.n_fields = n_fields, args.n_parameters = static_cast<int>(field_of.size());
-        args.data = floats(shared), args.n_data = n_shared;
-        args.granularity = floats(granularity), args.settings = floats(settings), args.noise = floats(noise);
+        args.data = reals(shared), args.n_data = n_shared;
+        args.granularity = reals(granularity), args.settings = reals(settings), args.noise = reals(noise);
         args.keys = integers(keys), args.train_keys = integers(train_keys);
         args.replicas = replicas, args.out = out, args.in = in, args.side = flags[0];
         args.fixed_bl = flags[1] != 0, args.update_management = flags[2] != 0, args.update_bl_management = flags[3] != 0;
@@ -204,14 +205,14 @@ struct Devices {
         array = {device, args};
     }
     Devices(const Devices&) = delete;
-    static float* floats(Address a) { return reinterpret_cast<float*>(a); }
+    static real* reals(Address a) { return reinterpret_cast<real*>(a); }
     static long long* integers(Address a) { return reinterpret_cast<long long*>(a); }
 
     // Pulses of a mini-batch; `step` is the address of its number, which moves by one if the call is to be counted.
     void pulse(Address x, Address d, Address rate, Address rates, Address step, bool count, int batch, int threads) const {
         UpdateArgs args = array.args;
         require(args.pulse_type <= PULSES_NONE_WITH_DEVICE && threads >= 1, "pulse: pulse type, threads");
-        args.x = floats(x), args.d = floats(d), args.rate = floats(rate), args.rates = floats(rates);
+        args.x = reals(x), args.d = reals(d), args.rate = reals(rate), args.rates = reals(rates);
         long long* number = integers(step);
         args.step = static_cast<u32>(*number), args.batch = batch, args.threads = threads;
         *number += count;
@@ -242,17 +243,17 @@ struct TransferState {
             require(a.replicas == first.replicas && a.out == first.out && a.in == first.in, "transfer: shapes");
             list.push_back(arrays[k]->array);
         }
-        const auto floats = [&](int k) { return reinterpret_cast<float*>(state[static_cast<size_t>(k)]); };
+        const auto reals = [&](int k) { return reinterpret_cast<real*>(state[static_cast<size_t>(k)]); };
         const auto integers = [&](int k) { return reinterpret_cast<long long*>(state[static_cast<size_t>(k)]); };
-        plan.settings = transfer.settings = floats(0), plan.stages = transfer.stages = floats(1);
+        plan.settings = transfer.settings = reals(0), plan.stages = transfer.stages = reals(1);
         plan.every = reinterpret_cast<const double*>(state[2]);
         plan.counters = integers(3), plan.sweeps = integers(4);
-        plan.in_choppers = floats(5), plan.out_choppers = floats(6);
+        plan.in_choppers = reals(5), plan.out_choppers = reals(6);
         plan.switched = reinterpret_cast<unsigned char*>(state[7]);
-        plan.maxima = floats(8), plan.keys = integers(9);
-        transfer.buffer = floats(10), transfer.mean = floats(11), transfer.reference = floats(12);
-        transfer.read_keys = integers(13), transfer.train_keys = integers(14), transfer.io = floats(15);
-        plan.x = floats(16), plan.d = floats(17), plan.rate = floats(18);
+        plan.maxima = reals(8), plan.keys = integers(9);
+        transfer.buffer = reals(10), transfer.mean = reals(11), transfer.reference = reals(12);
+        transfer.read_keys = integers(13), transfer.train_keys = integers(14), transfer.io = reals(15);
+        plan.x = reals(16), plan.d = reals(17), plan.rate = reals(18);
         require(flags.mode == TRANSFER_DIRECT || transfer.buffer, "transfer: buffer");
         require(flags.mode != TRANSFER_DYNAMIC || (transfer.mean && transfer.reference), "transfer: means");
         plan.flags = transfer.flags = flags;
@@ -283,12 +284,12 @@ void transfer_plan(const std::vector<Devices*>& arrays, const std::vector<Addres
     TransferState s(arrays, state, flags, true, false);
     const int slices = s.plan.flags.columns ? s.plan.in : s.plan.out;
     require(max_events >= batch * (s.plan.arrays - 1) * (s.plan.flags.reads < slices ? s.plan.flags.reads : slices), "plan: room for events");
-    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
+    const auto reals = [](Address a) { return reinterpret_cast<real*>(a); };
     const auto ints = [](Address a) { return reinterpret_cast<int*>(a); };
     s.plan.batch = s.plan.samples = batch, s.plan.whole_batch = whole_batch, s.plan.step = static_cast<u32>(vectors);
-    s.plan.signed_x = floats(signed_x), s.plan.signed_d = floats(signed_d), s.plan.rates = floats(rates);
+    s.plan.signed_x = reals(signed_x), s.plan.signed_d = reals(signed_d), s.plan.rates = reals(rates);
     s.plan.events = reinterpret_cast<TransferEvent*>(events), s.plan.n_events = ints(n_events);
-    s.plan.look_line = ints(look_line), s.plan.look_sample = ints(look_sample), s.plan.signs = floats(signs), s.plan.max_events = max_events;
+    s.plan.look_line = ints(look_line), s.plan.look_sample = ints(look_sample), s.plan.signs = reals(signs), s.plan.max_events = max_events;
     kernels->transfer_plan(s.plan);
 }
 
@@ -297,16 +298,16 @@ void transfer(const std::vector<Devices*>& arrays, const std::vector<Address>& s
               bool io_out_sto_round, int64_t vectors, Address events, Address n_events, Address signs, int max_events, Address values, bool done) {
     TransferState s(arrays, state, flags, io_perfect, io_out_sto_round);
     s.transfer.events = reinterpret_cast<const TransferEvent*>(events), s.transfer.n_events = reinterpret_cast<const int*>(n_events);
-    s.transfer.signs = reinterpret_cast<const float*>(signs), s.transfer.max_events = max_events;
-    s.transfer.values = reinterpret_cast<const float*>(values), s.transfer.done = done, s.transfer.step = static_cast<u32>(vectors);
+    s.transfer.signs = reinterpret_cast<const real*>(signs), s.transfer.max_events = max_events;
+    s.transfer.values = reinterpret_cast<const real*>(values), s.transfer.done = done, s.transfer.step = static_cast<u32>(vectors);
     nb::gil_scoped_release release;
     kernels->transfer(s.transfer);
 }
 
 void digital_transfer(const Devices& written, Address digital, Address rows, int n_rows, Address unit, Address rate, int64_t step, int threads) {
     require(is_small(written.array.args), "digital_transfer: size");
-    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
-    const DigitalTransferArgs args{written.array, floats(digital), reinterpret_cast<const int*>(rows), floats(unit), floats(rate),
+    const auto reals = [](Address a) { return reinterpret_cast<real*>(a); };
+    const DigitalTransferArgs args{written.array, reals(digital), reinterpret_cast<const int*>(rows), reals(unit), reals(rate),
                                    n_rows, written.array.args.replicas, threads, static_cast<u32>(step)};
     nb::gil_scoped_release release;
     kernels->digital_transfer(args);
@@ -315,7 +316,7 @@ void digital_transfer(const Devices& written, Address digital, Address rows, int
 // Rows (R, n) of a digital matrix that are written after a mini-batch (below 0: none), counting it. Returns whether there are any.
 bool next_rows(Address rate_, Address batches_, Address every_, Address written_, Address row_, Address keys_, uint32_t purpose, int64_t call,
                bool random, int replicas, int out, int n, Address rows_) {
-    const float *rate = reinterpret_cast<const float*>(rate_), *written = reinterpret_cast<const float*>(written_);
+    const real *rate = reinterpret_cast<const real*>(rate_), *written = reinterpret_cast<const real*>(written_);
     int64_t *batches = reinterpret_cast<int64_t*>(batches_), *row = reinterpret_cast<int64_t*>(row_);
     const int64_t *every = reinterpret_cast<const int64_t*>(every_), *keys = reinterpret_cast<const int64_t*>(keys_);
     int* rows = reinterpret_cast<int*>(rows_);
@@ -327,8 +328,8 @@ bool next_rows(Address rate_, Address batches_, Address every_, Address written_
         const bool due = active && every[r] > 0 && batches[r] % every[r] == 0 && written[r] != 0.0f;
         int64_t start = row[r];
         if (random && n < out) {
-            const float u = uniform_element(stream_of(static_cast<u64>(keys[r]), purpose), 0, 0, 0, static_cast<u32>(call));
-            start = static_cast<int64_t>(u * static_cast<float>(out));
+            const real u = uniform_element(stream_of(static_cast<u64>(keys[r]), purpose), 0, 0, 0, static_cast<u32>(call));
+            start = static_cast<int64_t>(u * static_cast<real>(out));
             start = start < out ? start : out - 1;
         }
         for (int k = 0; k < n; ++k) rows[static_cast<size_t>(r) * n + k] = due ? static_cast<int>((start + k) % out) : -1;
@@ -347,11 +348,11 @@ struct Crosspoints {
         require(parameters.size() == N_EVENT_PARAMETERS && strides.size() == N_EVENT_PARAMETERS, "events: parameters");
         require(cells >= 0 && cells < (1LL << 32) && replicas >= 0 && (!apparent || write_noise), "events: size, write noise");
         for (int k = 0; k < N_EVENT_PARAMETERS; ++k) {
-            array.parameters[k] = reinterpret_cast<const float*>(parameters[static_cast<size_t>(k)]);
+            array.parameters[k] = reinterpret_cast<const real*>(parameters[static_cast<size_t>(k)]);
             array.strides[k] = strides[static_cast<size_t>(k)];
         }
-        array.weight = reinterpret_cast<float*>(weight), array.apparent = reinterpret_cast<float*>(apparent), array.steps = steps;
-        array.write_noise = reinterpret_cast<const float*>(write_noise), array.write_stride = write_stride;
+        array.weight = reinterpret_cast<real*>(weight), array.apparent = reinterpret_cast<real*>(apparent), array.steps = steps;
+        array.write_noise = reinterpret_cast<const real*>(write_noise), array.write_stride = write_stride;
         array.keys = reinterpret_cast<const long long*>(keys), array.cells = cells, array.replicas = replicas;
     }
 
@@ -361,22 +362,22 @@ struct Crosspoints {
         kernels->age(array, ageing, threads);
     }
     void change(int kind, Address given, Address chosen, Address having, Address noisy, Address reset_std, Address step, uint32_t value, uint32_t write,
-                uint32_t choice, bool only_chosen, int in, int first, int count, float probability, float bound, int threads) const {
+                uint32_t choice, bool only_chosen, int in, int first, int count, real probability, real bound, int threads) const {
         require(in >= 1 && first >= 0 && first < in && (kind != CHANGE_SET || given), "events: columns, values");
-        const Changing changing{kind, floats(given), bytes(chosen), bytes(having), bytes(noisy), floats(reset_std), reinterpret_cast<const long long*>(step),
+        const Changing changing{kind, reals(given), bytes(chosen), bytes(having), bytes(noisy), reals(reset_std), reinterpret_cast<const long long*>(step),
                                 value, write, choice, only_chosen, in, first, count, probability, bound};
         nb::gil_scoped_release release;
         kernels->change(array, changing, threads);
     }
     void drift(Address numbers, Address clock, Address first, Address having, Address written, Address written_at, Address last, Address step,
                int threads) const {
-        const auto out = [](Address a) { return reinterpret_cast<float*>(a); };
-        const Drifting drifting{floats(numbers), floats(clock), bytes(first), bytes(having), out(written), out(written_at), out(last),
+        const auto out = [](Address a) { return reinterpret_cast<real*>(a); };
+        const Drifting drifting{reals(numbers), reals(clock), bytes(first), bytes(having), out(written), out(written_at), out(last),
                                 reinterpret_cast<const long long*>(step)};
         nb::gil_scoped_release release;
         kernels->drift(array, drifting, threads);
     }
-    static const float* floats(Address a) { return reinterpret_cast<const float*>(a); }
+    static const real* reals(Address a) { return reinterpret_cast<const real*>(a); }
     static const unsigned char* bytes(Address a) { return reinterpret_cast<const unsigned char*>(a); }
 };
 
@@ -384,9 +385,9 @@ struct Crosspoints {
 void modify(Address weight, Address modified, Address numbers, Address largest, Address coeffs, Address keys, Address step, long long cells, int replicas,
             int in, int n_coeffs, int kind, bool stochastic, bool spare_last, int threads) {
     require(kind >= MODIFY_COPY && kind <= MODIFY_PCM_NOISE && cells < (1LL << 32) && threads >= 1, "modify: kind, size, threads");
-    const auto floats = [](Address a) { return reinterpret_cast<const float*>(a); };
+    const auto reals = [](Address a) { return reinterpret_cast<const real*>(a); };
     const auto integers = [](Address a) { return reinterpret_cast<const long long*>(a); };
-    const ModifierArgs args{floats(weight), reinterpret_cast<float*>(modified), floats(numbers), floats(largest), floats(coeffs), integers(keys),
+    const ModifierArgs args{reals(weight), reinterpret_cast<real*>(modified), reals(numbers), reals(largest), reals(coeffs), integers(keys),
                             integers(step), cells, replicas, in, n_coeffs, kind, stochastic, spare_last};
     nb::gil_scoped_release release;
     kernels->modify(args, threads);
@@ -396,9 +397,9 @@ void modify(Address weight, Address modified, Address numbers, Address largest, 
 void program(Address weight, Address noisy, Address conductance, Address nu, Address numbers, Address keys, Address step, long long cells, int replicas,
            int devices, int stride, int threads) {
     require(cells < (1LL << 32) && devices >= 1 && stride >= N_PROGRAM_NUMBERS + N_LINE * devices && threads >= 1, "program: size, threads");
-    const auto floats = [](Address a) { return reinterpret_cast<float*>(a); };
+    const auto reals = [](Address a) { return reinterpret_cast<real*>(a); };
     const auto integers = [](Address a) { return reinterpret_cast<const long long*>(a); };
-    const ProgramArgs args{floats(weight), floats(noisy), floats(conductance), floats(nu), floats(numbers), integers(keys), integers(step), cells, replicas, devices, stride};
+    const ProgramArgs args{reals(weight), reals(noisy), reals(conductance), reals(nu), reals(numbers), integers(keys), integers(step), cells, replicas, devices, stride};
     nb::gil_scoped_release release;
     (weight ? kernels->program_devices : kernels->drift_devices)(args, threads);
 }
@@ -416,7 +417,7 @@ std::vector<uint32_t> philox_block(const std::vector<uint32_t>& counter, const s
 }  // namespace
 }  // namespace sim
 
-NB_MODULE(_core, m) {
+NB_MODULE(SIM_MODULE, m) {
     using namespace sim;
     nb::set_leak_warnings(false);
     m.def("devices", &device_names, "Names of the compiled device models.");
@@ -457,5 +458,7 @@ NB_MODULE(_core, m) {
     m.def("next_rows", &next_rows);
     m.def("sigmoid", &sigmoid, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("threads"));
     bind_periphery(m);
-    bind_response(m);
+#ifndef SIM_DOUBLE
+    bind_response(m);  // computes in double precision anyway
+#endif
 }

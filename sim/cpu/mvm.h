@@ -12,39 +12,39 @@ namespace sim {
 namespace {
 
 constexpr int SAMPLES = 16;  // in a block
-constexpr float ASSUMED_MEAN_WEIGHT = 0.6f;  // of the worst-case estimate, mvm.md, section 2
+constexpr real ASSUMED_MEAN_WEIGHT = real(0.6);  // of the worst-case estimate, mvm.md, section 2
 
-SIM_HD float largest(const float* v, int n) {
-    float m = v[0];
+SIM_HD real largest(const real* v, int n) {
+    real m = v[0];
     for (int k = 1; k < n; ++k) m = v[k] > m ? v[k] : m;
     return m;
 }
 
-SIM_HD bool any_nan(const float* v, int n) {
+SIM_HD bool any_nan(const real* v, int n) {
     bool found = false;
     for (int k = 0; k < n; ++k) found |= v[k] != v[k];
     return found;
 }
 
-SIM_HD float limited(float m, float limit) { return limit > 0.0f && m > limit ? limit : m; }
+SIM_HD real limited(real m, real limit) { return limit > 0.0f && m > limit ? limit : m; }
 
 // Worst case of an output: the scale at which all inputs of one sign, on weights of an assumed mean, reach the bound of the ADC.
-SIM_HD float np_sum_scale(const float* s, const float* x, int n) {
+SIM_HD real np_sum_scale(const real* s, const real* x, int n) {
     vf positive{}, negative{};
-    const vf top = vf{} + 3.4028235e38f;
+    const vf top = vf{} + LARGEST;
     for (int j = 0; j < n; j += LANES) {
         const vf v = load_padded(x, j, n), finite = select(absolute(v) <= top, v, vf{});
         positive = positive + maximum(finite, vf{});
         negative = negative - minimum(finite, vf{});
     }
-    const float p = sum_lanes(positive), q = sum_lanes(negative), bound = s[OUT_BOUND] <= 3.4028235e38f ? s[OUT_BOUND] : 1.0f;
-    const float peak = limited(largest_magnitude(x, n), s[NM_THRES]);
-    const float worst = minimum((p > q ? p : q) * ASSUMED_MEAN_WEIGHT / bound, peak * s[MAX_LEVELS]);
+    const real p = sum_lanes(positive), q = sum_lanes(negative), bound = s[OUT_BOUND] <= LARGEST ? s[OUT_BOUND] : 1.0f;
+    const real peak = limited(largest_magnitude(x, n), s[NM_THRES]);
+    const real worst = minimum((p > q ? p : q) * ASSUMED_MEAN_WEIGHT / bound, peak * s[MAX_LEVELS]);
     return worst > peak ? worst : peak;
 }
 
-SIM_HD float input_scale(int management, const float* s, const float* x, int n) {
-    const float limit = s[NM_THRES];
+SIM_HD real input_scale(int management, const real* s, const real* x, int n) {
+    const real limit = s[NM_THRES];
     switch (management) {
         case NM_NONE: return 1.0f;
         case NM_CONSTANT: return limit > 0.0f ? limit : 1.0f;
@@ -57,35 +57,35 @@ SIM_HD float input_scale(int management, const float* s, const float* x, int n) 
 
 // Sums over the prepared input of a pass that the analog stages use.
 struct InputSums {
-    float square, total;  // sum u^2, sum u
+    real square, total;  // sum u^2, sum u
 };
 
 struct Block {
-    float *u, *z;          // prepared inputs (samples, padded n), outputs (samples, padded m)
-    float *noise;          // one row
-    float *current, *drop; // sums of the IR drop; the first also those of the read noise (samples, padded m)
-    float *held;           // outputs that wait for the next pass (samples, padded m)
-    float *profile;        // of the IR drop (padded n)
+    real *u, *z;          // prepared inputs (samples, padded n), outputs (samples, padded m)
+    real *noise;          // one row
+    real *current, *drop; // sums of the IR drop; the first also those of the read noise (samples, padded m)
+    real *held;           // outputs that wait for the next pass (samples, padded m)
+    real *profile;        // of the IR drop (padded n)
     int sample[SAMPLES];   // index in the batch
-    float alpha[SAMPLES];  // noise management
+    real alpha[SAMPLES];  // noise management
     InputSums sums[SAMPLES];
 };
 
 // One pass of one replica and round.
 struct Stage {
     const MvmArgs& a;
-    const float* s;       // settings
-    const float* values;  // PassValue
+    const real* s;       // settings
+    const real* values;  // PassValue
     const MvmPass& pass;
     u64 key;
     u32 round, draw, input_draw;
-    const float *v_offset, *nonlinearity, *noise_values, *offset;  // of the outputs, or null
+    const real *v_offset, *nonlinearity, *noise_values, *offset;  // of the outputs, or null
     bool first;           // first pass that is digitised
     OutputPath path;
 };
 
-SIM_HD InputSums input_stage(const Stage& g, int b, float scale, int n, const float* x, float* u, float* noise) {
-    const float* s = g.s;
+SIM_HD InputSums input_stage(const Stage& g, int b, real scale, int n, const real* x, real* u, real* noise) {
+    const real* s = g.s;
     const u32 sample = static_cast<u32>(b), step = g.a.step;
     const bool noisy = s[INP_NOISE] > 0.0f;
     if (noisy) normal_row(stream_of(g.key, PURPOSE_INPUT_NOISE), sample, g.input_draw, step, n, noise);
@@ -100,7 +100,7 @@ SIM_HD InputSums input_stage(const Stage& g, int b, float scale, int n, const fl
         v = input_imperfections(v, s[INP_NOISE], noisy ? load(noise + j) : vf{}, s[INP_ASYMMETRY]);
         if (g.pass.sign > 0) v = maximum(v, vf{});
         if (g.pass.sign < 0) v = minimum(v, vf{});
-        if (j + LANES > n) v = j < n ? load_first(reinterpret_cast<const float*>(&v), n - j) : vf{};  // padding stays 0
+        if (j + LANES > n) v = j < n ? load_first(reinterpret_cast<const real*>(&v), n - j) : vf{};  // padding stays 0
         store(u + j, v);
         square = square + v * v;
         total = total + v;
@@ -109,8 +109,8 @@ SIM_HD InputSums input_stage(const Stage& g, int b, float scale, int n, const fl
 }
 
 // What the array does to one row of outputs before the read noise.
-SIM_HD void analog_stage(const Stage& g, const float* current, const float* drop, float total, int n, int m, float* z) {
-    const auto field = [&](const float* v, int i) { return v ? load_padded(v, i, m) : vf{}; };
+SIM_HD void analog_stage(const Stage& g, const real* current, const real* drop, real total, int n, int m, real* z) {
+    const auto field = [&](const real* v, int i) { return v ? load_padded(v, i, m) : vf{}; };
     for (int i = 0; i < m; i += LANES) {
         const vf c = g.path.ir_drop ? load(current + i) : vf{}, d = g.path.ir_drop ? load(drop + i) : vf{};
         store(z + i, array_output(g.path, g.s, g.values, load(z + i), field(g.offset, i), c, d, field(g.v_offset, i), total, n));
@@ -118,12 +118,12 @@ SIM_HD void analog_stage(const Stage& g, const float* current, const float* drop
 }
 
 // Noise of one row and what follows it up to the converter, in place.
-SIM_HD void noise_stage(const Stage& g, int b, float square, const float* current, const float* held, int m, float* z) {
-    const float* s = g.s;
+SIM_HD void noise_stage(const Stage& g, int b, real square, const real* current, const real* held, int m, real* z) {
+    const real* s = g.s;
     const OutputPath& p = g.path;
     const u32 sample = static_cast<u32>(b), step = g.a.step;
     const bool pcm = g.a.weight_noise == WN_PCM_READ;
-    const float strength = s[W_NOISE] * s[W_NOISE];
+    const real strength = s[W_NOISE] * s[W_NOISE];
     const Stream reading = stream_of(g.key, PURPOSE_WEIGHT_NOISE), adding = stream_of(g.key, PURPOSE_OUTPUT_NOISE);
     for (int e = 0; e < m; e += 64) {
         const u32 q = static_cast<u32>(e) / 64;
@@ -142,14 +142,14 @@ SIM_HD void noise_stage(const Stage& g, int b, float square, const float* curren
 }
 
 // Converts one row and adds it to y. Returns whether an output exceeded the range in a way that bound management acts on.
-SIM_HD bool output_stage(const Stage& g, int b, float scale, int m, const float* z, float* y, unsigned char* clipped) {
-    const float* s = g.s;
+SIM_HD bool output_stage(const Stage& g, int b, real scale, int m, const real* z, real* y, unsigned char* clipped) {
+    const real* s = g.s;
     const MvmArgs& a = g.a;
-    const float factor = g.values[COEFFICIENT];
+    const real factor = g.values[COEFFICIENT];
     const Stream rounding = stream_of(g.key, PURPOSE_OUTPUT_ROUND);
-    float lift = 0.0f;  // brings the largest output into the range
+    real lift = 0.0f;  // brings the largest output into the range
     if (a.bound_management == BM_SHIFT) {
-        const float top = largest(z, m);
+        const real top = largest(z, m);
         if (top > s[OUT_BOUND]) lift = s[OUT_BOUND] - top;
     }
     vf shift[64 / LANES] = {};
@@ -164,12 +164,12 @@ SIM_HD bool output_stage(const Stage& g, int b, float scale, int m, const float*
         vf result = q.value * factor * scale;
         if (!g.first) result = result + load_padded(y, i, m);
         const vi inside = to_signed(lane_index()) < left;
-        above |= q.above & inside;
-        below |= q.below & inside;
+        above |= of_mask(q.above) & inside;
+        below |= of_mask(q.below) & inside;
         if (left >= LANES) store(y + i, result);
         else store_first(y + i, result, left);
         if (clipped) {
-            const vi outside = q.above | q.below;
+            const vm outside = q.above | q.below;
             for (int k = 0; k < LANES && k < left; ++k) clipped[i + k] = (!g.first && clipped[i + k]) || outside[k] != 0;
         }
     }
@@ -180,7 +180,7 @@ SIM_HD bool output_stage(const Stage& g, int b, float scale, int m, const float*
 SIM_HD bool is_far(const MvmArgs& a) { return static_cast<size_t>(a.replicas) * a.out * a.in > (1u << 19); }
 
 // The outputs of a pass for the samples of a block, up to the converter; for a pass that is held, these wait in `held`.
-void analog_pass(const Stage& g, Block& block, int active, int n, int m, const float* w) {
+void analog_pass(const Stage& g, Block& block, int active, int n, int m, const real* w) {
     const MvmArgs& a = g.a;
     const size_t n_stride = padded(n), m_stride = padded(m);
     if (g.path.ir_drop) {
@@ -199,23 +199,23 @@ void analog_pass(const Stage& g, Block& block, int active, int n, int m, const f
         const size_t row = k * m_stride;
         noise_stage(g, block.sample[k], block.sums[k].square, block.current + row, block.held + row, m, block.z + row);
     }
-    if (g.pass.hold) memcpy(block.held, block.z, sizeof(float) * active * m_stride);
+    if (g.pass.hold) memcpy(block.held, block.z, sizeof(real) * active * m_stride);
 }
 
 void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
     const int n = a.transposed ? a.out : a.in, m = a.transposed ? a.in : a.out;
     const size_t n_stride = padded(n), m_stride = padded(m), base = static_cast<size_t>(r) * a.batch, replica = static_cast<size_t>(r);
-    const float* s = a.settings + replica * N_IO_SETTINGS;
-    const float* outputs = a.outputs ? a.outputs + replica * N_OUTPUT_FIELDS * m : nullptr;
+    const real* s = a.settings + replica * N_IO_SETTINGS;
+    const real* outputs = a.outputs ? a.outputs + replica * N_OUTPUT_FIELDS * m : nullptr;
     const auto output_field = [&](OutputField f) { return outputs ? outputs + f * m : nullptr; };
     const size_t cells = static_cast<size_t>(a.out) * a.in;
     const u64 key = static_cast<u64>(a.keys[r]);
     const auto input = [&](int b) { return a.x + (base + b) * n; };
     int active = 0;
     for (int b = first; b < first + samples; ++b) {
-        const float alpha = input_scale(a.noise_management, s, input(b), n);
+        const real alpha = input_scale(a.noise_management, s, input(b), n);
         if (a.noise_management != NM_NONE && alpha <= 0.0f && s[INP_NOISE] <= 0.0f && !any_nan(input(b), n)) {
-            memset(a.y + (base + b) * m, 0, sizeof(float) * m);
+            memset(a.y + (base + b) * m, 0, sizeof(real) * m);
             if (a.clipped) memset(a.clipped + (base + b) * m, 0, m);
             continue;
         }
@@ -223,14 +223,14 @@ void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
         block.alpha[active++] = alpha > 0.0f ? alpha : 1.0f;
     }
     const bool worst_case = a.bound_management == BM_ITERATIVE_WORST_CASE;
-    float reduction = 1.0f;
+    real reduction = 1.0f;
     for (u32 round = 0; active > 0; ++round) {
         bool exceeded[SAMPLES] = {}, digitised = false;
         for (int p = 0; p < a.n_passes; ++p) {
             const MvmPass& pass = a.passes[p];
             const u32 draw = round * static_cast<u32>(a.n_passes) + static_cast<u32>(p);
-            const float* offset = a.offsets ? a.offsets + (replica * a.n_matrices + pass.matrix) * m : nullptr;
-            const float* noise_values = output_field(OUTPUT_NOISE);
+            const real* offset = a.offsets ? a.offsets + (replica * a.n_matrices + pass.matrix) * m : nullptr;
+            const real* noise_values = output_field(OUTPUT_NOISE);
             const Stage g{a, s, a.pass_values + (replica * a.n_passes + p) * N_PASS_VALUES, pass, key, round, draw,
                           pass.bits ? draw : draw - static_cast<u32>(p),  // both signs of one noisy input
                           output_field(OUTPUT_V_OFFSET), output_field(OUTPUT_NONLINEARITY), noise_values, offset, !digitised,
@@ -238,7 +238,7 @@ void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
             for (int k = 0; k < active; ++k)
                 block.sums[k] = input_stage(g, block.sample[k], 1.0f / (block.alpha[k] * reduction), n, input(block.sample[k]),
                                             block.u + k * n_stride, block.noise);
-            const float* w = a.matrices ? a.matrices + (replica * a.n_matrices + pass.matrix) * cells : a.weight + replica * cells;
+            const real* w = a.matrices ? a.matrices + (replica * a.n_matrices + pass.matrix) * cells : a.weight + replica * cells;
             analog_pass(g, block, active, n, m, w);
             if (pass.hold) continue;
             digitised = true;
@@ -254,10 +254,10 @@ void mvm_block(const MvmArgs& a, int r, int first, int samples, Block& block) {
         int failed = 0;
         for (int k = 0; k < active; ++k) {
             const int b = block.sample[k];
-            float alpha = block.alpha[k];
+            real alpha = block.alpha[k];
             if (!exceeded[k]) continue;
             if (worst_case && a.noise_management != NM_NONE) {
-                const float peak = limited(largest_magnitude(input(b), n), s[NM_THRES]);
+                const real peak = limited(largest_magnitude(input(b), n), s[NM_THRES]);
                 if (estimate) alpha = np_sum_scale(s, input(b), n);
                 else if (reduction * alpha >= peak * s[MAX_REDUCTION]) continue;
             }
@@ -273,12 +273,12 @@ void perfect_block(const MvmArgs& a, int r, int first, int samples, Block& block
     const int n = a.transposed ? a.out : a.in, m = a.transposed ? a.in : a.out;
     const size_t n_stride = padded(n), at = static_cast<size_t>(r) * a.batch + first;
     for (int k = 0; k < samples; ++k) {
-        memcpy(block.u + k * n_stride, a.x + (at + k) * n, sizeof(float) * n);
-        memset(block.u + k * n_stride + n, 0, sizeof(float) * (n_stride - n));
+        memcpy(block.u + k * n_stride, a.x + (at + k) * n, sizeof(real) * n);
+        memset(block.u + k * n_stride + n, 0, sizeof(real) * (n_stride - n));
     }
-    float* y = a.y + at * m;
+    real* y = a.y + at * m;
     product(block.u, n_stride, samples, a.weight + static_cast<size_t>(r) * a.out * a.in, a.out, a.in, a.transposed, y, m, is_far(a));
-    const float scale = a.settings[static_cast<size_t>(r) * N_IO_SETTINGS + OUT_SCALE];
+    const real scale = a.settings[static_cast<size_t>(r) * N_IO_SETTINGS + OUT_SCALE];
     if (scale != 1.0f)
         for (size_t k = 0; k < static_cast<size_t>(samples) * m; ++k) y[k] *= scale;
     if (a.clipped) memset(a.clipped + at * m, 0, static_cast<size_t>(samples) * m);
@@ -295,8 +295,8 @@ void mvm(const MvmArgs& a) {
     {
         const int widest = padded(n) > padded(m) ? padded(n) : padded(m), rows = a.batch < SAMPLES ? a.batch : SAMPLES;
         const size_t all = static_cast<size_t>(rows) * padded(m);
-        Scratch<float> u(static_cast<size_t>(rows) * padded(n)), z(all), noise(widest);
-        Scratch<float> current(ir_drop || a.weight_noise == WN_PCM_READ ? all : 0), drop(ir_drop ? all : 0), held(hold ? all : 0),
+        Scratch<real> u(static_cast<size_t>(rows) * padded(n)), z(all), noise(widest);
+        Scratch<real> current(ir_drop || a.weight_noise == WN_PCM_READ ? all : 0), drop(ir_drop ? all : 0), held(hold ? all : 0),
             profile(ir_drop ? padded(n) : 0);
         if (ir_drop)
             for (int j = 0; j < padded(n); ++j) profile[j] = j < n ? ir_profile(j, n) : 0.0f;

@@ -6,35 +6,39 @@
 #include <cmath>
 #include <cstdint>
 
+#include "portable.h"
+
 namespace nb = nanobind;
 
 namespace {
+
+using sim::real;
 
 template <class T> T* at(uint64_t address) { return reinterpret_cast<T*>(static_cast<uintptr_t>(address)); }
 
 // out = y * scale + bias, zero where masked. scale: (R, n) or (R, 1) (width); absent parts have the address 0.
 void affine(uint64_t y_, uint64_t scale_, int width, uint64_t bias_, uint64_t mask_, uint64_t out_, int replicas, int batch, int n) {
-    const float* y = at<const float>(y_);
-    const float* scale = at<const float>(scale_);
-    const float* bias = at<const float>(bias_);
+    const real* y = at<const real>(y_);
+    const real* scale = at<const real>(scale_);
+    const real* bias = at<const real>(bias_);
     const unsigned char* mask = at<const unsigned char>(mask_);
-    float* out = at<float>(out_);
+    real* out = at<real>(out_);
     for (int r = 0; r < replicas; ++r)
         for (int b = 0; b < batch; ++b) {
             const size_t row = (static_cast<size_t>(r) * batch + b) * n;
-            const float* from = y + row;
-            float* to = out + row;
+            const real* from = y + row;
+            real* to = out + row;
             if (scale && width == 1) {
-                const float s = scale[r];
+                const real s = scale[r];
                 for (int k = 0; k < n; ++k) to[k] = from[k] * s;
             } else if (scale) {
-                const float* s = scale + static_cast<size_t>(r) * n;
+                const real* s = scale + static_cast<size_t>(r) * n;
                 for (int k = 0; k < n; ++k) to[k] = from[k] * s[k];
             } else if (to != from) {
                 for (int k = 0; k < n; ++k) to[k] = from[k];
             }
             if (bias) {
-                const float* c = bias + static_cast<size_t>(r) * n;
+                const real* c = bias + static_cast<size_t>(r) * n;
                 for (int k = 0; k < n; ++k) to[k] += c[k];
             }
             if (mask) {
@@ -46,11 +50,11 @@ void affine(uint64_t y_, uint64_t scale_, int width, uint64_t bias_, uint64_t ma
 
 // out (R, n) = sum_b g, or sum_b g * other
 void column_sums(uint64_t g_, uint64_t other_, uint64_t out_, int replicas, int batch, int n) {
-    const float* g = at<const float>(g_);
-    const float* other = at<const float>(other_);
-    float* out = at<float>(out_);
+    const real* g = at<const real>(g_);
+    const real* other = at<const real>(other_);
+    real* out = at<real>(out_);
     for (int r = 0; r < replicas; ++r) {
-        float* sum = out + static_cast<size_t>(r) * n;
+        real* sum = out + static_cast<size_t>(r) * n;
         for (int k = 0; k < n; ++k) sum[k] = 0.0f;
         for (int b = 0; b < batch; ++b) {
             const size_t row = (static_cast<size_t>(r) * batch + b) * n;
@@ -67,7 +71,7 @@ constexpr int PARTS = 8;  // sums that run beside each other
 // out (R): unbiased standard deviation of the n values of each replica; not a number for fewer than two.
 void deviations(uint64_t x_, uint64_t out_, int replicas, int64_t n) {
     for (int r = 0; r < replicas; ++r) {
-        const float* x = at<const float>(x_) + static_cast<size_t>(r) * n;
+        const real* x = at<const real>(x_) + static_cast<size_t>(r) * n;
         double sums[PARTS] = {}, mean = 0.0, square = 0.0;
         for (int64_t k = 0; k < n; ++k) sums[k % PARTS] += x[k];
         for (double s : sums) mean += s;
@@ -78,16 +82,16 @@ void deviations(uint64_t x_, uint64_t out_, int replicas, int64_t n) {
             squares[k % PARTS] += e * e;
         }
         for (double s : squares) square += s;
-        at<float>(out_)[r] = static_cast<float>(std::sqrt(square / static_cast<double>(n - 1)));
+        at<real>(out_)[r] = static_cast<real>(std::sqrt(square / static_cast<double>(n - 1)));
     }
 }
 
 // out (R, 2): the gradient of the range, sum_{x >= rho} min(dx, 0) - sum_{x <= -rho} max(dx, 0), and the share |x| < rho.
 void range_gradient(uint64_t x_, uint64_t dx_, uint64_t rho_, uint64_t out_, int replicas, int64_t n) {
     for (int r = 0; r < replicas; ++r) {
-        const float* x = at<const float>(x_) + static_cast<size_t>(r) * n;
-        const float* dx = at<const float>(dx_) + static_cast<size_t>(r) * n;
-        const float rho = at<const float>(rho_)[r];
+        const real* x = at<const real>(x_) + static_cast<size_t>(r) * n;
+        const real* dx = at<const real>(dx_) + static_cast<size_t>(r) * n;
+        const real rho = at<const real>(rho_)[r];
         double gradient = 0.0;
         int64_t inside = 0;
         for (int64_t k = 0; k < n; ++k) {
@@ -95,8 +99,8 @@ void range_gradient(uint64_t x_, uint64_t dx_, uint64_t rho_, uint64_t out_, int
             else if (x[k] <= -rho) gradient -= dx[k] > 0.0f ? dx[k] : 0.0f;
             else ++inside;
         }
-        at<float>(out_)[2 * r] = static_cast<float>(gradient);
-        at<float>(out_)[2 * r + 1] = static_cast<float>(static_cast<double>(inside) / static_cast<double>(n));
+        at<real>(out_)[2 * r] = static_cast<real>(gradient);
+        at<real>(out_)[2 * r + 1] = static_cast<real>(static_cast<double>(inside) / static_cast<double>(n));
     }
 }
 

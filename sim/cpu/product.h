@@ -7,8 +7,8 @@ namespace sim {
 namespace {
 
 // Sums over the lanes of 16 vectors; sum k goes to out[k].
-#if defined(__AVX512F__)
-SIM_HD void sums16(const vf* v, float* out) {
+#if defined(SIM_AVX512)
+SIM_HD void sums16(const vf* v, real* out) {
     __m512 a[16], b[8], c[4], d[2];
     for (int k = 0; k < 16; ++k) a[k] = (__m512)v[k];
     for (int k = 0; k < 8; ++k)
@@ -22,7 +22,7 @@ SIM_HD void sums16(const vf* v, float* out) {
     _mm512_storeu_ps(out, _mm512_add_ps(_mm512_shuffle_f32x4(d[0], d[1], 0x88), _mm512_shuffle_f32x4(d[0], d[1], 0xDD)));
 }
 #else
-SIM_HD void sums16(const vf* v, float* out) {
+SIM_HD void sums16(const vf* v, real* out) {
     for (int k = 0; k < 16; ++k) out[k] = sum_lanes(v[k]);
 }
 #endif
@@ -33,7 +33,7 @@ template <Summand K, class F> SIM_HD F summand(F w) { return K == MAGNITUDE ? ab
 
 // The three sums of a static IR drop: z = sum u w, current = sum |u w| and drop = sum h u w, with h the profile of the inputs.
 struct DropSums {
-    float *z, *current, *drop;
+    real *z, *current, *drop;
 };
 
 constexpr int TILE = 4;  // samples of one register tile, and vectors of columns
@@ -47,13 +47,13 @@ struct Present {
     bool sparse;  // whether a vector is left out
 };
 
-SIM_HD Present present_of(const float* u, size_t u_stride, int samples, int n) {
+SIM_HD Present present_of(const real* u, size_t u_stride, int samples, int n) {
     Present p{};
     const int vectors = n / LANES;
     for (int k = 0; k < vectors && k < 64 * Present::WORDS; ++k) {
-        vu bits{};
-        for (int s = 0; s < samples; ++s) bits |= bits_of(load(u + s * u_stride + k * LANES));
-        const bool some = any(bits << 1 != 0u);  // without the sign
+        vm present{};
+        for (int s = 0; s < samples; ++s) present |= load(u + s * u_stride + k * LANES) != vf{};  // also what is not a number
+        const bool some = any(present);
         p.word[k / 64] |= static_cast<u64>(some) << k % 64;
         p.sparse |= !some;
     }
@@ -62,11 +62,11 @@ SIM_HD Present present_of(const float* u, size_t u_stride, int samples, int n) {
 
 // z[s][row] = sum_j u[s][j] w[row][j] for S samples and Q rows. u is padded with zeros to a multiple of LANES.
 template <Summand K, int S, int Q>
-SIM_HD void dot_tile(const float* u, size_t u_stride, const Present& present, const float* w, size_t w_stride, int rows, int n, float* z,
+SIM_HD void dot_tile(const real* u, size_t u_stride, const Present& present, const real* w, size_t w_stride, int rows, int n, real* z,
                      size_t z_stride) {
     static_assert(S * Q <= 16, "sums16");
     vf sum[16] = {};
-    const float* row[Q];
+    const real* row[Q];
     for (int q = 0; q < Q; ++q) row[q] = w + static_cast<size_t>(q < rows ? q : rows - 1) * w_stride;
     const auto add = [&](int j) {
         vf x[S];
@@ -89,14 +89,14 @@ SIM_HD void dot_tile(const float* u, size_t u_stride, const Present& present, co
             for (int s = 0; s < S; ++s) sum[s * Q + q] = multiply_add(a, load(u + s * u_stride + j), sum[s * Q + q]);
         }
     }
-    float total[16];
+    real total[16];
     sums16(sum, total);
     for (int s = 0; s < S; ++s)
         for (int q = 0; q < rows; ++q) z[s * z_stride + q] = total[s * Q + q];
 }
 
 template <Summand K, int S, int Q>
-SIM_HD void dot_rows(const float* u, size_t u_stride, const Present& present, const float* w, size_t w_stride, int rows, int n, float* z,
+SIM_HD void dot_rows(const real* u, size_t u_stride, const Present& present, const real* w, size_t w_stride, int rows, int n, real* z,
                      size_t z_stride, bool ahead) {
     for (int i = 0; i < rows; i += Q) {
         for (int q = i + Q; ahead && q < i + 2 * Q && q < rows; ++q) fetch(w + q * w_stride, n);
@@ -106,10 +106,10 @@ SIM_HD void dot_rows(const float* u, size_t u_stride, const Present& present, co
 
 // z[s][col] = sum_i u[s][i] w[i][col] for S samples and C vectors of columns, the last of them with `last` columns.
 template <Summand K, int S, int C>
-SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int last, float* z, size_t z_stride, bool ahead) {
+SIM_HD void outer_tile(const real* u, size_t u_stride, const real* w, size_t w_stride, int n, int last, real* z, size_t z_stride, bool ahead) {
     vf sum[S][C] = {};
     for (int i = 0; i < n; ++i) {
-        const float* row = w + i * w_stride;
+        const real* row = w + i * w_stride;
         if (ahead) fetch(row + 8 * w_stride, C * LANES);
         vf a[C];
         for (int c = 0; c < C; ++c)
@@ -127,7 +127,7 @@ SIM_HD void outer_tile(const float* u, size_t u_stride, const float* w, size_t w
 }
 
 template <Summand K, int S>
-SIM_HD void outer_columns(const float* u, size_t u_stride, const float* w, size_t w_stride, int n, int m, float* z, size_t z_stride, bool ahead) {
+SIM_HD void outer_columns(const real* u, size_t u_stride, const real* w, size_t w_stride, int n, int m, real* z, size_t z_stride, bool ahead) {
     for (int j = 0; j < m; j += TILE * LANES) {
         const int left = m - j, vectors = left >= TILE * LANES ? TILE : (left + LANES - 1) / LANES;
         const int last = left >= TILE * LANES ? LANES : left - (vectors - 1) * LANES;
@@ -141,12 +141,12 @@ SIM_HD void outer_columns(const float* u, size_t u_stride, const float* w, size_
 // z = u W^T (samples x out), or u W when transposed; W is (out, in), row-major. MAGNITUDE: with |W|. `far` is worth a fetch ahead
 // of where the first samples are: W is not in the cache.
 template <Summand K = SIGNED>
-void product(const float* u, size_t u_stride, int samples, const float* w, int out, int in, bool transposed, float* z, size_t z_stride, bool far) {
+void product(const real* u, size_t u_stride, int samples, const real* w, int out, int in, bool transposed, real* z, size_t z_stride, bool far) {
     const size_t w_stride = static_cast<size_t>(in);
     if (transposed) {
         for (int s = 0; s < samples; s += TILE) {
-            const float* us = u + s * u_stride;
-            float* zs = z + s * z_stride;
+            const real* us = u + s * u_stride;
+            real* zs = z + s * z_stride;
             switch (samples - s) {
                 case 1: outer_columns<K, 1>(us, u_stride, w, w_stride, out, in, zs, z_stride, far && s == 0); break;
                 case 2: outer_columns<K, 2>(us, u_stride, w, w_stride, out, in, zs, z_stride, far && s == 0); break;
@@ -159,7 +159,7 @@ void product(const float* u, size_t u_stride, int samples, const float* w, int o
     if (in < 16) {  // shorter than a vector: summed in order, with the same bits on every instruction set
         for (int s = 0; s < samples; ++s)
             for (int i = 0; i < out; ++i) {
-                float sum = 0.0f;
+                real sum = 0.0f;
                 for (int j = 0; j < in; ++j) sum += summand<K>(w[i * w_stride + j]) * u[s * u_stride + j];
                 z[s * z_stride + i] = sum;
             }
@@ -173,11 +173,11 @@ void product(const float* u, size_t u_stride, int samples, const float* w, int o
             present[(s - g) / TILE] = present_of(u + s * u_stride, u_stride, end - s < TILE ? end - s : TILE, in);
         for (int top = 0; top < out; top += ROW_BLOCK) {
             const int rows = top + ROW_BLOCK < out ? ROW_BLOCK : out - top;
-            const float* wt = w + top * w_stride;
+            const real* wt = w + top * w_stride;
             for (int s = g; s < end; s += TILE) {
-                const float* us = u + s * u_stride;
+                const real* us = u + s * u_stride;
                 const Present& p = present[(s - g) / TILE];
-                float* zs = z + s * z_stride + top;
+                real* zs = z + s * z_stride + top;
                 switch (end - s) {
                     case 1: dot_rows<K, 1, 8>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride, far && s == g); break;
                     case 2: dot_rows<K, 2, 4>(us, u_stride, p, wt, w_stride, rows, in, zs, z_stride, far && s == g); break;
@@ -198,11 +198,11 @@ SIM_HD void add_drop(vf a, vf x, vf h, vf& z, vf& current, vf& drop) {
 }
 
 template <int S, int Q>
-SIM_HD void dot_drop_tile(const float* u, size_t u_stride, const float* h, const float* w, size_t w_stride, int rows, int n, DropSums out,
+SIM_HD void dot_drop_tile(const real* u, size_t u_stride, const real* h, const real* w, size_t w_stride, int rows, int n, DropSums out,
                           size_t stride) {
     static_assert(S * Q <= 8, "sums16");
     vf sum[16] = {}, drop[16] = {};  // z and current; drop
-    const float* row[Q];
+    const real* row[Q];
     for (int q = 0; q < Q; ++q) row[q] = w + static_cast<size_t>(q < rows ? q : rows - 1) * w_stride;
     int j = 0;
     for (; j + LANES <= n; j += LANES) {
@@ -222,7 +222,7 @@ SIM_HD void dot_drop_tile(const float* u, size_t u_stride, const float* h, const
                 add_drop(a, load(u + s * u_stride + j), profile, sum[s * Q + q], sum[8 + s * Q + q], drop[s * Q + q]);
         }
     }
-    float total[16], dropped[16];
+    real total[16], dropped[16];
     sums16(sum, total);
     sums16(drop, dropped);
     for (int s = 0; s < S; ++s)
@@ -234,11 +234,11 @@ SIM_HD void dot_drop_tile(const float* u, size_t u_stride, const float* h, const
 }
 
 template <int S, int C>
-SIM_HD void outer_drop_tile(const float* u, size_t u_stride, const float* h, const float* w, size_t w_stride, int n, int last, DropSums out,
+SIM_HD void outer_drop_tile(const real* u, size_t u_stride, const real* h, const real* w, size_t w_stride, int n, int last, DropSums out,
                             size_t stride) {
     vf z[S][C] = {}, current[S][C] = {}, drop[S][C] = {};
     for (int i = 0; i < n; ++i) {
-        const float* row = w + i * w_stride;
+        const real* row = w + i * w_stride;
         const vf profile = broadcast(h[i]);
         for (int c = 0; c < C; ++c) {
             const vf a = c < C - 1 || last == LANES ? load(row + c * LANES) : load_first(row + c * LANES, last);
@@ -262,7 +262,7 @@ SIM_HD void outer_drop_tile(const float* u, size_t u_stride, const float* h, con
 }
 
 // The sums of a static IR drop, all in one pass over W; h is padded like u.
-void drop_product(const float* u, size_t u_stride, int samples, const float* h, const float* w, int out, int in, bool transposed,
+void drop_product(const real* u, size_t u_stride, int samples, const real* h, const real* w, int out, int in, bool transposed,
                   DropSums sums, size_t stride) {
     const size_t w_stride = static_cast<size_t>(in);
     const auto at = [&](size_t k) { return DropSums{sums.z + k, sums.current + k, sums.drop + k}; };
@@ -273,7 +273,7 @@ void drop_product(const float* u, size_t u_stride, int samples, const float* h, 
             const int last = in - j >= width * LANES ? LANES : in - j - (width - 1) * LANES;
             for (int s = 0, count = S; s < samples; s += count) {
                 count = samples - s >= S ? S : 1;
-                const float* us = u + s * u_stride;
+                const real* us = u + s * u_stride;
                 const DropSums o = at(s * stride + j);
                 if (count == S && width == C) outer_drop_tile<S, C>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
                 else if (count == S) outer_drop_tile<S, 1>(us, u_stride, h, w + j, w_stride, out, last, o, stride);
@@ -286,9 +286,9 @@ void drop_product(const float* u, size_t u_stride, int samples, const float* h, 
     if (in < 16) {
         for (int s = 0; s < samples; ++s)
             for (int i = 0; i < out; ++i) {
-                float z = 0.0f, current = 0.0f, drop = 0.0f;
+                real z = 0.0f, current = 0.0f, drop = 0.0f;
                 for (int j = 0; j < in; ++j) {
-                    const float p = w[i * w_stride + j] * u[s * u_stride + j];
+                    const real p = w[i * w_stride + j] * u[s * u_stride + j];
                     z += p;
                     current += absolute(p);
                     drop += p * h[j];
@@ -304,7 +304,7 @@ void drop_product(const float* u, size_t u_stride, int samples, const float* h, 
         for (int s = 0; s < samples; s += 2)
             for (int i = top; i < out && i < top + ROW_BLOCK; i += 4) {
                 const int rows = out - i < 4 ? out - i : 4;
-                const float *us = u + s * u_stride, *wi = w + i * w_stride;
+                const real *us = u + s * u_stride, *wi = w + i * w_stride;
                 if (samples - s >= 2) dot_drop_tile<2, 4>(us, u_stride, h, wi, w_stride, rows, in, at(s * stride + i), stride);
                 else dot_drop_tile<1, 4>(us, u_stride, h, wi, w_stride, rows, in, at(s * stride + i), stride);
             }

@@ -9,15 +9,15 @@ namespace {
 
 template <bool DRIFT> void over_devices(const ProgramArgs& a, int threads) {
     over_blocks(a.replicas, a.cells, threads, [&](int r, long long q) {
-        const float *p = a.numbers + 1LL * r * a.stride, *lines = p + N_PROGRAM_NUMBERS, *table = lines + N_LINE * a.devices;
+        const real *p = a.numbers + 1LL * r * a.stride, *lines = p + N_PROGRAM_NUMBERS, *table = lines + N_LINE * a.devices;
         const u64 key = static_cast<u64>(a.keys[r]);
         const u32 at = static_cast<u32>(q), step = static_cast<u32>(*a.step);
         vf xi[PARTS_OF_64], xi_nu[PARTS_OF_64] = {}, total[PARTS_OF_64];
         for (vf& sum : total) sum = vf{} + p[WEIGHT_OFFSET];
         for (int d = 0; d < a.devices; ++d) {
             const u32 purpose = DRIFT ? drift_purpose(d) : program_purpose(law_of(p), d);
-            const float* line = lines + N_LINE * d;
-            float *conductance = a.conductance + (1LL * a.devices * r + d) * a.cells, *nu = a.nu + (1LL * a.devices * r + d) * a.cells;
+            const real* line = lines + N_LINE * d;
+            real *conductance = a.conductance + (1LL * a.devices * r + d) * a.cells, *nu = a.nu + (1LL * a.devices * r + d) * a.cells;
             normals64(stream_of(key, purpose), at, 0, 0, step, xi);
             if (!DRIFT && law_of(p) != SNAPSHOTS) normals64(stream_of(key, purpose + 1u), at, 0, 0, step, xi_nu);
             for (int k = 0; k < PARTS_OF_64; ++k) {

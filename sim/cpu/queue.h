@@ -8,10 +8,9 @@ namespace {
 
 constexpr int QUEUE = 63;  // pulses that a column can queue
 
-
 // Adds the coincidences of a word of bits. `row_negative` is all ones where the row makes an up pulse of a column that is
 // not negative. With `ups_only` a coincidence that would be a down pulse is dropped.
-#if defined(__AVX512VPOPCNTDQ__)
+#if defined(SIM_AVX512) && defined(__AVX512VPOPCNTDQ__)
 SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, bool ups_only, const u32* bits, const u32* negative, u64* queue, u64* count) {
     const __m256i keep = _mm256_set1_epi32(ups_only ? 0 : -1);
     const __m256i d = _mm256_set1_epi32(static_cast<int>(row_bits));
@@ -45,9 +44,9 @@ SIM_HD void enqueue(int n, u32 row_bits, u32 row_negative, bool ups_only, const 
 #endif
 
 // Deterministic trains: pulses number `skip` to `skip` + 30 of the round(row number * column number) of each column.
-SIM_HD void enqueue_numbers(int n, float row_number, u32 row_negative, bool ups_only, const float* number, const u32* negative, float skip, u64* queue, u64* count) {
+SIM_HD void enqueue_numbers(int n, real row_number, u32 row_negative, bool ups_only, const real* number, const u32* negative, real skip, u64* queue, u64* count) {
     for (int j = 0; j < n; ++j) {
-        const float left = round_even(row_number * number[j]) - skip;
+        const real left = round_even(row_number * number[j]) - skip;
         const bool kept = !ups_only || (row_negative ^ negative[j]) != 0;
         const u64 c = kept && left > 0.0f ? static_cast<u64>(left < 31.0f ? left : 31.0f) : 0;
         const u64 up = static_cast<u64>(static_cast<long long>(static_cast<int>(row_negative ^ negative[j])));
@@ -69,7 +68,7 @@ struct Taken {
 };
 SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* done, Taken& t) {
     const u64 mask = all ? ~u64(0) : ~u64(3);
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
     const __m512i bits = _mm512_set1_epi64(static_cast<long long>(mask));
     const __m512i c0 = _mm512_load_si512(count + j), c1 = _mm512_load_si512(count + j + 8);
     const __m512i take0 = _mm512_and_si512(c0, bits), take1 = _mm512_and_si512(c1, bits);
@@ -126,7 +125,7 @@ template <bool UpsOnly> SIM_HD bool take_words(int j, const Words& words, Taken&
     return any(to_signed(t.left) != 0);
 }
 
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
 SIM_HD u32 most(vu left) {
     const auto larger = [](vu a, vu b) { return select(to_signed(a) > to_signed(b), a, b); };
     left = larger(left, __builtin_shufflevector(left, left, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));

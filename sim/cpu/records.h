@@ -7,9 +7,9 @@
 namespace sim {
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
 // The first four numbers, or as many of them as `some` has bits, of 16 records.
-template <bool All> SIM_HD void four_fields(const float* records, const u32* at, __mmask8 some, vf* out) {
+template <bool All> SIM_HD void four_fields(const real* records, const u32* at, __mmask8 some, vf* out) {
     const auto four = [&](int k) { return All ? _mm_loadu_ps(records + at[k]) : _mm_maskz_loadu_ps(some, records + at[k]); };
     __m512 z[4];  // lanes 4 q to 4 q + 3 of z[k] are of record 4 q + k
     for (int k = 0; k < 4; ++k) {
@@ -25,7 +25,7 @@ template <bool All> SIM_HD void four_fields(const float* records, const u32* at,
 }
 
 // The n numbers of LANES records.
-SIM_HD void load_records(const float* records, int n, vu index, vf* out) {
+SIM_HD void load_records(const real* records, int n, vu index, vf* out) {
     if (!n) return;
     alignas(64) u32 at[LANES];
     store(at, index * static_cast<u32>(n));
@@ -36,7 +36,7 @@ SIM_HD void load_records(const float* records, int n, vu index, vf* out) {
     }
 }
 #else
-SIM_HD void load_records(const float* records, int n, vu index, vf* out) {
+SIM_HD void load_records(const real* records, int n, vu index, vf* out) {
     for (int f = 0; f < n; ++f) out[f] = gather(records + f, index * static_cast<u32>(n));
 }
 #endif

@@ -5,45 +5,69 @@
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
+// Instructions are named for single precision only.
+#if defined(__AVX512F__) && !defined(SIM_DOUBLE)
+#define SIM_AVX512
+#elif defined(__AVX2__) && !defined(SIM_DOUBLE)
+#define SIM_AVX2
+#endif
 
 namespace sim {
 
-#if defined(__AVX512F__)
+#if defined(SIM_AVX512)
 constexpr int LANES = 16;
-#elif defined(__AVX2__)
+#elif defined(SIM_AVX2)
 constexpr int LANES = 8;
 #else
 constexpr int LANES = 4;
 #endif
 
-typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef float vs __attribute__((vector_size(4 * LANES)));
 typedef int vi __attribute__((vector_size(4 * LANES)));
 typedef u32 vu __attribute__((vector_size(4 * LANES)));
-typedef float vf_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#ifdef SIM_DOUBLE
+typedef double vf __attribute__((vector_size(8 * LANES)));
+typedef long vm __attribute__((vector_size(8 * LANES)));  // of comparisons
+#else
+typedef vs vf;
+typedef vi vm;
+#endif
+typedef real vf_unaligned __attribute__((vector_size(sizeof(vf)), aligned(sizeof(real)), may_alias));
 typedef u32 vu_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 
-SIM_HD vf select(vi m, vf a, vf b) { return m ? a : b; }
+SIM_HD vs select(vi m, vs a, vs b) { return m ? a : b; }
 SIM_HD vu select(vi m, vu a, vu b) { return m ? a : b; }
 SIM_HD vi select(vi m, vi a, vi b) { return m ? a : b; }
-SIM_HD vf to_float(vi x) { return __builtin_convertvector(x, vf); }
-SIM_HD vi to_int(vf x) { return __builtin_convertvector(x, vi); }
+SIM_HD vs to_float(vi x) { return __builtin_convertvector(x, vs); }
+SIM_HD vi to_int(vs x) { return __builtin_convertvector(x, vi); }
 SIM_HD vi to_signed(vu x) { return (vi)x; }
 SIM_HD vu to_unsigned(vi x) { return (vu)x; }
-SIM_HD vu bits_of(vf x) { return (vu)x; }
-SIM_HD vf float_of(vu x) { return (vf)x; }
+SIM_HD vu bits_of(vs x) { return (vu)x; }
+SIM_HD vs float_of(vu x) { return (vs)x; }
 
-SIM_HD vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
-SIM_HD void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
+#ifdef SIM_DOUBLE
+SIM_HD vf select(vm m, vf a, vf b) { return m ? a : b; }
+SIM_HD vi to_int(vf x) { return __builtin_convertvector(x, vi); }
+SIM_HD vm to_mask(vi m) { return __builtin_convertvector(m, vm); }
+SIM_HD vi of_mask(vm m) { return __builtin_convertvector(m, vi); }
+#else
+SIM_HD vm to_mask(vi m) { return m; }
+SIM_HD vi of_mask(vm m) { return m; }
+#endif
+SIM_HD vf to_real(vi x) { return __builtin_convertvector(x, vf); }
+
+SIM_HD vf load(const real* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+SIM_HD void store(real* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
 SIM_HD vu load(const u32* p) { return *reinterpret_cast<const vu_unaligned*>(p); }
 SIM_HD void store(u32* p, vu x) { *reinterpret_cast<vu_unaligned*>(p) = x; }
 // What will be read soon, to the second level of the cache: the first has few places for what is on its way.
-SIM_HD void fetch(const float* p) { __builtin_prefetch(p, 0, 2); }
-SIM_HD void fetch(const float* p, int n) {
-    constexpr int LINE = 16;  // floats of a line of the cache
+SIM_HD void fetch(const real* p) { __builtin_prefetch(p, 0, 2); }
+SIM_HD void fetch(const real* p, int n) {
+    constexpr int LINE = 64 / sizeof(real);  // numbers of a line of the cache
     for (int k = 0; k < n; k += LINE) fetch(p + k);
 }
-SIM_HD vf broadcast(float x) { return vf{} + x; }
+SIM_HD vf broadcast(real x) { return vf{} + x; }
 SIM_HD vu broadcast(u32 x) { return vu{} + x; }
 SIM_HD vu lane_index() {
     vu v{};
@@ -64,11 +88,11 @@ SIM_HD vu counted_bits(vu a) {
     return (((a + (a >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
 }
 
-#if defined(__AVX512F__)
-SIM_HD vf root(vf x) { return (vf)_mm512_sqrt_ps((__m512)x); }
-SIM_HD vf round_even(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-SIM_HD vf gather(const float* p, vu index) { return (vf)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xFFFF, (__m512i)index, p, 4); }
-SIM_HD vf multiply_add(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+#if defined(SIM_AVX512)
+SIM_HD vs root(vs x) { return (vs)_mm512_sqrt_ps((__m512)x); }
+SIM_HD vs round_even(vs x) { return (vs)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+SIM_HD vs gather(const float* p, vu index) { return (vs)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xFFFF, (__m512i)index, p, 4); }
+SIM_HD vs multiply_add(vs a, vs b, vs c) { return (vs)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 SIM_HD bool any(vi m) { return _mm512_movepi32_mask((__m512i)m) != 0; }
 // A vector on its way through products of twice its width, even and odd lanes apart (see portable.h).
 struct vw {
@@ -93,17 +117,17 @@ SIM_HD vu population(vu a) {
 #endif
 }
 SIM_HD vu shift_left(vu a, vu by) { return (vu)_mm512_sllv_epi32((__m512i)a, (__m512i)by); }  // 0 for 32 and above
-SIM_HD vf load_first(const float* p, int n) { return (vf)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p); }
-SIM_HD void scatter_first(float* p, vu index, vf x, int n) {
+SIM_HD vs load_first(const float* p, int n) { return (vs)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p); }
+SIM_HD void scatter_first(float* p, vu index, vs x, int n) {
     _mm512_mask_i32scatter_ps(p, static_cast<__mmask16>(n < 16 ? (1u << n) - 1u : 0xFFFFu), (__m512i)index, (__m512)x, 4);
 }
-SIM_HD void store_first(float* p, vf x, int n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), (__m512)x); }
+SIM_HD void store_first(float* p, vs x, int n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), (__m512)x); }
 #else
-#if defined(__AVX2__)
-SIM_HD vf root(vf x) { return (vf)_mm256_sqrt_ps((__m256)x); }
-SIM_HD vf round_even(vf x) { return (vf)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-SIM_HD vf gather(const float* p, vu index) { return (vf)_mm256_i32gather_ps(p, (__m256i)index, 4); }
-SIM_HD vf multiply_add(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#if defined(SIM_AVX2)
+SIM_HD vs root(vs x) { return (vs)_mm256_sqrt_ps((__m256)x); }
+SIM_HD vs round_even(vs x) { return (vs)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+SIM_HD vs gather(const float* p, vu index) { return (vs)_mm256_i32gather_ps(p, (__m256i)index, 4); }
+SIM_HD vs multiply_add(vs a, vs b, vs c) { return (vs)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 SIM_HD bool any(vi m) { return _mm256_movemask_ps((__m256)m) != 0; }
 struct vw {
     __m256i even, odd;
@@ -122,20 +146,20 @@ SIM_HD vw mixed(vw a, vw b, u32 key) {
 SIM_HD vu population(vu a) { return counted_bits(a); }
 SIM_HD vu shift_left(vu a, vu by) { return (vu)_mm256_sllv_epi32((__m256i)a, (__m256i)by); }
 #else
-SIM_HD vf root(vf x) {
+SIM_HD vs root(vs x) {
     for (int k = 0; k < LANES; ++k) x[k] = root(x[k]);
     return x;
 }
-SIM_HD vf round_even(vf x) {
+SIM_HD vs round_even(vs x) {
     for (int k = 0; k < LANES; ++k) x[k] = round_even(x[k]);
     return x;
 }
-SIM_HD vf gather(const float* p, vu index) {
-    vf x{};
+SIM_HD vs gather(const float* p, vu index) {
+    vs x{};
     for (int k = 0; k < LANES; ++k) x[k] = p[index[k]];
     return x;
 }
-SIM_HD vf multiply_add(vf a, vf b, vf c) { return a * b + c; }
+SIM_HD vs multiply_add(vs a, vs b, vs c) { return a * b + c; }
 SIM_HD bool any(vi m) {
     int r = 0;
     for (int k = 0; k < LANES; ++k) r |= m[k];
@@ -172,30 +196,55 @@ SIM_HD vu shift_left(vu a, vu by) {
     return a;
 }
 #endif
-SIM_HD vf load_first(const float* p, int n) {
+SIM_HD vf load_first(const real* p, int n) {
     vf x{};
     for (int k = 0; k < n; ++k) x[k] = p[k];
     return x;
 }
-SIM_HD void scatter_first(float* p, vu index, vf x, int n) {
+SIM_HD void scatter_first(real* p, vu index, vf x, int n) {
     for (int k = 0; k < (n < LANES ? n : LANES); ++k) p[index[k]] = x[k];
 }
-SIM_HD void store_first(float* p, vf x, int n) {
+SIM_HD void store_first(real* p, vf x, int n) {
     for (int k = 0; k < n; ++k) p[k] = x[k];
 }
 #endif
 
-SIM_HD vf absolute(vf x) { return float_of(bits_of(x) & 0x7FFFFFFFu); }
+SIM_HD vs absolute(vs x) { return float_of(bits_of(x) & 0x7FFFFFFFu); }
+
+#ifdef SIM_DOUBLE
+// What single precision has in front of this, lane by lane: g++ makes vectors of it where there are any.
+template <class Function> SIM_HD vf each(vf x, Function f) {
+    for (int k = 0; k < LANES; ++k) x[k] = f(x[k]);
+    return x;
+}
+SIM_HD vf root(vf x) { return each(x, [](double v) { return root(v); }); }
+SIM_HD vf round_even(vf x) { return each(x, [](double v) { return round_even(v); }); }
+SIM_HD vf absolute(vf x) { return each(x, [](double v) { return __builtin_fabs(v); }); }
+SIM_HD vf gather(const double* p, vu index) {
+    vf x{};
+    for (int k = 0; k < LANES; ++k) x[k] = p[index[k]];
+    return x;
+}
+SIM_HD vf multiply_add(vf a, vf b, vf c) {
+#if defined(__FMA__)
+    for (int k = 0; k < LANES; ++k) a[k] = __builtin_fma(a[k], b[k], c[k]);
+    return a;
+#else
+    return a * b + c;
+#endif
+}
+SIM_HD bool any(vm m) { return any(of_mask(m)); }
+#endif
 
 // p[k] of `size` numbers: those that fit into registers are permuted there, which costs a tenth of a gather.
-SIM_HD vf pick(const float* p, int size, vu k) {
-#if defined(__AVX512F__)
+SIM_HD vf pick(const real* p, int size, vu k) {
+#if defined(SIM_AVX512)
     if (size <= 32) {
-        const vf low = load_first(p, size < 16 ? size : 16), high = size <= 16 ? vf{} : load_first(p + 16, size - 16);
-        return (vf)_mm512_permutex2var_ps((__m512)low, (__m512i)k, (__m512)high);
+        const vs low = load_first(p, size < 16 ? size : 16), high = size <= 16 ? vs{} : load_first(p + 16, size - 16);
+        return (vs)_mm512_permutex2var_ps((__m512)low, (__m512i)k, (__m512)high);
     }
-#elif defined(__AVX2__)
-    if (size <= 8) return (vf)_mm256_permutevar8x32_ps((__m256)load_first(p, size), (__m256i)k);
+#elif defined(SIM_AVX2)
+    if (size <= 8) return (vs)_mm256_permutevar8x32_ps((__m256)load_first(p, size), (__m256i)k);
 #else
     (void)size;
 #endif
@@ -203,23 +252,23 @@ SIM_HD vf pick(const float* p, int size, vu k) {
 }
 
 template <> struct number<vf> {
-    using mask = vi;
+    using mask = vm;
     using index = vu;
     static SIM_HD vu truncated(vf x) { return to_unsigned(to_int(x)); }
-    static SIM_HD vf from(vu k) { return to_float(to_signed(k)); }
-    static SIM_HD vf picked(const float* p, int size, vu k) { return pick(p, size, k); }
+    static SIM_HD vf from(vu k) { return to_real(to_signed(k)); }
+    static SIM_HD vf picked(const real* p, int size, vu k) { return pick(p, size, k); }
 };
 
 // Sum and maximum over the lanes, always in the same tree.
-SIM_HD float sum_lanes(vf x) {
-    float t[LANES];
+SIM_HD real sum_lanes(vf x) {
+    real t[LANES];
     store(t, x);
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int k = 0; k < half; ++k) t[k] += t[k + half];
     return t[0];
 }
-SIM_HD float max_lanes(vf x) {
-    float m = x[0];
+SIM_HD real max_lanes(vf x) {
+    real m = x[0];
     for (int k = 1; k < LANES; ++k) m = x[k] > m ? x[k] : m;
     return m;
 }

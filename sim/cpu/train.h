@@ -12,18 +12,18 @@ namespace {
 constexpr int padded(int n) { return (n + 63) / 64 * 64; }
 
 struct Lines {
-    u32* bits;      // (B, words, padded n); deterministic types: one float in the place of a word
+    u32* bits;      // (B, words, padded n); deterministic types: a number in the place of the words
     u32* negative;  // (B, padded n): all ones where the value is below 0
     int n, words;
     u32* sample_bits(int b) const { return bits + static_cast<size_t>(b) * words * padded(n); }
-    float* sample_numbers(int b) const { return reinterpret_cast<float*>(sample_bits(b)); }
+    real* sample_numbers(int b) const { return reinterpret_cast<real*>(sample_bits(b)); }
     u32* sample_negative(int b) const { return negative + static_cast<size_t>(b) * padded(n); }
 };
 
 // Of the finite entries.
-SIM_HD float largest_magnitude(const float* v, int n) {
+SIM_HD real largest_magnitude(const real* v, int n) {
     vf m{};
-    const vf top = vf{} + 3.4028235e38f;
+    const vf top = vf{} + LARGEST;
     const auto size = [&](vf x) { return select(absolute(x) <= top, absolute(x), vf{}); };
     int k = 0;
     for (; k + LANES <= n; k += LANES) m = maximum(m, size(load(v + k)));
@@ -31,13 +31,13 @@ SIM_HD float largest_magnitude(const float* v, int n) {
     return max_lanes(m);
 }
 
-SIM_HD vf load_padded(const float* v, int j, int n) { return j + LANES <= n ? load(v + j) : j < n ? load_first(v + j, n - j) : vf{}; }
+SIM_HD vf load_padded(const real* v, int j, int n) { return j + LANES <= n ? load(v + j) : j < n ? load_first(v + j, n - j) : vf{}; }
 
 // One side of one sample.
 struct Side {
-    const float* value;
-    float scale;       // A or B of the train
-    float resolution;  // bin width of the probabilities; 0: continuous
+    const real* value;
+    real scale;       // A or B of the train
+    real resolution;  // bin width of the probabilities; 0: continuous
     Stream train, rounding;
 };
 
@@ -58,7 +58,7 @@ void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_roun
     u32* negative = lines.sample_negative(static_cast<int>(sample));
     for (int j = 0; j < width; j += LANES) {
         const vf value = load_padded(side.value, j, lines.n);
-        store(negative + j, to_unsigned(value < vf{}));
+        store(negative + j, to_unsigned(of_mask(value < vf{})));
         const vf p = probability(side, value, j, sample, step, sto_round);
         const vi threshold = pulse_threshold(p);
         if (!any(threshold >= vi{})) {
@@ -81,11 +81,11 @@ void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_roun
 // Deterministic types: the number of each line, in the place of its bits.
 void draw_numbers(const Side& side, int length, bool row, bool counts, u32 sample, u32 step, bool sto_round, Lines& lines) {
     const int width = padded(lines.n);
-    float* number = lines.sample_numbers(static_cast<int>(sample));
+    real* number = lines.sample_numbers(static_cast<int>(sample));
     u32* negative = lines.sample_negative(static_cast<int>(sample));
     for (int j = 0; j < width; j += LANES) {
         const vf value = load_padded(side.value, j, lines.n);
-        store(negative + j, to_unsigned(value < vf{}));
+        store(negative + j, to_unsigned(of_mask(value < vf{})));
         const vf p = probability(side, value, j, sample, step, sto_round);
         store(number + j, line_number(p, length, row, counts));
     }
@@ -93,10 +93,10 @@ void draw_numbers(const Side& side, int length, bool row, bool counts, u32 sampl
 
 // Trains of sample b of replica r, for both sides.
 void draw_trains(const UpdateArgs& a, int r, int b, Lines& columns, Lines& rows) {
-    const float* s = a.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
-    const float* x = a.x + (static_cast<size_t>(r) * a.batch + b) * a.in;
-    const float* d = a.d + (static_cast<size_t>(r) * a.batch + b) * a.out;
-    const float rate = a.rates ? a.rates[static_cast<size_t>(r) * a.batch + b] : a.rate[r];
+    const real* s = a.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
+    const real* x = a.x + (static_cast<size_t>(r) * a.batch + b) * a.in;
+    const real* d = a.d + (static_cast<size_t>(r) * a.batch + b) * a.out;
+    const real rate = a.rates ? a.rates[static_cast<size_t>(r) * a.batch + b] : a.rate[r];
     const TrainSettings settings{absolute(rate),      a.granularity[r],    s[DESIRED_BL],         s[UM_GRAD_SCALE],
                                  a.fixed_bl,          a.update_management, a.update_bl_management};
     const Train train = plan_train(settings, largest_magnitude(x, a.in), largest_magnitude(d, a.out));

@@ -16,21 +16,21 @@ namespace {
 struct PlannedLines {
     const TransferPlanArgs& a;
     int r, lines;
-    float *in_choppers, *out_choppers;
+    real *in_choppers, *out_choppers;
     u64 key;
-    const float* settings;
+    const real* settings;
 
-    const float* x(int b) const { return a.x + (static_cast<size_t>(r) * a.samples + a.first + b) * a.in; }
-    const float* d(int b) const { return a.d + (static_cast<size_t>(r) * a.samples + a.first + b) * a.out; }
-    float largest_x(int b) const { return largest_magnitude(x(b), a.in); }
-    float largest_d(int b) const { return largest_magnitude(d(b), a.out); }
+    const real* x(int b) const { return a.x + (static_cast<size_t>(r) * a.samples + a.first + b) * a.in; }
+    const real* d(int b) const { return a.d + (static_cast<size_t>(r) * a.samples + a.first + b) * a.out; }
+    real largest_x(int b) const { return largest_magnitude(x(b), a.in); }
+    real largest_d(int b) const { return largest_magnitude(d(b), a.out); }
     void begin(int b) {
         if (!a.signed_x) return;
         const size_t sample = static_cast<size_t>(r) * a.batch + b;
         chopped(x(b), a.flags.columns ? in_choppers : out_choppers, a.in, a.signed_x + sample * a.in);
         chopped(d(b), a.flags.columns ? out_choppers : in_choppers, a.out, a.signed_d + sample * a.out);
     }
-    void chopped(const float* v, const float* choppers, int n, float* to) const {
+    void chopped(const real* v, const real* choppers, int n, real* to) const {
         const bool signs = a.flags.mode >= TRANSFER_CHOPPED;
         for (int k = 0; k < n; ++k) to[k] = signs ? v[k] * choppers[k] : v[k];
     }
@@ -38,7 +38,7 @@ struct PlannedLines {
         const size_t at = static_cast<size_t>(r) * a.max_events + n;
         a.look_line[at] = e.stage == 0 ? e.slice : -1;
         a.look_sample[at] = e.sample;
-        if (a.signs && a.flags.mode >= TRANSFER_CHOPPED) memcpy(a.signs + at * lines, out_choppers, sizeof(float) * lines);
+        if (a.signs && a.flags.mode >= TRANSFER_CHOPPED) memcpy(a.signs + at * lines, out_choppers, sizeof(real) * lines);
     }
     void end_of_sweep(u32 step) {
         if (!(settings[OUT_CHOP_PROB] > 0.0f)) return;
@@ -98,7 +98,7 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
 
 // The exact change of n crosspoints, within the bounds of the devices if they are kept; no pulses. Where it is 0 nothing is
 // written.
-template <class Device> void write_exactly(const UpdateArgs& a, int r, bool bounds, const u32* element, const float* change, int n) {
+template <class Device> void write_exactly(const UpdateArgs& a, int r, bool bounds, const u32* element, const real* change, int n) {
     const Row row(a, r, 0, Noise(a, r));
     for (int first = 0; first < n; first += LANES) {
         const int lanes = n - first < LANES ? n - first : LANES;
@@ -121,8 +121,8 @@ template <class Device> void write_exactly(const UpdateArgs& a, int r, bool boun
 
 constexpr int PULSES_EXACT = PULSES_NONE_WITH_DEVICE + 1;  // no pulses and no bounds
 
-void write_changes(int device, const UpdateArgs& a, int r, const u32* element, const float* change, int n) {
-    using Function = void (*)(const UpdateArgs&, int, bool, const u32*, const float*, int);
+void write_changes(int device, const UpdateArgs& a, int r, const u32* element, const real* change, int n) {
+    using Function = void (*)(const UpdateArgs&, int, bool, const u32*, const real*, int);
 #define SIM_ENTRY(name) &write_exactly<device::name>,
     static const Function table[] = {SIM_FOR_EACH_DEVICE(SIM_ENTRY)};
 #undef SIM_ENTRY
@@ -139,43 +139,37 @@ void write_waiting(int device, const UpdateArgs& a, int r, Write& w) {
 // Numbers of coincidences of a dense line v (n entries) with a line that holds a single 1.
 struct OneHot {
     bool dense_is_row;      // v is the error side
-    float granularity;
+    real granularity;
     u64 key;
     u32 sample, step;
 };
-void coincidences(const UpdateArgs& a, const float* s, float rate, const OneHot& how, const float* v, int n, u32* count) {
-    const float most_v = largest_magnitude(v, n);
+void coincidences(const UpdateArgs& a, const real* s, real rate, const OneHot& how, const real* v, int n, u32* count) {
+    const real most_v = largest_magnitude(v, n);
     const TrainSettings settings{rate,       how.granularity,     s[DESIRED_BL],         s[UM_GRAD_SCALE],
                                  a.fixed_bl, a.update_management, a.update_bl_management};
     const Train train = how.dense_is_row ? plan_train(settings, 1.0f, most_v) : plan_train(settings, most_v, 1.0f);
     memset(count, 0, sizeof(u32) * static_cast<size_t>(padded(n)));
     if (train.length < 1) return;
     const bool implicit = a.pulse_type == PULSES_IMPLICIT;
-    const float row_bins = implicit ? s[D_RESOLUTION] : s[RESOLUTION], column_bins = implicit ? s[X_RESOLUTION] : s[RESOLUTION];
+    const real row_bins = implicit ? s[D_RESOLUTION] : s[RESOLUTION], column_bins = implicit ? s[X_RESOLUTION] : s[RESOLUTION];
     const auto stream = [&](u32 row, u32 column) { return stream_of(how.key, how.dense_is_row ? row : column); };
     const Side dense{v, how.dense_is_row ? train.row : train.column, how.dense_is_row ? row_bins : column_bins,
                      stream(PURPOSE_ROW_TRAIN, PURPOSE_COLUMN_TRAIN), stream(PURPOSE_ROUND_ROW, PURPOSE_ROUND_COLUMN)};
     const Side single{nullptr, how.dense_is_row ? train.column : train.row, how.dense_is_row ? column_bins : row_bins,
                       stream(PURPOSE_COLUMN_TRAIN, PURPOSE_ROW_TRAIN), stream(PURPOSE_ROUND_COLUMN, PURPOSE_ROUND_ROW)};
-    const float certain_value = probability(single, broadcast(1.0f), 0, how.sample, how.step, a.stochastic_rounding)[0];
-    const float bl = static_cast<float>(train.length);
+    const real certain_value = probability(single, broadcast(1.0f), 0, how.sample, how.step, a.stochastic_rounding)[0];
     if (a.pulse_type != PULSES_STOCHASTIC) {
-        const auto number = [&](auto p, bool row) {
-            auto k = implicit ? minimum(p, p - p + 1.0f) : minimum(round_even(p * bl), p - p + bl);
-            return implicit ? (row ? k * bl : k) : (row ? k / bl : k);
-        };
-        const float other = number(certain_value, !how.dense_is_row);
+        const real other = line_number(certain_value, train.length, !how.dense_is_row, !implicit);
         for (int j = 0; j < n; j += LANES) {
             const vf p = probability(dense, load_padded(v, j, n), j, how.sample, how.step, a.stochastic_rounding);
-            store(count + j, to_unsigned(to_int(round_even(number(p, how.dense_is_row) * other))));
+            store(count + j, to_unsigned(to_int(round_even(line_number(p, train.length, how.dense_is_row, !implicit) * other))));
         }
         return;
     }
     const int single_threshold = pulse_threshold(certain_value);
     for (int j = 0; j < n; j += LANES) {
         const vf p = probability(dense, load_padded(v, j, n), j, how.sample, how.step, a.stochastic_rounding);
-        const vi certain = p >= vf{} + 1.0f;
-        const vi threshold = certain ? vi{} + 0x7FFFFFFF : to_int(select(certain, vf{}, p) * 2147483648.0f) - 1;
+        const vi threshold = pulse_threshold(p);
         if (!any(threshold >= vi{})) continue;
         vu total{};
         if (single_threshold == 0x7FFFFFFF && !any((threshold >= vi{}) & (threshold != 0x7FFFFFFF))) {
@@ -198,7 +192,7 @@ void coincidences(const UpdateArgs& a, const float* s, float rate, const OneHot&
 
 // Room of one thread.
 struct SliceScratch {
-    Scratch<float> held, read, noise;
+    Scratch<real> held, read, noise;
     Scratch<u32> count, element;
     Write write;
     explicit SliceScratch(int lines)
@@ -206,7 +200,7 @@ struct SliceScratch {
 };
 
 // Lists the crosspoints that get pulses: count of each line, up where the value is not negative (or the reverse).
-SIM_HD void list_pulses(const UpdateArgs& a, int r, const u32* count, const float* value, bool reverse, const u32* element, int n, Write& w) {
+SIM_HD void list_pulses(const UpdateArgs& a, int r, const u32* count, const real* value, bool reverse, const u32* element, int n, Write& w) {
     const size_t first = static_cast<size_t>(r) * a.out * a.in;
     w.n = 0;
     for (int i = 0; i < n; ++i) {
@@ -220,12 +214,12 @@ SIM_HD void list_pulses(const UpdateArgs& a, int r, const u32* count, const floa
 
 // What a read of one line gives: a product with a one-hot input.
 SIM_HD void read_slice(const TransferArgs& a, int r, int lines, u64 key, u32 sample, u32 step, SliceScratch& s) {
-    const float* io = a.io + static_cast<size_t>(r) * N_IO_SETTINGS;
+    const real* io = a.io + static_cast<size_t>(r) * N_IO_SETTINGS;
     if (a.io_perfect) {
         for (int i = 0; i < lines; i += LANES) store(s.read.get() + i, load(s.held.get() + i) * io[OUT_SCALE]);
         return;
     }
-    const float input = one_hot_input(io);
+    const real input = one_hot_input(io);
     const bool noisy = io[OUT_NOISE] > 0.0f;
     if (noisy) normal_row(stream_of(key, PURPOSE_OUTPUT_NOISE), sample, 0, step, lines, s.noise.get());
     for (int i = 0; i < lines; i += LANES) {
@@ -240,8 +234,8 @@ SIM_HD void read_slice(const TransferArgs& a, int r, int lines, u64 key, u32 sam
 }
 
 // Adds what was read to the buffer; s.read becomes the steps to write. Returns whether there are any.
-SIM_HD bool through_buffers(const TransferArgs& a, const TransferEvent& e, int r, int slices, int lines, const float* signs, SliceScratch& s) {
-    const float* settings = a.settings + static_cast<size_t>(r) * N_TRANSFER_SETTINGS;
+SIM_HD bool through_buffers(const TransferArgs& a, const TransferEvent& e, int r, int slices, int lines, const real* signs, SliceScratch& s) {
+    const real* settings = a.settings + static_cast<size_t>(r) * N_TRANSFER_SETTINGS;
     const BufferRule rule = buffer_rule(a.flags, settings, a.stages + (static_cast<size_t>(r) * (a.n_arrays + 1) + e.stage) * N_STAGE_SETTINGS);
     const size_t at = ((static_cast<size_t>(r) * a.n_arrays + e.stage) * slices + e.slice) * lines;
     const bool dynamic = a.flags.mode == TRANSFER_DYNAMIC;
@@ -255,7 +249,7 @@ SIM_HD bool through_buffers(const TransferArgs& a, const TransferEvent& e, int r
         if (dynamic) store_first(a.mean + at + i, line.mean, n);
         if (dynamic && e.switched) store_first(a.reference + at + i, line.reference, n);
         if (e.active) store_first(a.buffer + at + i, line.held, n);
-        some |= (steps != vf{}) & (to_signed(lane_index()) < n);
+        some |= of_mask(steps != vf{}) & (to_signed(lane_index()) < n);
         store(s.read.get() + i, steps);
     }
     return any(some);
@@ -271,19 +265,19 @@ void run_event(const TransferArgs& a, int r, int index, SliceScratch& s) {
     const size_t cells = static_cast<size_t>(target.out) * target.in;
     for (int i = 0; i < lines; ++i)
         s.element[i] = static_cast<u32>(a.flags.columns ? static_cast<size_t>(i) * target.in + e.slice : static_cast<size_t>(e.slice) * target.in + i);
-    const float* given = a.values + (static_cast<size_t>(r) * a.max_events + index) * lines;
-    if (a.done) memcpy(s.read.get(), given, sizeof(float) * lines);
+    const real* given = a.values + (static_cast<size_t>(r) * a.max_events + index) * lines;
+    if (a.done) memcpy(s.read.get(), given, sizeof(real) * lines);
     else {
-        if (e.stage == 0) memcpy(s.held.get(), given, sizeof(float) * lines);
+        if (e.stage == 0) memcpy(s.held.get(), given, sizeof(real) * lines);
         else {
             const UpdateArgs& source = a.arrays[e.stage - 1].args;
-            const float* shown = (source.apparent ? source.apparent : source.weight) + r * cells;
+            const real* shown = (source.apparent ? source.apparent : source.weight) + r * cells;
             for (int i = 0; i < lines; ++i) s.held[i] = shown[s.element[i]];
         }
         read_slice(a, r, lines, static_cast<u64>(a.read_keys[static_cast<size_t>(r) * (a.n_arrays + 1) + e.stage]), static_cast<u32>(e.read), step, s);
     }
-    const float* settings = target.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
-    const float granularity = target.granularity[r];
+    const real* settings = target.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
+    const real granularity = target.granularity[r];
     const u64 train_key = static_cast<u64>(a.train_keys[static_cast<size_t>(r) * (a.n_arrays + 1) + e.stage]);
     const bool exact = target.pulse_type >= PULSES_NONE_WITH_DEVICE;
     if (a.flags.mode == TRANSFER_DIRECT) {
@@ -297,9 +291,9 @@ void run_event(const TransferArgs& a, int r, int index, SliceScratch& s) {
         write_waiting(device, target, r, s.write);
         return;
     }
-    const float* signs = a.signs ? a.signs + (static_cast<size_t>(r) * a.max_events + index) * lines : nullptr;
+    const real* signs = a.signs ? a.signs + (static_cast<size_t>(r) * a.max_events + index) * lines : nullptr;
     if (!through_buffers(a, e, r, slices, lines, signs, s)) return;
-    const float size = a.settings[static_cast<size_t>(r) * N_TRANSFER_SETTINGS + WRITE_STEP];
+    const real size = a.settings[static_cast<size_t>(r) * N_TRANSFER_SETTINGS + WRITE_STEP];
     if (exact) {
         for (int i = 0; i < lines; ++i) s.noise[i] = size * granularity * s.read[i];
         write_changes(device, target, r, s.element.get(), s.noise.get(), lines);
@@ -334,7 +328,7 @@ void transfer_update(const TransferUpdateArgs& given) {
     const size_t most = static_cast<size_t>(part) * (given.plan.arrays - 1) * reads;
     const bool copied = flags.mode >= TRANSFER_CHOPPED || part < given.batch;
     const size_t samples = replicas * static_cast<size_t>(part);
-    Scratch<float> x(copied ? samples * in : 0), d(copied ? samples * out : 0), rates(samples), largest(replicas), seen(replicas * most * lines),
+    Scratch<real> x(copied ? samples * in : 0), d(copied ? samples * out : 0), rates(samples), largest(replicas), seen(replicas * most * lines),
         signs(given.with_signs ? replicas * most * lines : 0);
     Scratch<TransferEvent> events(replicas * most);
     Scratch<int> n_events(replicas), line(replicas * most), sample(replicas * most);
@@ -379,18 +373,18 @@ void digital_transfer(const DigitalTransferArgs& a) {
             for (int k = 0; k < a.n_rows; ++k) {
                 const int row = a.rows[static_cast<size_t>(r) * a.n_rows + k];
                 if (row < 0) continue;
-                float* digital = a.digital + (static_cast<size_t>(r) * target.out + row) * n;
-                const float unit = a.unit[r];
+                real* digital = a.digital + (static_cast<size_t>(r) * target.out + row) * n;
+                const real unit = a.unit[r];
                 vf top{};
                 for (int j = 0; j < n; j += LANES) {
                     const vf t = whole_steps(load_padded(digital, j, n), unit);
                     store(s.read.get() + j, t);
                     top = maximum(top, absolute(t));
                 }
-                const float most_steps = max_lanes(top);
+                const real most_steps = max_lanes(top);
                 if (most_steps == 0.0f) continue;
-                const float* settings = target.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
-                const float size = a.rate[r] < 0.0f ? -a.rate[r] : a.rate[r];
+                const real* settings = target.settings + static_cast<size_t>(r) * N_TRAIN_SETTINGS;
+                const real size = a.rate[r] < 0.0f ? -a.rate[r] : a.rate[r];
                 const Train train = plan_train({size, target.granularity[r], settings[DESIRED_BL], settings[UM_GRAD_SCALE], target.fixed_bl,
                                                 target.update_management, target.update_bl_management}, most_steps, 1.0f);
                 for (int j = 0; j < n; j += LANES) {  // what a full train cannot write stays in the matrix

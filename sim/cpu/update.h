@@ -34,7 +34,7 @@ SIM_HD void join_words(const UpdateArgs& a, int first, int n, Lines& rows, u32* 
 }
 
 // Brings together the words of a row that have bits; false where they have more than 32.
-SIM_HD bool collect(const UpdateArgs& a, float rate, int row, const Lines& columns, Lines& rows, Words& list) {
+SIM_HD bool collect(const UpdateArgs& a, real rate, int row, const Lines& columns, Lines& rows, Words& list) {
     list.n = 0;
     list.pulses = 0;
     const size_t width = padded(columns.n), row_width = padded(a.out);
@@ -59,10 +59,10 @@ template <class Device> bool queue_sample(const Row& work, int row, int b, Lines
     const bool ups_only = a.side != 0;
     bool any_pulse = false;
     if (a.pulse_type != PULSES_STOCHASTIC) {
-        const float number = rows.sample_numbers(b)[row];
-        float most = 0.0f;
+        const real number = rows.sample_numbers(b)[row];
+        real most = 0.0f;
         for (int j = 0; j < width; ++j) most = maximum(most, round_even(number * columns.sample_numbers(b)[j]));
-        for (float skip = 0.0f; skip < most; skip += 31.0f) {
+        for (real skip = 0.0f; skip < most; skip += 31.0f) {
             make_room<Device>(work, 31, bound, s);
             enqueue_numbers(width, number, row_negative, ups_only, columns.sample_numbers(b), columns.sample_negative(b), skip, s.queue, s.count);
             any_pulse = true;
@@ -84,7 +84,7 @@ constexpr int BLOCK = 16;    // rows whose crosspoints are listed together
 constexpr int ENOUGH = 512;  // crosspoints of a list
 
 // Pulses a list whose crosspoints are counted from those of `top`.
-template <class Device> void finish_list(const Row& top, RowScratch& s, const Waiting& list, float* weight, const u32* hits) {
+template <class Device> void finish_list(const Row& top, RowScratch& s, const Waiting& list, real* weight, const u32* hits) {
     s.n_touched = 0;
     pulse_list<Device>(top, s, list, weight, hits);
     if (top.apparent) write_noise(top, s);
@@ -92,7 +92,7 @@ template <class Device> void finish_list(const Row& top, RowScratch& s, const Wa
 template <class Device> void finish_rows(const Row& top, RowScratch& s) {
     Waiting& list = s.list;
     for (int k = list.n; k % LANES; ++k) list.left[k] = list.left[0];
-    for (int k = 0; k < list.n; k += LANES) store(list.weight + k, bits_of(gather(top.weight, crosspoint_of(load(list.left + k)))));
+    for (int k = 0; k < list.n; k += LANES) store(list.weight + k, gather(top.weight, crosspoint_of(load(list.left + k))));
     if (list.n) finish_list<Device>(top, s, list, nullptr, nullptr);
     list.n = 0, list.most = 0;
 }
@@ -169,7 +169,7 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, con
         vf g = load_padded(row.weight, j, a.in) + reference;
         for (int b = 0; b < a.batch; ++b) {
             const size_t sample = static_cast<size_t>(r) * a.batch + b;
-            const float f = (a.rates ? a.rates[sample] : a.rate[r]) * a.d[sample * a.out + index];
+            const real f = (a.rates ? a.rates[sample] : a.rate[r]) * a.d[sample * a.out + index];
             if (f != 0.0f) g = clamp(g - load_padded(a.x + sample * a.in, j, a.in) * f, low, high);
         }
         store_first(row.weight + j, g - reference, a.in - j < LANES ? a.in - j : LANES);
@@ -180,13 +180,13 @@ template <class Device> void clip_row(const UpdateArgs& a, int r, int index, con
 }
 
 template <class Device> void update_device(const UpdateArgs& a) {
-    float longest_train = 1.0f;
+    real longest_train = 1.0f;
     for (int r = 0; r < a.replicas; ++r) {
-        float length = a.settings[static_cast<size_t>(r) * N_TRAIN_SETTINGS + DESIRED_BL];
+        real length = a.settings[static_cast<size_t>(r) * N_TRAIN_SETTINGS + DESIRED_BL];
         if (!a.fixed_bl && !a.update_bl_management) length = maximum(length, ceiling(absolute(a.rate[r]) / a.granularity[r]));
         longest_train = maximum(longest_train, length);
     }
-    const int words = a.pulse_type == PULSES_STOCHASTIC ? (static_cast<int>(longest_train) + 31) / 32 : 1;
+    const int words = a.pulse_type == PULSES_STOCHASTIC ? (static_cast<int>(longest_train) + 31) / 32 : static_cast<int>(sizeof(real) / sizeof(u32));
     const size_t width = padded(a.in), row_width = padded(a.out), samples = static_cast<size_t>(a.replicas) * a.batch;
     Scratch<u32> bits(samples * words * (width + row_width)), negative(samples * (width + row_width));
     auto lines = [&](int r) {
@@ -207,13 +207,14 @@ template <class Device> void update_device(const UpdateArgs& a) {
     {
         Scratch<u64> queue(width), count(width);
         const size_t plane = width + MARGIN, room = ENOUGH + plane;
-        Scratch<u32> done(width), touched(room), columns(5 * plane), list(5 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
+        Scratch<u32> done(width), touched(room), columns(4 * plane), list(4 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
         RowScratch scratch{};
         scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get(), scratch.spread = spread.get();
-        const auto planes = [](u32* words, size_t size) -> Waiting {
-            return {words, words + size, words + 2 * size, words + 3 * size, words + 4 * size, false, false, 0, 0};
+        Scratch<real> weights(room);
+        const auto planes = [](u32* words, size_t size, real* weight) -> Waiting {
+            return {words, words + size, weight, words + 2 * size, words + 3 * size, false, false, 0, 0};
         };
-        scratch.columns = planes(columns.get(), plane), scratch.list = planes(list.get(), room);
+        scratch.columns = planes(columns.get(), plane, nullptr), scratch.list = planes(list.get(), room, weights.get());
         scratch.one = {nullptr, 0, one.get(), one.get() + plane, one_hits.get(), 0};
         scratch.every = every.get();
         memset(queue.get(), 0, sizeof(u64) * width);

@@ -82,9 +82,9 @@ class GpuDeviceArray(ops.DeviceArray):
         weight = self.weight
         if weight.requires_grad:
             writable("weight", weight)
-        check_operands(self.shape, x, d, rate, weight.device)
+        check_operands(weight, x, d, rate, weight.device)
         if rates is not None:
-            check("rates", rates, (self.shape[0], x.shape[1]), device=weight.device)
+            check("rates", rates, (self.shape[0], x.shape[1]), weight.dtype, weight.device)
         if weight.numel() and x.shape[1]:
             self.run(x, d, rate, step, rates)
         if count:

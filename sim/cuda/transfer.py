@@ -13,7 +13,7 @@ from sim import _core
 from sim.cuda.devices import GpuDeviceArray, Looks, largest_magnitudes
 from sim.cuda.launch import start
 from sim.cuda.modules import pulsed_update, transfer, transfer_plan
-from sim.ops import EVENT_BYTES, FIELD_PURPOSE, TRANSFER_STATE, TransferFlags, TransferMode, TransferPart
+from sim.ops import FIELD_PURPOSE, TRANSFER_STATE, TransferFlags, TransferMode, TransferPart, event_bytes
 
 __all__ = ["digital_transfer_", "next_rows", "plan", "transfer_", "transfer_update_"]
 
@@ -51,7 +51,7 @@ def _planned(
         signed_x, signed_d = (v if batch == samples else v[:, first : first + batch].contiguous() for v in (x, d))
     part = TransferPart(
         signed_x, signed_d, x.new_empty(replicas, batch),
-        torch.zeros(replicas, most, EVENT_BYTES, dtype=torch.uint8, device=device),
+        torch.zeros(replicas, most, event_bytes(x.dtype), dtype=torch.uint8, device=device),
         torch.empty(replicas, dtype=torch.int32, device=device), x.new_empty((replicas, most, lines) if with_signs else (0,)),
     )  # fmt: skip
     looks, largest = torch.empty(2, replicas, most, dtype=torch.int32, device=device), x.new_empty(replicas)

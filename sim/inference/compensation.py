@@ -48,7 +48,7 @@ class GlobalDriftCompensation(BaseDriftCompensation):
 
     def readout(self, out_tensor: Tensor) -> Tensor:
         # Sums of rows, then their sum: the same bits for any number of threads.
-        return out_tensor.abs().double().mean(dim=1).mean().clamp(min=SMALLEST).float()
+        return out_tensor.abs().double().mean(dim=1).mean().clamp(min=SMALLEST).to(out_tensor.dtype)
 
 
 @config
@@ -63,7 +63,7 @@ class PerColumnDriftCompensation(BaseDriftCompensation):
     """One factor for each output."""
 
     def readout(self, out_tensor: Tensor) -> Tensor:
-        return out_tensor.abs().double().T.contiguous().mean(dim=1).clamp(min=SMALLEST).float()
+        return out_tensor.abs().double().T.contiguous().mean(dim=1).clamp(min=SMALLEST).to(out_tensor.dtype)
 
 
 @config

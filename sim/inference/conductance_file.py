@@ -118,7 +118,9 @@ def import_conductances(
             if name not in params:
                 raise ExportError(f"params has no {name!r}: give those of the export of this model")
             n = tile.out_size * tile.in_size
-            found = [values[start + k * n : start + (k + 1) * n].float().reshape(tile.out_size, -1) for k in range(matrices)]
+            found = [
+                values[start + k * n : start + (k + 1) * n].to(tile.dtype).reshape(tile.out_size, -1) for k in range(matrices)
+            ]
             start += matrices * n
             weight = converter.convert_back_to_weights(found, params[name])
             tile.array.forget_devices()

@@ -224,7 +224,7 @@ class CustomPairConductanceConverter(BaseConductanceConverter):
         part, index = at - left, left.long()
         conductances = []
         for values in tables:
-            table = values.float()
+            table = values.to(weights.dtype)
             low = table[index]
             conductances.append(low + part * (table[index + 1] - low))
         return conductances, {"scale": scale}

@@ -149,22 +149,22 @@ def drift_devices(conductance: Tensor, nu: Tensor, numbers: Tensor, keys: Tensor
 
 
 def _run(weight: Tensor | None, conductance: Tensor, nu: Tensor, numbers: Tensor, keys: Tensor, step: Tensor) -> Tensor:
-    from sim import _core
-    from sim.ops.checks import check, place, threads
+    from sim.ops.checks import check, core_of, place, precision, threads
 
     device, (replicas, devices, out, n_in) = place(conductance), conductance.shape
-    check("conductance", conductance, (replicas, devices, out, n_in), device=device)
-    check("nu", nu, (replicas, devices, out, n_in), device=device)
-    check("numbers", numbers, (replicas, numbers.shape[1]), device=device)
+    real = precision("conductance", conductance)
+    check("conductance", conductance, (replicas, devices, out, n_in), real, device)
+    check("nu", nu, (replicas, devices, out, n_in), real, device)
+    check("numbers", numbers, (replicas, numbers.shape[1]), real, device)
     if weight is not None:
-        check("weight", weight, (replicas, out, n_in), device=device)
+        check("weight", weight, (replicas, out, n_in), real, device)
     noisy = conductance.new_empty(replicas, out, n_in)
     if not noisy.numel():
         return noisy
     if device is not None:
         import_module("sim.cuda.backend").program(weight, noisy, conductance, nu, numbers, keys, step)
         return noisy
-    _core.program(
+    core_of(real).program(
         0 if weight is None else weight.data_ptr(), noisy.data_ptr(), conductance.data_ptr(), nu.data_ptr(), numbers.data_ptr(),
         keys.data_ptr(), step.data_ptr(), out * n_in, replicas, devices, numbers.shape[1], threads(4.0 * devices * noisy.numel()),
     )  # fmt: skip

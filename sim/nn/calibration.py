@@ -115,7 +115,7 @@ class _Watcher:
 
     def see(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         """Take in a batch; the range is such that it clips nothing meanwhile, or the running mean."""
-        x = self.tile._batch(args[0].float(), self.tile.in_size, "x")
+        x = self.tile._batch(args[0].to(self.tile.dtype), self.tile.in_size, "x")
         for r, rows in enumerate(x):
             self._take(r, rows[(rows != 0).any(dim=1)])
         limits = x.abs().amax(dim=(1, 2)) if self.kind in EXACT else self.rho

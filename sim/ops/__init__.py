@@ -9,7 +9,6 @@ from sim.ops.checks import ShapeError, is_direct
 from sim.ops.fields import FIELD_PURPOSE, key_tensor_of, logarithm, normal_field, sigmoid, uniform_field
 from sim.ops.product import IO_SETTINGS, MVM_FLAGS, OUTPUT_FIELDS, PASS_VALUES, MvmCall, MvmExtra, MvmFlags, Pass, mvm
 from sim.ops.transfer import (
-    EVENT_BYTES,
     EVENT_FIELDS,
     STAGE_SETTINGS,
     TRANSFER_SETTINGS,
@@ -18,6 +17,7 @@ from sim.ops.transfer import (
     TransferMode,
     TransferPart,
     digital_transfer_,
+    event_bytes,
     next_rows,
     transfer_,
     transfer_plan,
@@ -36,7 +36,6 @@ from sim.ops.updates import (
 )
 
 __all__ = [
-    "EVENT_BYTES",
     "EVENT_FIELDS",
     "FIELD_PURPOSE",
     "IO_SETTINGS",
@@ -62,6 +61,7 @@ __all__ = [
     "device_index",
     "device_parameters",
     "digital_transfer_",
+    "event_bytes",
     "exact_update_",
     "is_direct",
     "key_tensor_of",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from sim import _core
 from sim.errors import FitlabError
 
-__all__ = ["ShapeError", "check", "is_direct", "is_traced", "place", "threads", "writable"]
+__all__ = ["ShapeError", "check", "core_of", "is_direct", "is_traced", "place", "precision", "threads", "writable"]
 
 
 class ShapeError(FitlabError):
@@ -20,12 +24,27 @@ def threads(nanoseconds: float) -> int:
     return torch.get_num_threads() if nanoseconds > 30_000 else 1
 
 
+def core_of(dtype: torch.dtype) -> Any:
+    """The compiled kernels of a precision."""
+    return import_module("sim._core64") if dtype is torch.float64 else _core
+
+
+def precision(name: str, tensor: Tensor) -> torch.dtype:
+    """Type of a tensor's numbers, which all that goes with it has to share: float32, or on the CPU float64.
+
+    Raises
+    ------
+    ShapeError
+        for another type
+    """
+    if tensor.dtype is torch.float32 or (tensor.dtype is torch.float64 and tensor.is_cpu):
+        return tensor.dtype
+    allowed = "float32 or float64" if tensor.is_cpu else "float32 (float64 is computed on the CPU)"
+    raise ShapeError(f"{name} is {tensor.dtype}; this needs torch.{allowed}: convert it with .float()")
+
+
 def check(
-    name: str,
-    tensor: Tensor,
-    shape: tuple[int, ...] | None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | None = None,
+    name: str, tensor: Tensor, shape: tuple[int, ...] | None, dtype: torch.dtype, device: torch.device | None = None
 ) -> None:
     """Refuse a tensor of another type, place (none: the CPU), shape or layout."""
     in_place = tensor.is_cpu if device is None else tensor.device == device

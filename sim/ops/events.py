@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sim import _core
-from sim.ops.checks import ShapeError, check, place, threads
+from sim.ops.checks import ShapeError, check, core_of, place, precision, threads
 from sim.ops.fields import FIELD_PURPOSE
 
 __all__ = ["DRIFT_NUMBERS", "PARAMETERS", "Change", "Crosspoints", "DriftNow", "Values"]
@@ -68,7 +67,7 @@ class Crosspoints:
 
     Parameters
     ----------
-    weight : (R, out, in) float32
+    weight : (R, out, in) float32, or on the CPU float64; so are the others
     apparent : (R, out, in) with write noise, or None
     parameters : each of PARAMETERS
     noise : (R, 2), the write noise in its second column; None without apparent weights
@@ -85,18 +84,18 @@ class Crosspoints:
     def __init__(
         self, weight: Tensor, apparent: Tensor | None, parameters: Sequence[Values], noise: Tensor | None, keys: Tensor
     ) -> None:
-        device, replicas = place(weight), weight.shape[0]
-        check("weight", weight, None, device=device)
+        device, replicas, real = place(weight), weight.shape[0], precision("weight", weight)
+        check("weight", weight, None, real, device)
         check("keys", keys, (replicas,), torch.int64, device)
         for name, one in zip(PARAMETERS, parameters, strict=True):
-            check(name, one.tensor, None, device=device)
+            check(name, one.tensor, None, real, device)
             if one.view.shape not in (weight.shape, (replicas, 1, 1)):
                 allowed = f"{tuple(weight.shape)} or {(replicas, 1, 1)}"
                 raise ShapeError(f"{name} has shape {tuple(one.view.shape)}; this needs {allowed}")
         if apparent is not None:
             assert noise is not None
-            check("apparent", apparent, tuple(weight.shape), device=device)
-            check("noise", noise, (replicas, 2), device=device)
+            check("apparent", apparent, tuple(weight.shape), real, device)
+            check("noise", noise, (replicas, 2), real, device)
         self.weight, self.apparent, self.noise, self.keys, self.shape = weight, apparent, noise, keys, weight.shape
         self._tensors = weight, apparent, noise, keys, *(one.tensor for one in parameters)
         self._kept = [t for t in self._tensors if t is not None]
@@ -106,7 +105,7 @@ class Crosspoints:
         self.core: Any = None
         if weight.is_cpu:
             addresses, strides, _ = zip(*self.places, strict=True)
-            self.core = _core.Crosspoints(
+            self.core = core_of(real).Crosspoints(
                 weight.data_ptr(), _address(apparent), list(addresses), list(strides), self.steps, self.write_noise(), 2,
                 keys.data_ptr(), self.cells, replicas,
             )  # fmt: skip
@@ -118,7 +117,7 @@ class Crosspoints:
 
     def write_noise(self) -> int:
         """Address of the first replica's write noise."""
-        return 0 if self.noise is None else self.noise.data_ptr() + 4
+        return 0 if self.noise is None else self.noise.data_ptr() + self.noise.element_size()
 
     def still(self, *tensors: Tensor | None) -> bool:
         """Whether it is of these very tensors (weight, apparent, noise, keys and those of the parameters), and none has moved."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sim import _core
-from sim.ops.checks import is_traced, threads
+from sim.ops.checks import core_of, is_traced, threads
 from sim.ops.library import define, library
 
 __all__ = ["FIELD_PURPOSE", "key_tensor_of", "logarithm", "normal_field", "sigmoid", "uniform_field"]
@@ -62,9 +62,9 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 def logarithm(x: Tensor) -> Tensor:
-    """Natural logarithm of numbers above 0, float32, the same bits for an element wherever it stands, and fast.
+    """Natural logarithm of numbers above 0, float32 or float64, the same bits for an element wherever it stands, and fast.
 
-    Relative error below 2e-7; what is below the smallest normal number counts as that. It has no gradient.
+    Relative error below 2e-7 (1e-15); what is below the smallest normal number counts as that. It has no gradient.
     """
     return torch.ops.sim.logarithm(x)
 
@@ -78,14 +78,14 @@ def _random_field_cpu(keys: Tensor, purpose: int, step: Tensor, n: int, normal: 
 def _logarithm_cpu(x: Tensor) -> Tensor:
     x = x.detach().contiguous()
     y = torch.empty_like(x)
-    _core.logarithm(x.numpy(), y.numpy(), threads(x.numel()))
+    core_of(x.dtype).logarithm(x.numpy(), y.numpy(), threads(x.numel()))
     return y
 
 
 def _sigmoid_cpu(x: Tensor) -> Tensor:
     x = x.detach().contiguous()
     y = torch.empty_like(x)
-    _core.sigmoid(x.numpy(), y.numpy(), threads(x.numel()))
+    core_of(x.dtype).sigmoid(x.numpy(), y.numpy(), threads(x.numel()))
     return y
 
 

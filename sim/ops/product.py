@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sim import _core
-from sim.ops.checks import ShapeError, check, is_direct, place, threads
+from sim.ops.checks import ShapeError, check, core_of, is_direct, place, precision, threads
 from sim.ops.library import define, library
 
 __all__ = ["IO_SETTINGS", "MVM_FLAGS", "OUTPUT_FIELDS", "PASS_VALUES", "MvmCall", "MvmExtra", "MvmFlags", "Pass", "mvm"]
@@ -97,7 +96,8 @@ def mvm(
 
     Parameters
     ----------
-    weight : (R, out, in) float32, normalised conductance
+    weight : (R, out, in) float32, or on the CPU float64: then all the others that are float32 here are float64, too;
+        normalised conductance
     x : (R, B, in) float32; (R, B, out) when transposed
     settings : (R, len(IO_SETTINGS)) float32
     keys : (R,) int64, the random stream of each replica
@@ -117,7 +117,7 @@ def mvm(
     """
     outputs = matrices = offsets = _EMPTY
     if extra is None or extra.pass_values is None:
-        pass_values = _WHOLE.to(weight.device).expand(weight.shape[0], len(flags.passes), -1).contiguous()
+        pass_values = _WHOLE.to(weight).expand(weight.shape[0], len(flags.passes), -1).contiguous()
     else:
         pass_values = extra.pass_values
     if extra is not None:
@@ -127,12 +127,12 @@ def mvm(
             raise ShapeError(f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}; both need (R, ., .)")
         replicas, out, n_in = weight.shape
         n, m = (out, n_in) if flags.transposed else (n_in, out)
-        device = place(weight)
-        check("weight", weight, None, device=device)
-        check("x", x, (replicas, x.shape[1], n), device=device)
-        check("settings", settings, (replicas, len(IO_SETTINGS)), device=device)
+        device, real = place(weight), precision("weight", weight)
+        check("weight", weight, None, real, device)
+        check("x", x, (replicas, x.shape[1], n), real, device)
+        check("settings", settings, (replicas, len(IO_SETTINGS)), real, device)
         check("keys", keys, (replicas,), torch.int64, device)
-        check("pass_values", pass_values, (replicas, len(flags.passes), len(PASS_VALUES)), device=device)
+        check("pass_values", pass_values, (replicas, len(flags.passes), len(PASS_VALUES)), real, device)
         if extra is not None:
             count = matrices.shape[1] if matrices.dim() == 4 else 1
             for name, tensor, shape in (
@@ -141,7 +141,7 @@ def mvm(
                 ("offsets", offsets, (replicas, count, m)),
             ):
                 if tensor is not _EMPTY:
-                    check(name, tensor, shape, device=device)
+                    check(name, tensor, shape, real, device)
     args = weight, x, settings, keys, step, outputs, matrices, offsets, pass_values, flags.ints, want_clipped
     if is_direct(weight, x):
         return _mvm_cpu(*args)
@@ -158,18 +158,19 @@ class MvmCall:
     shape : (R, out, in)
     """
 
-    __slots__ = ("_addresses", "_core", "_given", "_kept", "_n", "_shape", "_work", "_y")
+    __slots__ = ("_addresses", "_core", "_dtype", "_given", "_kept", "_n", "_shape", "_work", "_y")
 
     def __init__(
         self, settings: Tensor, keys: Tensor, step: Tensor, outputs: Tensor | None, pass_values: Tensor, flags: MvmFlags,
         shape: tuple[int, int, int],
     ) -> None:  # fmt: skip
-        check("settings", settings, (shape[0], len(IO_SETTINGS)))
+        self._dtype = precision("settings", settings)
+        check("settings", settings, (shape[0], len(IO_SETTINGS)), self._dtype)
         check("keys", keys, (shape[0],), torch.int64)
         self._given = settings, keys, step, outputs, pass_values, flags
         self._kept = [t for t in self._given[:5] if t is not None]
         self._addresses = [t.data_ptr() for t in self._kept]
-        self._core: Any = _core.Product(
+        self._core: Any = core_of(self._dtype).Product(
             settings.data_ptr(), 0 if outputs is None else outputs.data_ptr(), 0, 0, pass_values.data_ptr(), keys.data_ptr(),
             step.data_ptr(), *shape, 1, flags.ints,
         )  # fmt: skip
@@ -183,7 +184,7 @@ class MvmCall:
 
     def __call__(self, weight: Tensor, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor] | None:
         """The product of tensors that are `is_direct`; None, and nothing done, where one is not what the kernel takes."""
-        kind = torch.float32
+        kind = self._dtype
         if not (
             weight.dtype is kind and x.dtype is kind and weight.is_contiguous() and x.is_contiguous()
             and weight.shape == self._shape and x.dim() == 3
@@ -192,7 +193,7 @@ class MvmCall:
         replicas, batch, n = x.shape
         if n != self._n or replicas != self._shape[0]:
             return None
-        y = torch.empty(replicas, batch, self._y)
+        y = torch.empty(replicas, batch, self._y, dtype=kind)
         clipped = torch.empty(replicas, batch, self._y, dtype=torch.uint8) if want_clipped else _EMPTY
         self._core.multiply(
             weight.data_ptr(), x.data_ptr(), y.data_ptr(), clipped.data_ptr() if want_clipped else 0, batch, True,
@@ -210,7 +211,7 @@ def _mvm_cpu(
     replicas, out, n_in = weight.shape
     batch = x.shape[1]
     passes = (len(flags) - MVM_FLAGS) // len(Pass._fields)
-    product = _core.Product(
+    product = core_of(weight.dtype).Product(
         settings.data_ptr(), outputs.data_ptr(), matrices.data_ptr(), offsets.data_ptr(), pass_values.data_ptr(), keys.data_ptr(),
         step.data_ptr(), replicas, out, n_in, matrices.shape[1] if matrices.dim() == 4 else 1, flags,
     )  # fmt: skip

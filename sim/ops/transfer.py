@@ -10,14 +10,13 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from sim import _core
-from sim.ops.checks import check, place, threads
+from sim.ops.checks import check, core_of, place, precision, threads
 from sim.ops.fields import FIELD_PURPOSE
 from sim.ops.updates import DeviceArray
 
 __all__ = [
-    "EVENT_BYTES", "EVENT_FIELDS", "STAGE_SETTINGS", "TRANSFER_SETTINGS", "TRANSFER_STATE", "TransferFlags", "TransferMode",
-    "TransferPart", "digital_transfer_", "next_rows", "transfer_", "transfer_plan", "transfer_update_",
+    "EVENT_FIELDS", "STAGE_SETTINGS", "TRANSFER_SETTINGS", "TRANSFER_STATE", "TransferFlags", "TransferMode",
+    "TransferPart", "digital_transfer_", "event_bytes", "next_rows", "transfer_", "transfer_plan", "transfer_update_",
 ]  # fmt: skip
 
 TRANSFER_SETTINGS = (
@@ -29,9 +28,13 @@ TRANSFER_STATE = (
     "settings", "stages", "every", "counters", "sweeps", "in_choppers", "out_choppers", "switched", "maxima", "plan_keys",
     "buffer", "mean", "past", "read_keys", "train_keys", "io", "x", "d", "rate",
 )  # fmt: skip
-EVENT_BYTES: int = _core.event_bytes
 EVENT_FIELDS = ("sample", "stage", "slice", "read", "switched", "active")
 _EMPTY = torch.empty(0)
+
+
+def event_bytes(dtype: torch.dtype) -> int:
+    """Bytes of a transfer in a plan, for arrays of a precision."""
+    return int(core_of(dtype).event_bytes)
 
 
 class TransferMode(IntEnum):
@@ -79,7 +82,7 @@ class TransferPart:
     rates: Tensor
     """(R, B): learning rates of the fast array."""
     events: Tensor
-    """(R, E, EVENT_BYTES) uint8: the transfers, in order; the first six words of 32 bits are EVENT_FIELDS."""
+    """(R, E, `event_bytes`) uint8: the transfers, in order; the first six words of 32 bits are EVENT_FIELDS."""
     n_events: Tensor
     """(R,) int32."""
     signs: Tensor
@@ -115,7 +118,7 @@ def transfer_update_(
         return
     replicas, batch, n_in = x.shape
     cells = replicas * n_in * d.shape[2]
-    _core.transfer_update(
+    core_of(x.dtype).transfer_update(
         [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch,
         part, int(vectors), int(step), threads(0.5 * cells * batch), threads(2000.0 * replicas * batch) if replicas > 1 else 1,
     )  # fmt: skip
@@ -124,10 +127,10 @@ def transfer_update_(
 def _checked_vectors(state: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Inputs (R, B, in) and errors (R, B, out) of a transfer's state, with the rates of the optimizer checked too."""
     x, d, rate = state[16:19]
-    device = place(x)
-    check("x", x, None, device=device)
-    check("d", d, (*x.shape[:2], d.shape[2]), device=device)
-    check("rate", rate, (x.shape[0],), device=device)
+    device, real = place(x), precision("x", x)
+    check("x", x, None, real, device)
+    check("d", d, (*x.shape[:2], d.shape[2]), real, device)
+    check("rate", rate, (x.shape[0],), real, device)
     return x, d
 
 
@@ -148,13 +151,13 @@ def transfer_plan(
     slices, lines = (n_in, out) if flags.columns else (out, n_in)
     most = batch * (len(arrays) - 1) * min(flags.reads, slices)
     part = TransferPart(
-        torch.empty_like(x), torch.empty_like(d), torch.empty(replicas, batch),
-        torch.zeros(replicas, most, EVENT_BYTES, dtype=torch.uint8), torch.empty(replicas, dtype=torch.int32),
-        torch.empty(replicas, most, lines) if with_signs else _EMPTY,
+        torch.empty_like(x), torch.empty_like(d), x.new_empty(replicas, batch),
+        torch.zeros(replicas, most, event_bytes(x.dtype), dtype=torch.uint8), torch.empty(replicas, dtype=torch.int32),
+        x.new_empty(replicas, most, lines) if with_signs else _EMPTY,
     )  # fmt: skip
     looks = torch.empty(2, replicas, most, dtype=torch.int32)
     filled = part.signed_x, part.signed_d, part.rates, part.events, part.n_events, looks[0], looks[1], part.signs
-    _core.transfer_plan(
+    core_of(x.dtype).transfer_plan(
         [a.core for a in arrays],
         [t.data_ptr() for t in state],
         flags.ints,
@@ -175,14 +178,14 @@ def transfer_(
 
     ``values`` (R, E, lines) is what the array holds where each reads it, or, if ``done``, what was read.
     """
-    device = place(values)
-    check("values", values, (*events.shape[:2], values.shape[2]), device=device)
+    device, real = place(values), precision("values", values)
+    check("values", values, (*events.shape[:2], values.shape[2]), real, device)
     check("n_events", n_events, (events.shape[0],), torch.int32, device)
     if device is not None:
         gpu = import_module("sim.cuda.transfer")
         gpu.transfer_(arrays, state, flags, io_perfect, io_out_sto_round, vectors, events, n_events, signs, values, done)
         return
-    _core.transfer(
+    core_of(real).transfer(
         [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, int(vectors),
         events.data_ptr(), n_events.data_ptr(), signs.data_ptr(), events.shape[1], values.data_ptr(), done,
     )  # fmt: skip
@@ -194,15 +197,15 @@ def digital_transfer_(written: DeviceArray, digital: Tensor, rows: Tensor, unit:
     rows (R, n) int32 (below 0: none); what a full pulse train cannot write stays in the matrix.
     """
     replicas, _, n_in = digital.shape
-    device = place(digital)
-    check("digital", digital, None, device=device)
+    device, real = place(digital), precision("digital", digital)
+    check("digital", digital, None, real, device)
     check("rows", rows, (replicas, rows.shape[1]), torch.int32, device)
-    check("unit", unit, (replicas,), device=device)
-    check("rate", rate, (replicas,), device=device)
+    check("unit", unit, (replicas,), real, device)
+    check("rate", rate, (replicas,), real, device)
     if device is not None:
         import_module("sim.cuda.transfer").digital_transfer_(written, digital, rows, unit, rate, step)
         return
-    _core.digital_transfer(
+    core_of(real).digital_transfer(
         written.core, digital.data_ptr(), rows.data_ptr(), rows.shape[1], unit.data_ptr(), rate.data_ptr(), int(step),
         threads(0.3 * rows.numel() * n_in),
     )  # fmt: skip
@@ -231,9 +234,9 @@ def next_rows(
         gpu = import_module("sim.cuda.transfer")
         found: tuple[Tensor, bool] = gpu.next_rows(rate, batches, every, written, row, keys, stream, call, random, out, n)
         return found
-    check("rate", rate, (replicas,))
+    check("rate", rate, (replicas,), precision("rate", rate))
     rows = torch.empty(replicas, n, dtype=torch.int32)
-    some = _core.next_rows(
+    some = core_of(rate.dtype).next_rows(
         rate.data_ptr(), batches.data_ptr(), every.data_ptr(), written.data_ptr(), row.data_ptr(), keys.data_ptr(),
         FIELD_PURPOSE + stream, int(call), random, replicas, out, n, rows.data_ptr(),
     )  # fmt: skip

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sim import _core
-from sim.ops.checks import ShapeError, check, is_direct, place, threads, writable
+from sim.ops.checks import ShapeError, check, core_of, is_direct, place, precision, threads, writable
 from sim.ops.library import define
 
 __all__ = [
@@ -72,29 +72,29 @@ def check_update(
     if weight.dim() != 3:
         raise ShapeError(f"weight has shape {tuple(weight.shape)}; this needs (R, out, in)")
     replicas, out, n_in = weight.shape
-    integers = torch.int64
-    check("weight", weight, None, device=device)
-    check("fields", fields, (replicas, out, n_in, fields.shape[-1]), device=device)
-    check("values", values, (replicas, n_parameters), device=device)
-    check("shared", shared, (replicas, shared.shape[1]), device=device)
-    check("granularity", granularity, (replicas,), device=device)
-    check("settings", settings, (replicas, len(TRAIN_SETTINGS)), device=device)
-    check("noise", noise, (replicas, len(NOISE_SETTINGS)), device=device)
+    integers, real = torch.int64, precision("weight", weight)
+    check("weight", weight, None, real, device)
+    check("fields", fields, (replicas, out, n_in, fields.shape[-1]), real, device)
+    check("values", values, (replicas, n_parameters), real, device)
+    check("shared", shared, (replicas, shared.shape[1]), real, device)
+    check("granularity", granularity, (replicas,), real, device)
+    check("settings", settings, (replicas, len(TRAIN_SETTINGS)), real, device)
+    check("noise", noise, (replicas, len(NOISE_SETTINGS)), real, device)
     check("keys", keys, (replicas,), integers, device)
     check("train_keys", train_keys, (replicas,), integers, device)
     if apparent is not None and apparent.numel():
-        check("apparent", apparent, (replicas, out, n_in), device=device)
+        check("apparent", apparent, (replicas, out, n_in), real, device)
     if counts is not None and counts.numel():
         check("counts", counts, (replicas, 2, out, n_in), integers, device)
 
 
-def check_operands(shape: tuple[int, int, int], x: Tensor, d: Tensor, rate: Tensor, device: torch.device | None) -> None:
+def check_operands(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor, device: torch.device | None) -> None:
     """Inputs, errors and learning rates of an update of (R, out, in) weights."""
-    replicas, out, n_in = shape
+    replicas, out, n_in = weight.shape
     batch = x.shape[1] if x.dim() == 3 else 0
-    check("x", x, (replicas, batch, n_in), device=device)
-    check("d", d, (replicas, batch, out), device=device)
-    check("rate", rate, (replicas,), device=device)
+    check("x", x, (replicas, batch, n_in), weight.dtype, device)
+    check("d", d, (replicas, batch, out), weight.dtype, device)
+    check("rate", rate, (replicas,), weight.dtype, device)
 
 
 class DeviceArray:
@@ -124,7 +124,7 @@ class DeviceArray:
         fields, shared = tensors[3], tensors[5]
         assert fields is not None
         assert shared is not None
-        self.core: Any = _core.Devices(
+        self.core: Any = core_of(self._kept[0].dtype).Devices(
             device, *(0 if t is None else t.data_ptr() for t in tensors), field_of, *self.shape, fields.shape[-1],
             shared.shape[1], flags,
         )  # fmt: skip
@@ -147,10 +147,10 @@ class DeviceArray:
         weight = self._kept[0]
         if weight.requires_grad:
             writable("weight", weight)
-        check_operands(self.shape, x, d, rate, None)
+        check_operands(weight, x, d, rate, None)
         batch = x.shape[1]
         if rates is not None:
-            check("rates", rates, (self.shape[0], batch))
+            check("rates", rates, (self.shape[0], batch), weight.dtype)
         self.core.pulse(
             x.data_ptr(), d.data_ptr(), rate.data_ptr(), 0 if rates is None else rates.data_ptr(), step.data_ptr(), count, batch,
             threads(0.5 * batch * weight.numel()),
@@ -176,7 +176,8 @@ def pulsed_update_(
 
     Parameters
     ----------
-    weight : (R, out, in) float32; the persistent weight
+    weight : (R, out, in) float32, or on the CPU float64: then all the others that are float32 here are float64, too; the
+        persistent weight
     apparent : (R, out, in) float32 with write noise, else None
     counts : (R, 2, out, in) int64 that pulses down and up are added to, or None
     fields : (R, out, in, n) float32; device parameters that vary over the crosspoints
@@ -208,12 +209,12 @@ def exact_update_(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
     """``weight -= rate sum_b d_b x_b^T`` in place, for each replica; rate (R,), other shapes as in `pulsed_update_`."""
     if not torch.compiler.is_compiling():
         replicas, out, n_in = weight.shape
-        device = place(weight)
-        check("weight", weight, None, device=device)
+        device, real = place(weight), precision("weight", weight)
+        check("weight", weight, None, real, device)
         writable("weight", weight)
-        check("x", x, (replicas, x.shape[1], n_in), device=device)
-        check("d", d, (replicas, x.shape[1], out), device=device)
-        check("rate", rate, (replicas,), device=device)
+        check("x", x, (replicas, x.shape[1], n_in), real, device)
+        check("d", d, (replicas, x.shape[1], out), real, device)
+        check("rate", rate, (replicas,), real, device)
     update = _exact_update_cpu if is_direct(weight) else torch.ops.sim.exact_update_
     update(weight, x, d, rate)
 
@@ -229,7 +230,8 @@ def _pulsed_update_cpu(
 
 
 def _exact_update_cpu(weight: Tensor, x: Tensor, d: Tensor, rate: Tensor) -> None:
-    _core.exact_update(weight.detach().numpy(), x.numpy(), d.numpy(), rate.numpy(), threads(0.05 * weight.numel() * x.shape[1]))
+    update = core_of(weight.dtype).exact_update
+    update(weight.detach().numpy(), x.numpy(), d.numpy(), rate.numpy(), threads(0.05 * weight.numel() * x.shape[1]))
 
 
 define(

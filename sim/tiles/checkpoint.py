@@ -157,7 +157,7 @@ class Checkpointed(nn.Module):
             return
         saved = state_dict.get(prefix + "mapping_scales")
         if saved is not None:
-            self.mapping_scales = torch.empty_like(saved)
+            self.mapping_scales = torch.empty_like(saved, dtype=self.dtype)
         elif self.mapping_scales is not None:
             state_dict[prefix + "mapping_scales"] = torch.ones_like(self.mapping_scales)
 
@@ -174,6 +174,7 @@ class Checkpointed(nn.Module):
         for name, parameter in tile._parameters.items():
             mine = kept.get(name)
             if parameter is not None and mine is not None and mine.shape == parameter.shape:
+                mine.data = mine.data.to(parameter.dtype)
                 tile._parameters[name] = mine
         for module in (tile.array, tile.forward_product, tile.backward_product):
             module.train(tile.training)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
 
 from sim.configs.rpu import RPUConfig
@@ -81,12 +82,15 @@ def replica_configs(config: Given[C], replicas: int | None = None) -> tuple[list
     return checked.copies(), checked.axis
 
 
+PRECISIONS = (torch.float32, torch.float64)
+
+
 def keeping_numbers(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A move of tensors that leaves their type as it is."""
+    """A move of tensors that leaves their type as it is, or changes it between single and double precision."""
 
     def moved(t: Tensor) -> Tensor:
         made = fn(t)
-        return made if made.dtype == t.dtype else t.to(made.device)
+        return made if made.dtype == t.dtype or made.dtype in PRECISIONS else t.to(made.device)
 
     return moved
 

@@ -23,7 +23,7 @@ from sim.tiles.floating_point import FloatingPointTile
 from sim.tiles.inference import InferenceTile
 from sim.tiles.product import GridProduct
 from sim.tiles.quantized import QuantizedInferenceTile, Quantizers
-from sim.tiles.tile import LOW_PRECISION, Tile
+from sim.tiles.tile import Tile
 
 __all__ = ["QuantizedTileGrid", "TileGrid", "grid_class", "make_tile", "split", "tile_class"]
 
@@ -75,12 +75,13 @@ class TileGrid(nn.Module):
             for o, out in enumerate(self.rows)
         )
         shape = (checked.count, out_size) if checked.axis else (out_size,)
-        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(shape, dtype=next(self._column(0)).dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``y = W x + bias`` for x (..., in)."""
-        if x.dtype in LOW_PRECISION:
-            return self.forward(x.float()).to(x.dtype)
+        tile: Any = self.tiles[0]
+        if tile._converts(x):
+            return self.forward(x.to(tile.dtype)).to(x.dtype)
         if x.dim() == 0 or x.shape[-1] != self.in_size:
             raise ShapeError(f"x has shape {tuple(x.shape)}; its last axis needs {self.in_size} entries")
         if torch.compiler.is_compiling() or not self._in_one_node():
@@ -167,7 +168,8 @@ class QuantizedTileGrid(TileGrid):
 
     def __init__(self, out_size: int, in_size: int, rpu_config: Given[Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(out_size, in_size, rpu_config, *args, **kwargs)
-        self.quantizers = Quantizers(next(self._column(0)).configs[0], self.replicas, self.bias is not None)
+        first = next(self._column(0))
+        self.quantizers = Quantizers(first.configs[0], self.replicas, self.bias is not None).to(first.dtype)
         for tile in self.tiles:
             if len(self.tiles) == 1 and isinstance(tile, QuantizedInferenceTile):
                 tile.quantizes_output = False

@@ -64,7 +64,7 @@ class InferenceTile(Tile):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.inference_configs[0].remap.type is not WeightRemapType.NONE:
-            self.mapping_scales = torch.ones(self.replicas, self.out_size)
+            self.mapping_scales = torch.ones(self.replicas, self.out_size, dtype=self.dtype)
         self._rows_per_sample = 1
 
     def _parts(
@@ -191,7 +191,7 @@ class InferenceTile(Tile):
                 sigma = numbers(w, [p.sigma for p in parameters]).reshape(-1, 1, 1)
                 bound = sigma * _deviation(w)
             else:
-                bound = w.abs().amax(dim=2, keepdim=True).double().mean(dim=1, keepdim=True).float()
+                bound = w.abs().amax(dim=2, keepdim=True).double().mean(dim=1, keepdim=True).to(w.dtype)
             bound = torch.where(fixed > 0, torch.minimum(bound, fixed), bound)
         self.array.clip_to(bound)
 
@@ -264,4 +264,4 @@ def _deviation(w: Tensor) -> Tensor:
     n = w.shape[1] * w.shape[2]
     v = w.double()
     v = v - v.sum(dim=2, keepdim=True).sum(dim=1, keepdim=True) / n
-    return ((v * v).sum(dim=2, keepdim=True).sum(dim=1, keepdim=True) / max(n - 1, 1)).sqrt().float()
+    return ((v * v).sum(dim=2, keepdim=True).sum(dim=1, keepdim=True) / max(n - 1, 1)).sqrt().to(w.dtype)

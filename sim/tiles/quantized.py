@@ -19,7 +19,6 @@ from sim.quantization import Quantizer, quantised_now
 from sim.tiles.bias import AddBias
 from sim.tiles.inference import InferenceTile
 from sim.tiles.product import TileProduct
-from sim.tiles.tile import LOW_PRECISION
 
 __all__ = ["QuantizedInferenceTile", "Quantizers"]
 
@@ -60,11 +59,11 @@ class QuantizedInferenceTile(InferenceTile):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.quantizers = Quantizers(self.configs[0], self.replicas, self.bias is not None)
+        self.quantizers = Quantizers(self.configs[0], self.replicas, self.bias is not None).to(self.dtype)
 
     def _run(self, x: Tensor) -> Tensor:
-        if x.dtype in LOW_PRECISION:
-            return self._run(x.float()).to(x.dtype)
+        if self._converts(x):
+            return self._run(x.to(self.dtype)).to(x.dtype)
         q = self.quantizers
         self._before(x)
         anchor, alpha, rho = self._in_graph()
@@ -86,7 +85,7 @@ class QuantizedInferenceTile(InferenceTile):
                 rows = trained.detach().view(self.replicas, -1)
                 scale = rows if scale is None else scale * rows
             if scale is None:
-                return torch.ones(self.replicas, 1, 1)
+                return torch.ones(self.replicas, 1, 1, dtype=self.dtype)
             found = quantised_now(scale, settings)
             return torch.where(scale == 0, 1.0, found / torch.where(scale == 0, 1.0, scale)).unsqueeze(1)
 

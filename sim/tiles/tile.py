@@ -16,6 +16,7 @@ from sim.arrays.cells import VectorArray
 from sim.arrays.product import Product
 from sim.configs.mapping import MappingParameter
 from sim.configs.rpu import RPUConfig
+from sim.configs.runtime import RPUDataType
 from sim.errors import ConfigError
 from sim.ops import ShapeError
 from sim.periphery import affine
@@ -28,7 +29,8 @@ from sim.tiles.weights import program_weights, read_weights
 __all__ = ["Tile", "tile_of"]
 
 MANY_USES = 2000
-LOW_PRECISION = (torch.float16, torch.bfloat16)
+CONVERTED = frozenset({torch.float16, torch.bfloat16, torch.float32})
+"""Types of inputs that a tile of another precision converts on the way in and out: nothing of them is lost."""
 
 _tiles: Any = WeakIdKeyDictionary()
 
@@ -107,6 +109,8 @@ class Tile(Checkpointed, nn.Module):
         self._uses: list[tuple[Tensor, Tensor]] = []
         self._rate: float | Tensor | None = None
         _tiles[self.analog_ctx] = self
+        if self.configs[0].runtime.data_type is RPUDataType.DOUBLE:
+            self.double()
 
     def _parts(self, configs: list[Any], shape: tuple[int, int], keys: Sequence[int]) -> tuple[Array, Product, Product]:
         """Array of a shape with the bias column, and the two directions, for R configurations and keys."""
@@ -131,12 +135,20 @@ class Tile(Checkpointed, nn.Module):
         """Number of replicas R."""
         return len(self.configs)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision that the tile computes in, float32 or float64; `double` and `float` change it."""
+        rate = self._buffers["learning_rate"]  # a module's attributes cost a microsecond each
+        assert rate is not None
+        return rate.dtype
+
     # Products
 
     def forward(self, x: Tensor) -> Tensor:
         """``y = W x + bias`` for x (..., in); replicated: the first axis is R B, replica after replica.
 
-        A tile computes in float32; float16 and bfloat16 are converted on the way in and out.
+        A tile computes in float32, or after ``double()`` in float64; inputs of lower precision are converted on the way in
+        and out.
         """
         if torch.compiler.is_compiling():
             return self._outside_graph(x)
@@ -211,7 +223,7 @@ class Tile(Checkpointed, nn.Module):
         """
         if (rate == self._rate) if isinstance(rate, float) else _same(rate, self._rate):
             return
-        rates = torch.as_tensor(rate, dtype=torch.float32, device=self.learning_rate.device).reshape(-1)
+        rates = torch.as_tensor(rate, dtype=self.dtype, device=self.learning_rate.device).reshape(-1)
         if rates.numel() not in (1, self.replicas):
             raise ConfigError(f"learning rate: {rates.numel()} values for {self.replicas} replicas; give one, or one each")
         if not bool((torch.isfinite(rates) & (rates >= 0)).all()):
@@ -316,7 +328,7 @@ class Tile(Checkpointed, nn.Module):
         if scales is None:
             self.mapping_scales = None
             return
-        values = torch.as_tensor(scales, dtype=torch.float32, device=self.learning_rate.device).detach()
+        values = torch.as_tensor(scales, dtype=self.dtype, device=self.learning_rate.device).detach()
         if values.numel() == 1:
             values = values.reshape(1, 1)
             width = 1 if self.mapping_scales is None else self.mapping_scales.shape[1]
@@ -339,7 +351,7 @@ class Tile(Checkpointed, nn.Module):
             field = "pre_post.input_range.enable"
             raise ConfigError(f"there is no input range here: set {field} before the tile is made", field=field)
         with torch.no_grad():
-            values = torch.as_tensor(value, dtype=torch.float32, device=self.input_range.device)
+            values = torch.as_tensor(value, dtype=self.dtype, device=self.input_range.device)
             self.input_range.copy_(values.detach().reshape(-1).abs())
 
     def hidden_parameters(self) -> dict[str, Tensor]:
@@ -432,11 +444,15 @@ class Tile(Checkpointed, nn.Module):
         return {name: value if self.replicated else value[0] for name, value in product.parameters_by_name().items()}
 
     def _run(self, x: Tensor) -> Tensor:
-        if x.dtype in LOW_PRECISION:
-            return self._run(x.float()).to(x.dtype)
+        if self._converts(x):
+            return self._run(x.to(self.dtype)).to(x.dtype)
         self._before(x)
         anchor, alpha, rho = self._in_graph()
         return TileProduct.apply(x, anchor, self._parameters.get("bias"), alpha, rho, self)
+
+    def _converts(self, x: Tensor) -> bool:
+        """Whether inputs are of a lower precision than the tile."""
+        return x.dtype is not self.dtype and x.dtype in CONVERTED
 
     def _before(self, x: Tensor) -> None:
         """What a kind of tile notes of inputs (..., in), of it or of its grid, before a forward product."""
@@ -450,8 +466,26 @@ class Tile(Checkpointed, nn.Module):
     _outside_graph = _disable_dynamo(_run)  # torch.compiler.disable imports the compiler: a second of every process
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Moves the tile as asked; a model in half precision keeps float32 arrays."""
-        return super()._apply(keeping_numbers(fn), recurse)
+        """Moves the tile as asked; a model in half precision keeps float32 arrays.
+
+        Raises
+        ------
+        ConfigError
+            for double precision on a GPU
+        """
+        fn = keeping_numbers(fn)
+        found = fn(self.learning_rate)
+        if found.dtype is torch.float64 and not (found.is_cpu or found.is_meta):
+            raise ConfigError(
+                "a tile in double precision is computed on the CPU: call .float() before it goes to a GPU",
+                field="runtime.data_type",
+            )
+        super()._apply(fn, recurse)
+        double = self.dtype is torch.float64
+        for config in self.configs:
+            if double != (config.runtime.data_type is RPUDataType.DOUBLE):
+                config.runtime.data_type = RPUDataType.DOUBLE if double else RPUDataType.FLOAT
+        return self
 
     def _forward(self, x: Tensor, want_clipped: bool) -> tuple[Tensor, Tensor]:
         """Analog product of inputs within their range, without scales, and where the ADC clipped."""
@@ -489,7 +523,7 @@ class Tile(Checkpointed, nn.Module):
         assert rate is not None
         assert isinstance(array, Array)
         if scales is not None and self.mapping.weight_scaling_lr_compensation:
-            mean = scales.double().mean(1).float()  # the product of rate and error is what it was
+            mean = scales.double().mean(1).to(rate.dtype)  # the product of rate and error is what it was
             rate, d = rate / mean, d * mean.view(-1, 1, 1)
         array.update(x, d, rate)
 
@@ -555,8 +589,10 @@ class Tile(Checkpointed, nn.Module):
         """(..., n) to (R, B, n)."""
         if v.dim() == 0 or v.shape[-1] != n:
             raise ShapeError(f"{name} has shape {tuple(v.shape)}; its last axis needs {n} entries")
-        if v.dtype != torch.float32:
-            raise ShapeError(f"{name} is {v.dtype}; a tile computes in float32: convert it with .float()")
+        if v.dtype is not self.dtype:
+            raise ShapeError(
+                f"{name} is {v.dtype}; this tile computes in {self.dtype}: convert it with .to({self.dtype}){_wider(v)}"
+            )
         replicas = len(self.configs)
         if self.replicated and (v.dim() < 2 or v.shape[0] % replicas):
             raise ShapeError(
@@ -565,7 +601,7 @@ class Tile(Checkpointed, nn.Module):
         return v.contiguous().view(replicas, v.numel() // (n * replicas), n)
 
     def _per_replica(self, v: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        v = torch.as_tensor(v, dtype=torch.float32, device=self.learning_rate.device).detach()
+        v = torch.as_tensor(v, dtype=self.dtype, device=self.learning_rate.device).detach()
         if not bool(torch.isfinite(v).all()):
             raise ShapeError(f"{name} holds values that are not finite; a weight needs a finite number")
         if tuple(v.shape) == shape:
@@ -574,6 +610,10 @@ class Tile(Checkpointed, nn.Module):
             return v
         allowed = f"{shape}" + (f" or {(self.replicas, *shape)}" if self.replicated else "")
         raise ShapeError(f"{name} has shape {tuple(v.shape)}; this tile needs {allowed}")
+
+
+def _wider(v: Tensor) -> str:
+    return ", or the tile with .double()" if v.dtype is torch.float64 else ""
 
 
 def _same(rate: float | Sequence[float] | Tensor, known: float | Tensor | None) -> bool:

@@ -44,9 +44,9 @@ def read_weights(
     unknowns = tile.in_size + tile.analog_bias
     if x_values is None:
         keys = key_tensor_of([derive_key(key, "read weights") for key in tile.keys]).to(tile.array.weight.device)
-        x = normal_field(keys, (over_sampling * unknowns, tile.in_size), tile.forward_product.step)
+        x = normal_field(keys, (over_sampling * unknowns, tile.in_size), tile.forward_product.step).to(tile.dtype)
     else:
-        x = torch.as_tensor(x_values, dtype=torch.float32, device=tile.array.weight.device)
+        x = torch.as_tensor(x_values, dtype=tile.dtype, device=tile.array.weight.device)
         x = x.expand(tile.replicas, *x_values.shape[-2:]).contiguous()
     if x.shape[2] != tile.in_size or x.shape[1] < unknowns:
         raise ShapeError(f"x_values have shape {tuple(x.shape[1:])}; this tile needs at least {unknowns} rows of {tile.in_size}")
@@ -61,7 +61,7 @@ def read_weights(
     if tile.analog_bias:
         x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
     solved = [torch.linalg.lstsq(a.double(), b.double()).solution.T for a, b in zip(x, y, strict=True)]
-    matrix = torch.stack(solved).float()
+    matrix = torch.stack(solved).to(tile.dtype)
     scales = tile._all_scales()
     if not apply_weight_scaling and scales is not None:
         matrix = matrix / scales.unsqueeze(2)
@@ -94,7 +94,7 @@ def program_weights(
             raise ConfigError(f"{name} = {value} is not allowed: give a number above 0", field=name, value=value)
     array, n_in = tile.array, tile.in_size + tile.analog_bias
     device = array.weight.device
-    x = torch.eye(n_in, device=device) if x_values is None else torch.as_tensor(x_values, dtype=torch.float32, device=device)
+    x = (torch.eye(n_in) if x_values is None else torch.as_tensor(x_values)).to(device, tile.dtype)
     if x.dim() != 2 or x.shape[1] != n_in:
         raise ShapeError(f"x_values have shape {tuple(x.shape)}; this tile needs rows of {n_in}")
     inputs = x.expand(tile.replicas, *x.shape).contiguous()
@@ -104,9 +104,9 @@ def program_weights(
         start = w_init.to(target_weight).expand_as(target_weight).contiguous()
     else:
         keys = key_tensor_of([derive_key(key, "program weights") for key in tile.keys]).to(device)
-        start = (uniform_field(keys, array.shape, number) * 2.0 - 1.0) * w_init
+        start = ((uniform_field(keys, array.shape, number) * 2.0 - 1.0) * w_init).to(tile.dtype)
     array.set(start)
-    target = torch.stack([x.double() @ w.double().T for w in target_weight]).float()
+    target = torch.stack([x.double() @ w.double().T for w in target_weight]).to(tile.dtype)
     largest = target.abs().amax(dim=(1, 2)).clamp(min=1e-30)
     # Replicas need different numbers of updates. Copies with keys of their own are worked on, from which each replica takes its
     # state when it is done: counters that they share stay as they are, and a replica goes on as it would alone.
@@ -115,13 +115,13 @@ def program_weights(
     left = torch.ones(tile.replicas, dtype=torch.bool, device=device)
     for _ in range(max_iter):
         error = product(worked.read(), inputs)[0] - target
-        off = torch.stack([e.double().abs().mean().float() for e in error]) / largest
+        off = torch.stack([e.double().abs().mean().to(e.dtype) for e in error]) / largest
         done = left & (off < tolerance)
         _take(array, worked, done)
         left = left & ~done
         if not bool(left.any()):
             return
-        worked.update(inputs, error, torch.where(left, learning_rate, 0.0))
+        worked.update(inputs, error, torch.where(left, learning_rate, 0.0).to(tile.dtype))
     _take(array, worked, left)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sim import _core
 
@@ -12,13 +12,13 @@ __all__ = ["on_every_isa"]
 T = TypeVar("T")
 
 
-def on_every_isa(work: Callable[[], T]) -> dict[str, T]:
-    """What the work gives on each, by name; afterwards the best one is in use again."""
-    best, found = _core.isa(), {}
+def on_every_isa(work: Callable[[], T], core: Any = _core) -> dict[str, T]:
+    """What the work gives on each that a core has, by name; afterwards the best one is in use again."""
+    best, found = core.isa(), {}
     try:
-        for isa in _core.supported_isas():
-            _core.use_isa(isa)
+        for isa in core.supported_isas():
+            core.use_isa(isa)
             found[isa] = work()
     finally:
-        _core.use_isa(best)
+        core.use_isa(best)
     return found

@@ -21,7 +21,7 @@ struct expression {
 
     template <class F> struct Cell {
         F max_bound, min_bound, step_up, step_down, slots[SLOTS];
-        const float* programs;
+        const real* programs;
     };
     template <class F, class P> static SIM_HD Cell<F> load(P p) {
         return {p(0), p(1), p(2), p(3), {p(4), p(5), p(6), p(7), p(8), p(9), p(10), p(11)}, p.data};
@@ -37,10 +37,10 @@ struct expression {
             default: return c.slots[k - SLOT];
         }
     }
-    template <class F> static SIM_HD F run(const Cell<F>& c, const float* code, int length, F w, mask_t<F> up, F step) {
+    template <class F> static SIM_HD F run(const Cell<F>& c, const real* code, int length, F w, mask_t<F> up, F step) {
         F stack[STACK];
         int top = -1;
-        for (const float* end = code + 2 * length; code < end; code += 2) {
+        for (const real* end = code + 2 * length; code < end; code += 2) {
             const int operand = static_cast<int>(code[1]);
             F& x = stack[top < 1 ? 0 : top - 1];  // the lower operand of two
             F& y = stack[top < 0 ? 0 : top];
@@ -72,7 +72,7 @@ struct expression {
 
     template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) {
         const int n_up = static_cast<int>(c.programs[0]), n_down = static_cast<int>(c.programs[1]);
-        const float *code_up = c.programs + 3, *code_down = code_up + 2 * n_up;
+        const real *code_up = c.programs + 3, *code_down = code_up + 2 * n_up;
         F rising{}, falling{};
         if (any(up)) rising = run(c, code_up, n_up, w, up, F{});
         if (any(!up)) falling = run(c, code_down, n_down, w, up, F{});

@@ -23,12 +23,12 @@ struct piecewise_step {
         const F max_bound = p(0), min_bound = p(1), zero = F{} + 0, range = max_bound - min_bound;
         const int n = p.n_data / 2 - 1;
         const auto moves = range > zero;
-        const F per_weight = select(moves, (zero + static_cast<float>(n)) / select(moves, range, zero + 1), zero);
+        const F per_weight = select(moves, (zero + static_cast<real>(n)) / select(moves, range, zero + 1), zero);
         return {max_bound, min_bound, p(2), p(3), per_weight, p.data, n};
     }
 
     template <class F> static SIM_HD F step(const Cell<F>& c, F w, mask_t<F> up) {
-        const Node<F> at = node((w - c.min_bound) * c.per_weight, F{} + static_cast<float>(c.n));
+        const Node<F> at = node((w - c.min_bound) * c.per_weight, F{} + static_cast<real>(c.n));
         const index_t<F> k = of_direction<F>(at.index, static_cast<u32>(c.n + 1), up);
         return select(up, c.step_up, c.step_down) * between(c.nodes, 2 * (c.n + 1), k, at.fraction);
     }

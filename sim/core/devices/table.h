@@ -20,24 +20,24 @@ struct table {
     static constexpr int minimum_data = 3 + 2 * (2 + 2 + 4);
     template <class F> struct Cell {
         F max_bound, min_bound, step_up, step_down, per_weight, per_sigma;
-        const float* data;
+        const real* data;
         int rows, columns;
     };
     template <class F, class P> static SIM_HD Cell<F> load(P p) {
         const F max_bound = p(0), min_bound = p(1), sigma = p(4), zero = F{} + 0, one = zero + 1, range = max_bound - min_bound;
         const int rows = static_cast<int>(p.data[0]), columns = static_cast<int>(p.data[1]);
-        const float per_z = 0.5f * static_cast<float>(columns - 1) / p.data[2];
+        const real per_z = 0.5f * static_cast<real>(columns - 1) / p.data[2];
         const auto moves = range > zero;
-        const F per_weight = select(moves, (zero + static_cast<float>(rows - 1)) / select(moves, range, one), zero);
+        const F per_weight = select(moves, (zero + static_cast<real>(rows - 1)) / select(moves, range, one), zero);
         const F per_sigma = select(sigma > zero, (zero + per_z) / select(sigma > zero, sigma, one), zero);
         return {max_bound, min_bound, p(2), p(3), per_weight, per_sigma, p.data + 3, rows, columns};
     }
 
     template <class F> static SIM_HD Node<F> row(const Cell<F>& c, F w) {
-        return node((w - c.min_bound) * c.per_weight, F{} + static_cast<float>(c.rows - 1));
+        return node((w - c.min_bound) * c.per_weight, F{} + static_cast<real>(c.rows - 1));
     }
     // Statistic of each row, from `data` on.
-    template <class F> static SIM_HD F moment(const Cell<F>& c, const float* data, F w, mask_t<F> up) {
+    template <class F> static SIM_HD F moment(const Cell<F>& c, const real* data, F w, mask_t<F> up) {
         const Node<F> at = row(c, w);
         const index_t<F> k = of_direction<F>(at.index, static_cast<u32>(c.rows), up);
         return select(up, c.step_up, c.step_down) * between(data, 2 * c.rows, k, at.fraction);
@@ -48,10 +48,10 @@ struct table {
         return absolute(moment(c, c.data + 2 * c.rows, w, up));
     }
     template <class F> static SIM_HD F drawn(const Cell<F>& c, F w, mask_t<F> up, F sigma_xi) {
-        const F last = F{} + static_cast<float>(c.columns - 1);
+        const F last = F{} + static_cast<real>(c.columns - 1);
         const Node<F> at = row(c, w), z = node(sigma_xi * c.per_sigma + 0.5f * last, last);
         const index_t<F> k = of_direction<F>(at.index, static_cast<u32>(c.rows), up) * static_cast<u32>(c.columns) + z.index;
-        const float* quantiles = c.data + 4 * c.rows;
+        const real* quantiles = c.data + 4 * c.rows;
         const int size = 2 * c.rows * c.columns;
         const F below = between(quantiles, size, k, z.fraction), above = between(quantiles, size, k + static_cast<u32>(c.columns), z.fraction);
         return select(up, c.step_up, c.step_down) * (below + (above - below) * at.fraction);

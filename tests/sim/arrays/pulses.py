@@ -19,8 +19,8 @@ def array_of(device: PulsedDevice, n: int = 1, key: int = 11, update: UpdatePara
 
 def pulse(array: PulsedArray, up: bool) -> None:
     """One pulse on every crosspoint of a row: probabilities are 1 for a learning rate of 1 and a granularity of at most 1."""
-    n = array.shape[1]
-    array.update(torch.full((1, 1, n), -1.0 if up else 1.0), torch.ones(1, 1, 1), torch.ones(1))
+    x = array.weight.new_full((1, 1, array.shape[1]), -1.0 if up else 1.0)
+    array.update(x, x.new_ones(1, 1, 1), x.new_ones(1))
 
 
 def response(array: PulsedArray, directions: list[bool]) -> Tensor:
