@@ -590,9 +590,9 @@ class Tile(Checkpointed, nn.Module):
         if v.dim() == 0 or v.shape[-1] != n:
             raise ShapeError(f"{name} has shape {tuple(v.shape)}; its last axis needs {n} entries")
         if v.dtype is not self.dtype:
-            raise ShapeError(
-                f"{name} is {v.dtype}; this tile computes in {self.dtype}: convert it with .to({self.dtype}){_wider(v)}"
-            )
+            how = ".double()" if self.dtype is torch.float64 else ".float()"
+            instead = ", or the tile with .double()" if v.dtype is torch.float64 else ""
+            raise ShapeError(f"{name} is {v.dtype}; this tile computes in {self.dtype}: convert it with {how}{instead}")
         replicas = len(self.configs)
         if self.replicated and (v.dim() < 2 or v.shape[0] % replicas):
             raise ShapeError(
@@ -610,10 +610,6 @@ class Tile(Checkpointed, nn.Module):
             return v
         allowed = f"{shape}" + (f" or {(self.replicas, *shape)}" if self.replicated else "")
         raise ShapeError(f"{name} has shape {tuple(v.shape)}; this tile needs {allowed}")
-
-
-def _wider(v: Tensor) -> str:
-    return ", or the tile with .double()" if v.dtype is torch.float64 else ""
 
 
 def _same(rate: float | Sequence[float] | Tensor, known: float | Tensor | None) -> bool:

@@ -39,6 +39,7 @@ from sim.devices import IdealDevice, PowStepDevice, SoftBoundsDevice, SoftBounds
 from sim.nn import AnalogConv2d, AnalogLinear, AnalogLSTM, AnalogSequential, Sigmoid
 from sim.ops import ShapeError
 from sim.optim import AnalogSGD
+from sim.settings import config as as_config
 from sim.tiles import AnalogTile
 from sim.tiles.grid import TileGrid, make_tile
 from tests.sim.isas import on_every_isa
@@ -50,6 +51,9 @@ ROUNDING = 2e-6
 """What single precision may be off by after some steps, of weights and outputs around 1."""
 ONE_STEP = 0.03
 """The same where converters round: a value next to a tie may come out one level apart."""
+
+
+NOISE_MODELS = sorted(name for name in inference.BaseNoiseModel.kinds() if name in inference.__all__)
 
 
 def tile(config: Any, double: bool, **how: Any) -> Any:
@@ -147,9 +151,14 @@ def test_converters(io: IOParameters) -> None:
     assert_close(SingleRPUConfig(device=IdealDevice(), forward=io), lambda made: used(made, 2), ONE_STEP)
 
 
-@pytest.mark.parametrize("name", inference.BaseNoiseModel.kinds())
-def test_programming_and_drift(name: str) -> None:
-    assert_close(InferenceRPUConfig(noise_model=getattr(inference, name)()), programmed, ONE_STEP)
+@as_config
+class OfAUser(inference.PCMLikeNoiseModel):
+    """A class of its own may have changed a law, so that it is worked in torch."""
+
+
+@pytest.mark.parametrize("kind", [OfAUser, *(getattr(inference, n) for n in NOISE_MODELS)])
+def test_programming_and_drift(kind: Any) -> None:
+    assert_close(InferenceRPUConfig(noise_model=kind()), programmed, ONE_STEP)
 
 
 @pytest.mark.parametrize("kind", WeightModifierType)
@@ -295,7 +304,7 @@ def test_lower_precisions_are_converted_and_higher_ones_refused() -> None:
         assert given.grad is not None
         assert given.grad.dtype is kind
         assert float((y - exact).detach().abs().max()) < {torch.float32: 1e-6}.get(kind, 2e-2)
-    with pytest.raises(ShapeError, match=r"float64; this tile computes in torch.float32.*the tile with \.double\(\)"):
+    with pytest.raises(ShapeError, match=r"float64; this tile computes in torch.float32: convert it with \.float\(\), or the tile with \.double\(\)"):
         tile(IDEAL, False)(x.double())
     with pytest.raises(ShapeError, match="int64"):
         made(torch.ones(REPLICAS, IN, dtype=torch.int64))

@@ -124,7 +124,6 @@ def test_defaults_are_supported():
     [
         ("update.desired_bl", 4097, "4096"),
         ("update.d_sparsity", True, "False"),
-        ("runtime.data_type", "DOUBLE", "single precision"),
     ],
 )
 def test_what_is_not_simulated_is_refused(path, value, words):
