@@ -46,7 +46,6 @@ from sim.random import derive_key
 __all__ = ["TransferArray", "write_trains"]
 
 SAMPLES = 64  # of a mini-batch that are worked together
-UPDATE = int(Event.UPDATE)  # a plain number is the quicker index
 STOCHASTIC = (PulseType.STOCHASTIC_COMPRESSED, PulseType.STOCHASTIC)
 EXACT = 4  # kind of a write without pulses and bounds
 MODES = {
@@ -175,13 +174,10 @@ class TransferArray(CellArray):
                 self._vector(x[:, k : k + 1].contiguous(), d[:, k : k + 1].contiguous(), rate, batch)
         else:
             own: Any = self._buffers
-            vectors, step = own["vectors"], own["steps"].select(0, UPDATE)
-            transfer_update_(
+            transfer_update_(  # the first of the steps is Event.UPDATE
                 self._written(), self._state(x, d, rate), self.flags, self.perfect_read, self.rounded_read,
-                self.has_out_choppers, SAMPLES, vectors, step,
+                self.has_out_choppers, SAMPLES, own["vectors"], own["steps"],
             )  # fmt: skip
-            vectors.add_(batch)
-            step.add_(-(-batch // SAMPLES))
         self.combine()
 
     def reset(self, start: int = 0, n: int = -1, probability: float = 1.0) -> None:

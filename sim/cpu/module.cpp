@@ -265,12 +265,15 @@ struct TransferState {
     }
 };
 
-// A mini-batch of `batch` vectors in parts of `part`: plan, pulses of the first array, transfers.
+// A mini-batch of `batch` vectors in parts of `part`: plan, pulses of the first array, transfers. `vectors` and `step` are addresses
+// of the numbers of the first vector and of the first pulsed update, which move on.
 void transfer_update(const std::vector<Devices*>& arrays, const std::vector<Address>& state, const std::vector<int>& flags, bool io_perfect,
-                     bool io_out_sto_round, bool with_signs, int batch, int part, int64_t vectors, int64_t step, int pulse_threads, int threads) {
+                     bool io_out_sto_round, bool with_signs, int batch, int part, Address vectors, Address step, int pulse_threads, int threads) {
     TransferState s(arrays, state, flags, io_perfect, io_out_sto_round);
     require(arrays[0]->array.args.pulse_type == PULSES_STOCHASTIC && batch >= 0 && part >= 1, "transfer: pulses, batch");
-    TransferUpdateArgs args{s.plan, arrays[0]->array, s.transfer, with_signs, batch, part, static_cast<u32>(vectors), static_cast<u32>(step)};
+    long long *const first_vector = Devices::integers(vectors), *const first_step = Devices::integers(step);
+    TransferUpdateArgs args{s.plan, arrays[0]->array, s.transfer, with_signs, batch, part, static_cast<u32>(*first_vector), static_cast<u32>(*first_step)};
+    *first_vector += batch, *first_step += (batch + part - 1) / part;
     args.fast.args.threads = pulse_threads;
     args.transfer.threads = threads;
     nb::gil_scoped_release release;

@@ -91,7 +91,7 @@ class TransferPart:
 
 def transfer_update_(
     arrays: Sequence[DeviceArray], state: Sequence[Tensor], flags: TransferFlags, io_perfect: bool, io_out_sto_round: bool,
-    with_signs: bool, part: int, vectors: Tensor, step: Tensor,
+    with_signs: bool, part: int, vectors: Tensor, steps: Tensor,
 ) -> None:  # fmt: skip
     """An update of a mini-batch: gradients to the first array, transfers between arrays (compounds.md, sections 3 to 6).
 
@@ -104,7 +104,7 @@ def transfer_update_(
     io_perfect, io_out_sto_round : structure of the reads
     with_signs : whether output choppers may switch
     part : vectors that are worked together
-    vectors, step : () int64, numbers of the first vector, and of the first pulsed update
+    vectors, steps : int64, whose first numbers are those of the first vector and of the first pulsed update; these move on
 
     Raises
     ------
@@ -114,13 +114,16 @@ def transfer_update_(
     x, d = _checked_vectors(state)
     if not x.is_cpu:
         gpu = import_module("sim.cuda.transfer")
+        step = steps[0]
         gpu.transfer_update_(arrays, state, flags, io_perfect, io_out_sto_round, with_signs, part, vectors, step)
+        vectors += x.shape[1]
+        step += -(-x.shape[1] // part)
         return
     replicas, batch, n_in = x.shape
     cells = replicas * n_in * d.shape[2]
     core_of(x.dtype).transfer_update(
         [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch,
-        part, int(vectors), int(step), threads(0.5 * cells * batch), threads(2000.0 * replicas * batch) if replicas > 1 else 1,
+        part, vectors.data_ptr(), steps.data_ptr(), threads(0.5 * cells * batch), threads(2000.0 * replicas * batch) if replicas > 1 else 1,
     )  # fmt: skip
 
 
