@@ -123,7 +123,8 @@ def transfer_update_(
     cells = replicas * n_in * d.shape[2]
     core_of(x.dtype).transfer_update(
         [a.core for a in arrays], [t.data_ptr() for t in state], flags.ints, io_perfect, io_out_sto_round, with_signs, batch,
-        part, vectors.data_ptr(), steps.data_ptr(), threads(0.5 * cells * batch), threads(2000.0 * replicas * batch) if replicas > 1 else 1,
+        part, vectors.data_ptr(), steps.data_ptr(), threads(0.5 * cells * batch),
+        threads(2000.0 * replicas * batch) if replicas > 1 else 1,
     )  # fmt: skip
 
 
