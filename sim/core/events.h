@@ -28,11 +28,11 @@ enum Change { CHANGE_SET, CHANGE_RESET, CHANGE_CLIP };
 
 // Arrays of R replicas as events see them; what is null is not there.
 struct EventArray {
-    real *weight, *apparent;                     // (R, cells)
-    const real* parameters[N_EVENT_PARAMETERS];  // of the first crosspoint of the first replica
+    real *weight, *apparent;                      // (R, cells)
+    const real* parameters[N_EVENT_PARAMETERS];   // of the first crosspoint of the first replica
     long long strides[N_EVENT_PARAMETERS];        // to the next replica
     u64 steps;                                    // from one crosspoint to the next, a byte each; 0: all have the same
-    const real* write_noise;                     // std of replica r at r * write_stride
+    const real* write_noise;                      // std of replica r at r * write_stride
     int write_stride;
     const long long* keys;                        // (R)
     long long cells;
@@ -46,11 +46,11 @@ struct Ageing {
 };
 struct Changing {
     int kind;                                     // Change
-    const real* given;                           // (R, cells): values of a set
+    const real* given;                            // (R, cells): values of a set
     const unsigned char* chosen;                  // (R, cells): crosspoints of a reset, or null: those of columns
     const unsigned char* having;                  // (R): replicas that have the event, or null: all
     const unsigned char* noisy;                   // (R): replicas whose write noise is drawn, or null: all
-    const real* reset_std;                       // (R)
+    const real* reset_std;                        // (R)
     const long long* step;
     u32 value, write, choice;                     // purposes of the random numbers
     int only_chosen;                              // what is not chosen stays as it is, also for the products
@@ -60,11 +60,11 @@ struct Changing {
 // Numbers of the drift of a replica.
 enum DriftNumber { RESET_TOL, NU_STD, WG_RATIO, G_OFFSET, DRIFT_W_OFFSET, NU_K, LOG_G0, W_NOISE_STD, N_DRIFT_NUMBERS };
 struct Drifting {
-    const real* numbers;                         // (R, N_DRIFT_NUMBERS)
-    const real* clock;                           // (R): time after this call, in units of t_0
+    const real* numbers;                          // (R, N_DRIFT_NUMBERS)
+    const real* clock;                            // (R): time after this call, in units of t_0
     const unsigned char* first;                   // (R): this is the first call
     const unsigned char* having;                  // (R) or null
-    real *written, *written_at, *last;           // (R, cells): weight and time of the last write, weight after the last call
+    real *written, *written_at, *last;            // (R, cells): weight and time of the last write, weight after the last call
     const long long* step;
 };
 

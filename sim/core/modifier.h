@@ -23,11 +23,11 @@ enum ModifierDraw {
 constexpr u32 MODIFIER_NORMALS = 1u << MOD_VALUE | 1u << MOD_DRIFT | 1u << MOD_READ;
 
 struct ModifierArgs {
-    const real* weight;      // (R, out, in)
-    real* modified;          // (R, out, in)
-    const real* numbers;     // (R, N_MODIFIER_NUMBERS)
-    const real* largest;     // (R)
-    const real* coeffs;      // (R, n_coeffs)
+    const real* weight;       // (R, out, in)
+    real* modified;           // (R, out, in)
+    const real* numbers;      // (R, N_MODIFIER_NUMBERS)
+    const real* largest;      // (R)
+    const real* coeffs;       // (R, n_coeffs)
     const long long *keys, *step;
     long long cells;
     int replicas, in, n_coeffs, kind;

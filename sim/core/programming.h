@@ -30,10 +30,10 @@ enum TableColumn { SIGMA_COLUMN, MEAN_COLUMN, SPREAD_COLUMN, READ_COLUMN, N_TABL
 constexpr int KNOT = 1 + 2 * N_TABLE_COLUMNS;
 
 struct ProgramArgs {
-    const real* weight;      // (R, cells): programmed; null for drift
-    real* noisy;             // (R, cells): weights that the devices make
-    real *conductance, *nu;  // (R, devices, cells): made by programming, read by drift
-    const real* numbers;     // (R, stride)
+    const real* weight;       // (R, cells): programmed; null for drift
+    real* noisy;              // (R, cells): weights that the devices make
+    real *conductance, *nu;   // (R, devices, cells): made by programming, read by drift
+    const real* numbers;      // (R, stride)
     const long long *keys, *step;
     long long cells;
     int replicas, devices, stride;

@@ -12,8 +12,8 @@
 namespace sim {
 
 struct TrainSettings {
-    real learning_rate;  // magnitude
-    real granularity;    // delta: assumed weight change of one pulse
+    real learning_rate;   // magnitude
+    real granularity;     // delta: assumed weight change of one pulse
     real desired_bl;
     real um_grad_scale;
     bool fixed_bl, update_management, update_bl_management;

@@ -30,8 +30,8 @@ struct TransferEvent {
     int sample, stage, slice, read;
     int switched;           // dynamic: the chopper has switched since the last read
     int active;             // dynamic: the first phase is over
-    real scale;            // rate of a direct transfer; else what a read counts in the buffer
-    real chopper;          // of the slice
+    real scale;             // rate of a direct transfer; else what a read counts in the buffer
+    real chopper;           // of the slice
     int switches;           // the chopper of the slice switches after this read
     int sweep_ends;         // the choppers of the lines may switch after this read
 };
@@ -49,10 +49,10 @@ SIM_HD bool line_switches(u64 key, const real* settings, int line, u32 step) {
 // The plan of one replica. `Lines` knows the inputs: begin(b) before a sample, largest_x(b) and largest_d(b), event(n, event),
 // end_of_sweep(step).
 struct TransferPlan {
-    const real *settings, *stages;  // (N_TRANSFER_SETTINGS), (N, N_STAGE_SETTINGS)
+    const real *settings, *stages;   // (N_TRANSFER_SETTINGS), (N, N_STAGE_SETTINGS)
     const double* every;             // (N): periods; below 0: minus a period in vectors
     long long *counters, *sweep;     // (N, 3): vectors since the last transfer, period, next slice; sweeps done
-    real *choppers, *maxima;        // (slices); (3): running maxima of x and d, the last fast rate
+    real *choppers, *maxima;         // (slices); (3): running maxima of x and d, the last fast rate
     unsigned char* switched;         // (slices)
     TransferEvent* events;
     u64 key;

@@ -62,8 +62,8 @@ struct Noise {
 struct Row {
     const UpdateArgs& a;
     const real* noise;
-    const real* values;      // parameters without spread
-    const real* records;     // parameters with spread, of the first column
+    const real* values;       // parameters without spread
+    const real* records;      // parameters with spread, of the first column
     const real* data;
     Pairs cycle, write;       // noise of pulses, and of writing
     real *weight, *apparent;

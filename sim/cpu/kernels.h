@@ -13,21 +13,21 @@ namespace sim {
 constexpr int MOST_FIELDS = 16;  // parameters of a crosspoint
 
 struct UpdateArgs {
-    real* weight;          // (R, out, in); the persistent weight
-    real* apparent;        // (R, out, in) with write noise, else null
-    const real* fields;    // (R, out, in, n_fields): parameters that vary over the crosspoints
+    real* weight;           // (R, out, in); the persistent weight
+    real* apparent;         // (R, out, in) with write noise, else null
+    const real* fields;     // (R, out, in, n_fields): parameters that vary over the crosspoints
     const int* field_of;    // (n_parameters): index into fields, or -1: the same everywhere
-    const real* values;    // (R, n_parameters): parameters without spread
+    const real* values;     // (R, n_parameters): parameters without spread
     int n_fields, n_parameters;
     const real* data;      // (R, n_data): what a model shares over the array, see sim/core/pulse.h
     int n_data;
     long long* counts;      // (R, 2, out, in): pulses down and up of each crosspoint; null: not counted
-    const real* x;         // (R, B, in)
-    const real* d;         // (R, B, out)
-    const real* rate;      // (R): learning rate
+    const real* x;          // (R, B, in)
+    const real* d;          // (R, B, out)
+    const real* rate;       // (R): learning rate
     const real* granularity;  // (R): assumed weight change of one pulse
-    const real* settings;  // (R, N_TRAIN_SETTINGS)
-    const real* noise;     // (R, N_NOISE_SETTINGS)
+    const real* settings;   // (R, N_TRAIN_SETTINGS)
+    const real* noise;      // (R, N_NOISE_SETTINGS)
     const long long* keys;  // (R)
     const long long* train_keys;  // (R): of the pulse trains; devices of one cell share their trains
     const real* rates;     // (R, B): learning rate of each sample, or null: that of the settings
@@ -57,14 +57,14 @@ struct MvmPass {
 constexpr int N_PASS = 5;
 
 struct MvmArgs {
-    const real* weight;    // (R, out, in)
-    const real* x;         // (R, B, in); transposed: (R, B, out)
-    real* y;               // (R, B, out); transposed: (R, B, in)
+    const real* weight;     // (R, out, in)
+    const real* x;          // (R, B, in); transposed: (R, B, out)
+    real* y;                // (R, B, out); transposed: (R, B, in)
     unsigned char* clipped; // like y, or null: outputs that ended outside of the range of the ADC
-    const real* settings;  // (R, N_IO_SETTINGS)
-    const real* outputs;   // (R, N_OUTPUT_FIELDS, m), or null: what differs between the outputs
-    const real* matrices;  // (R, n_matrices, out, in), or null: the weight is the only one
-    const real* offsets;   // (R, n_matrices, m), or null: outputs without an input, for a unit of WINDOW
+    const real* settings;   // (R, N_IO_SETTINGS)
+    const real* outputs;    // (R, N_OUTPUT_FIELDS, m), or null: what differs between the outputs
+    const real* matrices;   // (R, n_matrices, out, in), or null: the weight is the only one
+    const real* offsets;    // (R, n_matrices, m), or null: outputs without an input, for a unit of WINDOW
     const MvmPass* passes;
     const real* pass_values;  // (R, n_passes, N_PASS_VALUES)
     const long long* keys;  // (R)
@@ -77,15 +77,15 @@ struct MvmArgs {
 };
 
 struct ExactUpdateArgs {
-    real* weight;          // (R, out, in)
-    const real* x;         // (R, B, in)
-    const real* d;         // (R, B, out)
-    const real* rate;      // (R)
+    real* weight;           // (R, out, in)
+    const real* x;          // (R, B, in)
+    const real* d;          // (R, B, out)
+    const real* rate;       // (R)
     int replicas, batch, out, in, threads;
 };
 
 struct FieldArgs {
-    real* field;           // (R, n)
+    real* field;            // (R, n)
     const long long* keys;  // (R)
     u32 purpose, step;
     int replicas, threads;
@@ -95,19 +95,19 @@ struct FieldArgs {
 
 // Transfers between arrays (sim/cpu/transfer.h, compounds.md).
 struct TransferPlanArgs {
-    const real *x, *d;     // (R, B, in), (R, B, out)
-    const real* rate;      // (R): of the optimizer
-    const real* settings;  // (R, N_TRANSFER_SETTINGS)
-    const real* stages;    // (R, N, N_STAGE_SETTINGS)
+    const real *x, *d;      // (R, B, in), (R, B, out)
+    const real* rate;       // (R): of the optimizer
+    const real* settings;   // (R, N_TRANSFER_SETTINGS)
+    const real* stages;     // (R, N, N_STAGE_SETTINGS)
     const double* every;    // (R, N): periods; below 0: minus a period in vectors
     long long* counters;    // (R, N, 3): vectors since the last transfer, period, next slice; then (R): sweeps
     long long* sweeps;      // (R)
-    real *in_choppers, *out_choppers;  // (R, slices), (R, lines)
+    real *in_choppers, *out_choppers;   // (R, slices), (R, lines)
     unsigned char* switched;            // (R, slices)
-    real* maxima;          // (R, 3): running maxima of x and d, the last fast rate
+    real* maxima;           // (R, 3): running maxima of x and d, the last fast rate
     const long long* keys;  // (R)
     real *signed_x, *signed_d;         // like x, d: times the choppers; null: there are none
-    real* rates;           // (R, B)
+    real* rates;            // (R, B)
     TransferEvent* events;  // (R, max_events)
     int* n_events;          // (R)
     int *look_line, *look_sample;       // (R, max_events): what the pulses of array 0 note for an event, see UpdateArgs
@@ -133,8 +133,8 @@ struct TransferArgs {
     bool io_perfect, io_out_sto_round;
     const long long* read_keys;     // (R, N)
     const long long* train_keys;    // (R, N)
-    const real* settings;      // (R, N_TRANSFER_SETTINGS)
-    const real* stages;        // (R, N, N_STAGE_SETTINGS)
+    const real* settings;       // (R, N_TRANSFER_SETTINGS)
+    const real* stages;         // (R, N, N_STAGE_SETTINGS)
     real *buffer, *mean, *reference;   // (R, N - 1, slices, lines)
     int replicas, max_events, threads;
     u32 step;
@@ -142,10 +142,10 @@ struct TransferArgs {
 };
 struct DigitalTransferArgs {
     DeviceArray array;
-    real* digital;             // (R, out, in)
+    real* digital;              // (R, out, in)
     const int *rows;            // (R, n_rows): rows that are written, below 0: none
-    const real* unit;          // (R): epsilon
-    const real* rate;          // (R)
+    const real* unit;           // (R): epsilon
+    const real* rate;           // (R)
     int n_rows, replicas, threads;
     u32 step;
 };

@@ -61,21 +61,21 @@ struct InputSums {
 };
 
 struct Block {
-    real *u, *z;          // prepared inputs (samples, padded n), outputs (samples, padded m)
-    real *noise;          // one row
-    real *current, *drop; // sums of the IR drop; the first also those of the read noise (samples, padded m)
-    real *held;           // outputs that wait for the next pass (samples, padded m)
-    real *profile;        // of the IR drop (padded n)
+    real *u, *z;           // prepared inputs (samples, padded n), outputs (samples, padded m)
+    real *noise;           // one row
+    real *current, *drop;  // sums of the IR drop; the first also those of the read noise (samples, padded m)
+    real *held;            // outputs that wait for the next pass (samples, padded m)
+    real *profile;         // of the IR drop (padded n)
     int sample[SAMPLES];   // index in the batch
-    real alpha[SAMPLES];  // noise management
+    real alpha[SAMPLES];   // noise management
     InputSums sums[SAMPLES];
 };
 
 // One pass of one replica and round.
 struct Stage {
     const MvmArgs& a;
-    const real* s;       // settings
-    const real* values;  // PassValue
+    const real* s;        // settings
+    const real* values;   // PassValue
     const MvmPass& pass;
     u64 key;
     u32 round, draw, input_draw;

@@ -22,6 +22,7 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 
+// LANES numbers: of single precision, whole, and as arrays hold them.
 typedef float vs __attribute__((vector_size(4 * LANES)));
 typedef int vi __attribute__((vector_size(4 * LANES)));
 typedef u32 vu __attribute__((vector_size(4 * LANES)));

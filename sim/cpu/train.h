@@ -36,8 +36,8 @@ SIM_HD vf load_padded(const real* v, int j, int n) { return j + LANES <= n ? loa
 // One side of one sample.
 struct Side {
     const real* value;
-    real scale;       // A or B of the train
-    real resolution;  // bin width of the probabilities; 0: continuous
+    real scale;        // A or B of the train
+    real resolution;   // bin width of the probabilities; 0: continuous
     Stream train, rounding;
 };
 
