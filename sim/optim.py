@@ -119,6 +119,10 @@ def _watched(optimizer: Any) -> bool:
 _hooked_step = Optimizer.profile_hook_step(AnalogOptimizerMixin._step)
 
 
+# Torch wraps it to keep its compiler out, which imports the compiler: a second of every process that trains.
+_add_param_group = getattr(Optimizer.add_param_group, "__wrapped__", Optimizer.add_param_group)
+
+
 class ReplicaOptimizer(Optimizer):
     """Digital steps by separate multiplications and additions, whose bits do not depend on how many replicas stand beside.
 
@@ -127,7 +131,7 @@ class ReplicaOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; a list of rates is one for each replica."""
-        super().add_param_group(param_group)
+        _add_param_group(self, param_group)
         self._settle_rates()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
