@@ -78,7 +78,7 @@ class AnalogMultiheadAttention(FromDigital, AnalogContainer):
 
     def to_digital(self) -> nn.MultiheadAttention:
         """The torch layer with the same weights, biases and flags."""
-        module = self._twin()
+        module = self._precise_twin()
         for twin, projection in zip(_projections(module), self._all(), strict=True):
             projection._give(twin)
         trained = all(tile._anchor().requires_grad for tile in self.analog_tiles())

@@ -96,7 +96,7 @@ class AnalogConv(AnalogLayer):
 
     def to_digital(self) -> Any:
         """The torch layer with the same weights, bias and flags."""
-        return self._give(self._twin())
+        return self._give(self._precise_twin())
 
     def _twin(self) -> Any:
         return self.digital(

@@ -62,7 +62,7 @@ class AnalogLinear(AnalogLayer):
 
     def to_digital(self) -> nn.Linear:
         """The torch layer with the same weights, bias and flags."""
-        return self._give(self._twin())
+        return self._give(self._precise_twin())
 
     def _twin(self) -> nn.Linear:
         return nn.Linear(self.in_features, self.out_features, self.get_weights()[1] is not None)

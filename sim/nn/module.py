@@ -121,9 +121,13 @@ class FromDigital(AnalogModule):
     A kind of module says in `_twin` what torch module it stands for, and in `_take` how that one's weights come to its tiles.
     """
 
-    def _twin(self) -> nn.Module:
+    def _twin(self) -> Any:
         """A torch module of the same shape; its values do not matter."""
         raise NotImplementedError
+
+    def _precise_twin(self) -> Any:
+        """The same in the precision of the tiles."""
+        return self._twin().to(next(self.analog_tiles()).dtype)
 
     def _take(self, module: Any) -> None:
         """Weights, biases and flags of a torch module."""
@@ -140,7 +144,7 @@ class FromDigital(AnalogModule):
         heads = {name[len(prefix) :].partition(".")[0] for name in state_dict if name.startswith(prefix)}
         if heads <= set(self._modules):  # all that this module has is in its parts
             return
-        twin = self._twin()
+        twin = self._precise_twin()
         wanted = twin.state_dict()
         given = {name: state_dict.pop(prefix + name) for name in wanted if prefix + name in state_dict}
         if not given:
@@ -251,6 +255,8 @@ class AnalogLayer(FromDigital):
     def _take(self, module: Any) -> None:
         """Weights, bias and flags of a torch layer, the same in all replicas."""
         weight, bias = module.weight, module.bias
+        if weight.dtype is torch.float64:
+            self.double()
         self.set_weights(weight.detach().flatten(1), None if bias is None else bias.detach())
         for tile in self.analog_tiles():
             tile._anchor().requires_grad_(weight.requires_grad)

@@ -253,7 +253,7 @@ class AnalogRecurrent(FromDigital, AnalogContainer):
 
     def to_digital(self) -> Any:
         """The torch layer with the same weights, biases and flags."""
-        module = self._twin()
+        module = self._precise_twin()
         for name, matrix in self._matrices():
             matrix._give(_Twin(module, name))
         return module.train(self.training)

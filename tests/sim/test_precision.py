@@ -22,6 +22,7 @@ from sim.configs import (
     IOParameters,
     MappingParameter,
     NoiseManagementType,
+    OneSidedUnitCell,
     PrePostProcessingParameter,
     PulseType,
     QuantizedTorchInferenceRPUConfig,
@@ -29,14 +30,17 @@ from sim.configs import (
     RPUDataType,
     RuntimeParameter,
     SingleRPUConfig,
+    TransferCompound,
+    UnitCellRPUConfig,
     UpdateParameters,
+    VectorUnitCell,
     WeightModifierParameter,
     WeightModifierType,
     WeightNoiseType,
     build_config,
 )
-from sim.devices import IdealDevice, PowStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice
-from sim.nn import AnalogConv2d, AnalogLinear, AnalogLSTM, AnalogSequential, Sigmoid
+from sim.devices import DriftParameter, IdealDevice, PowStepDevice, SoftBoundsDevice, SoftBoundsReferenceDevice
+from sim.nn import AnalogConv2d, AnalogLinear, AnalogLSTM, AnalogSequential, Sigmoid, convert_to_analog, convert_to_digital
 from sim.ops import ShapeError
 from sim.optim import AnalogSGD
 from sim.settings import config as as_config
@@ -128,6 +132,42 @@ def assert_close(config: RPUConfig, work: Callable[[Any], list[Tensor]], toleran
 def test_pulses(device: Any, how: dict[str, Any], pulses: PulseType) -> None:
     update = UpdateParameters(pulse_type=pulses, **how)
     assert_close(SingleRPUConfig(device=device, update=update, forward=PERFECT, backward=PERFECT), used, ROUNDING)
+
+
+SOFT = SoftBoundsDevice(dw_min=0.01)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        VectorUnitCell(unit_cell_devices=[SOFT, PowStepDevice(dw_min=0.01)]),
+        OneSidedUnitCell(unit_cell_devices=[SOFT], refresh_every=10, refresh_upper_thres=0.1, refresh_lower_thres=0.05),
+        TransferCompound(unit_cell_devices=[SOFT, SOFT], with_reset_prob=0.3),
+        TransferCompound(unit_cell_devices=[SOFT, SOFT], transfer_forward=IOParameters(inp_noise=0.1)),
+        TransferCompound(unit_cell_devices=[SOFT, SOFT], transfer_columns=False, units_in_mbatch=False, transfer_every=3),
+    ],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_cells(cell: Any) -> None:
+    config = UnitCellRPUConfig(device=cell, forward=PERFECT, backward=PERFECT)
+    assert_close(config, lambda made: used(made, 4), ONE_STEP)
+
+
+def test_what_happens_beside_pulses() -> None:
+    def work(made: Any) -> list[Tensor]:
+        used(made, 2)
+        found = []
+        for elapsed in (100.0, 1000.0):
+            made.drift_weights(elapsed)
+            found.append(made.get_weights()[0])
+        made.reset_columns(1, 2, 0.5)
+        made.clip_weights(0.2)
+        return [*found, made.get_weights()[0]]
+
+    device = SoftBoundsDevice(
+        dw_min=0.01, drift=DriftParameter(nu=0.1, nu_dtod=0.2, nu_std=0.1, w_noise_std=0.01), reset_std=0.05
+    )
+    assert_close(SingleRPUConfig(device=device, forward=PERFECT, backward=PERFECT), work, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +375,24 @@ def test_layers_of_all_kinds() -> None:
         assert y.dtype is torch.float64
         y.sum().backward()
         AnalogSGD(layer.parameters(), lr=0.1).step()
+
+
+def test_a_model_in_double_precision_is_converted_as_one() -> None:
+    x = torch.rand(3, 4, 5, dtype=torch.float64)
+    for digital in (torch.nn.Linear(5, 4), torch.nn.LSTM(5, 4), torch.nn.MultiheadAttention(5, 1, batch_first=True)):
+        digital.double()
+        given = (x,) * (3 if isinstance(digital, torch.nn.MultiheadAttention) else 1)
+        expected = digital(*given)
+        analog = convert_to_analog(digital, IDEAL)
+        twin = convert_to_digital(analog)
+        loaded = convert_to_analog(copy.deepcopy(digital).requires_grad_(), IDEAL)
+        loaded.load_state_dict(digital.state_dict())
+        assert all(torch.equal(a, b) for a, b in zip(digital.state_dict().values(), twin.state_dict().values(), strict=True))
+        for model in (analog, twin, loaded):
+            y = model(*given)
+            a, b = (v if isinstance(v, Tensor) else v[0] for v in (expected, y))
+            assert b.dtype is torch.float64
+            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=0, atol=1e-12)
 
 
 def test_scales_ranges_and_closed_loops() -> None:
