@@ -24,6 +24,7 @@ from sim.tiles.checkpoint import Checkpointed
 from sim.tiles.common import Given, Replicas, check_size, keeping_numbers, replica_keys
 from sim.tiles.input_range import InputRange
 from sim.tiles.product import TileProduct
+from sim.tiles.scales import Scaled
 from sim.tiles.weights import program_weights, read_weights
 
 __all__ = ["Tile", "tile_of"]
@@ -40,7 +41,7 @@ def tile_of(parameter: Tensor) -> Tile | None:
     return _tiles.get(parameter)
 
 
-class Tile(Checkpointed, nn.Module):
+class Tile(Checkpointed, Scaled, nn.Module):
     """R replicas of one crossbar array with converters, scales and bias.
 
     An ordinary tile has R = 1 and no replica axis in its interface; a replicated one takes activations (R B, n), replica
@@ -59,8 +60,7 @@ class Tile(Checkpointed, nn.Module):
     Attributes
     ----------
     bias : digital bias, (out,) or (R, out)
-    mapping_scales : factors of the outputs that come from scaling the weights, (R, 1) or (R, out); never trained
-    out_scaling_alpha : trained factors of the outputs, (1,) or (out,), after R if replicated
+    mapping_scales, out_scaling_alpha : factors of the outputs, see `Scaled`
     input_range : range of the inputs, (1,) or (R,); `input_range_update_idx` counts the batches it was estimated from
 
     Raises
@@ -74,8 +74,6 @@ class Tile(Checkpointed, nn.Module):
     """What a kind of tile keeps of a forward pass for the way back, while either runs."""
 
     bias: nn.Parameter | None
-    mapping_scales: Tensor | None
-    out_scaling_alpha: nn.Parameter | None
     input_range: Tensor | None
     input_range_update_idx: Tensor | None
     learning_rate: Tensor
@@ -302,43 +300,6 @@ class Tile(Checkpointed, nn.Module):
         """Write the present weights anew in a closed loop; see `sim.tiles.weights.program_weights`."""
         program_weights(self, *args, **kwargs)
 
-    def get_scales(self) -> Tensor | None:
-        """All factors of the outputs, (1,) or (out,), after R if replicated; None where there are none."""
-        return self._one_or_all(self._all_scales())
-
-    def set_scales(self, scales: float | Tensor | None) -> None:
-        """Make these the mapping scales, and the trained ones 1."""
-        self.set_mapping_scales(scales)
-        if self.out_scaling_alpha is not None:
-            with torch.no_grad():
-                self.out_scaling_alpha.fill_(1.0)
-
-    def get_mapping_scales(self) -> Tensor | None:
-        """The mapping scales, as of `get_scales`."""
-        return self._one_or_all(self.mapping_scales)
-
-    def set_mapping_scales(self, scales: float | Tensor | None) -> None:
-        """Set the mapping scales: None for none, a number for all, (out,), or (R, 1) or (R, out) if replicated.
-
-        Raises
-        ------
-        ShapeError
-            for another number of values
-        """
-        if scales is None:
-            self.mapping_scales = None
-            return
-        values = torch.as_tensor(scales, dtype=self.dtype, device=self.learning_rate.device).detach()
-        if values.numel() == 1:
-            values = values.reshape(1, 1)
-            width = 1 if self.mapping_scales is None else self.mapping_scales.shape[1]
-        else:
-            width = values.shape[-1] if values.dim() else 1
-        rows = values.reshape(-1, values.shape[-1])
-        if width not in (1, self.out_size) or rows.shape[0] not in (1, self.replicas):
-            raise ShapeError(f"scales have shape {tuple(values.shape)}; give one, or one of each of {self.out_size} outputs")
-        self.mapping_scales = rows.expand(self.replicas, width).contiguous().clone()
-
     def set_input_range(self, value: float | Tensor) -> None:
         """Set the input range, for all replicas or one each; its magnitude counts.
 
@@ -503,13 +464,6 @@ class Tile(Checkpointed, nn.Module):
         array: Any = self._modules["array"]
         return product.forward(array.read(), v, want_clipped)
 
-    def _output_scale(self, limits: Tensor | None) -> Tensor | None:
-        """Factors (R, 1) or (R, out) of the outputs beside the trained ones, for input ranges (R,)."""
-        scale = self._buffers["mapping_scales"]
-        if limits is None:
-            return scale
-        return limits.view(-1, 1) if scale is None else limits.view(-1, 1) * scale
-
     def _limits(self, x: Tensor, rho: Tensor) -> Tensor:
         """Input ranges (R,) for inputs x (R, B, in), which may still be taken into their estimate."""
         values = rho.detach()
@@ -555,27 +509,6 @@ class Tile(Checkpointed, nn.Module):
         else:
             self.register_buffer("input_range", values)
         self.register_buffer("input_range_update_idx", torch.zeros(self.replicas, dtype=torch.int64))
-
-    def _rescale(self, target: Tensor, omega: float | None) -> None:
-        """Mapping scales that bring the largest weight of a matrix, or of each output, to omega; trained ones become 1."""
-        omegas = target.new_tensor([config.mapping.weight_scaling_omega if omega is None else omega for config in self.configs])
-        if not bool((omegas > 0).any()):
-            return
-        axes = (2,) if self.mapping.weight_scaling_columnwise else (1, 2)
-        largest = target.abs().amax(dim=axes)
-        largest = largest if largest.dim() == 2 else largest.unsqueeze(1)
-        omegas = omegas.unsqueeze(1)
-        self.set_scales(torch.where((largest > 0) & (omegas > 0), largest / omegas.clamp(min=1e-30), 1.0))
-
-    def _all_scales(self) -> Tensor | None:
-        """All factors of the outputs, (R, 1) or (R, out)."""
-        trained = None if self.out_scaling_alpha is None else self.out_scaling_alpha.detach().reshape(self.replicas, -1)
-        if trained is None or self.mapping_scales is None:
-            return self.mapping_scales if trained is None else trained
-        return self.mapping_scales * trained
-
-    def _one_or_all(self, scales: Tensor | None) -> Tensor | None:
-        return None if scales is None else (scales if self.replicated else scales[0]).clone()
 
     def _shown(self, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
         """A matrix (R, out, in and bias) as weight and bias of the interface."""
