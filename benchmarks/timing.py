@@ -12,11 +12,21 @@ __all__ = ["Times", "race", "threads"]
 
 @dataclass(frozen=True)
 class Times:
-    """Minimum and median of repeats, in seconds a call."""
+    """Seconds of each repeat of a call."""
 
-    minimum: float
-    median: float
-    repeats: int
+    taken: tuple[float, ...]
+
+    @property
+    def minimum(self) -> float:
+        return min(self.taken)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.taken)
+
+    def __add__(self, other: Times) -> Times:
+        """The repeats of both."""
+        return Times(self.taken + other.taken)
 
     def __truediv__(self, other: Times) -> float:
         """Ratio of the minima."""
@@ -55,7 +65,7 @@ def race(
             start = time.perf_counter()
             call()
             taken[name].append(time.perf_counter() - start)
-    return {name: Times(min(t), statistics.median(t), len(t)) for name, t in taken.items()}
+    return {name: Times(tuple(t)) for name, t in taken.items()}
 
 
 def threads(count: int) -> None:
