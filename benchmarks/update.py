@@ -30,7 +30,6 @@ PEER_NS = {
 """What the peer needs, the lower end of what was seen, in ns a crosspoint and sample at 2, 0.2 and 0.02 pulses: one core, any
 batch. The expression and the table device have no peer."""
 PULSES = (2.0, 0.2, 0.02)
-PEER_NS_PULSE = 16.0
 SPEEDUP = {2.0: 6.0, 0.2: 3.0, 0.02: 2.0}
 """Bars at batches of at least 10; at batch 1 three times at 2 pulses."""
 BAR_NS_PULSE = 5.0
