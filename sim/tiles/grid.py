@@ -79,7 +79,7 @@ class TileGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``y = W x + bias`` for x (..., in)."""
-        tile: Any = self.tiles[0]
+        tile: Any = self._modules["tiles"]._modules["0"]  # type: ignore[union-attr]  # a module's attributes cost a microsecond each
         if tile._converts(x):
             return self.forward(x.to(tile.dtype)).to(x.dtype)
         if x.dim() == 0 or x.shape[-1] != self.in_size:

@@ -413,7 +413,8 @@ class Tile(Checkpointed, Scaled, nn.Module):
 
     def _converts(self, x: Tensor) -> bool:
         """Whether inputs are of a lower precision than the tile."""
-        return x.dtype is not self.dtype and x.dtype in CONVERTED
+        rate = self._buffers["learning_rate"]
+        return x.dtype is not rate.dtype and x.dtype in CONVERTED  # type: ignore[union-attr]
 
     def _before(self, x: Tensor) -> None:
         """What a kind of tile notes of inputs (..., in), of it or of its grid, before a forward product."""
