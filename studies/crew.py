@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import queue
 import secrets
 import threading
@@ -228,13 +229,16 @@ class Crew:
             return []
         with _asking():
             known = self.client.scheduler_info(n_workers=-1)["workers"]
-        found = []
+        found, ended, quiet = [], set(), min(_SILENT, 0.75 * self._limit)
         for key, worker in late.items():
+            unheard = time.time() - known[worker]["last_seen"] if worker in known else math.inf
+            if 0.25 * quiet < unheard <= quiet:
+                continue  # it has missed a few heartbeats: the next comes soon, or it has stopped
             self._started.pop(key, None)
             self._flying.pop(key).cancel(force=True)
-            quiet = min(_SILENT, 0.75 * self._limit)
-            found.append((key, worker not in known or time.time() - known[worker]["last_seen"] > quiet))
-        for worker in set(late.values()):
+            found.append((key, unheard > quiet))
+            ended.add(worker)
+        for worker in ended:
             end_worker(self.client, worker)
         return found
 
