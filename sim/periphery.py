@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sim.ops.checks import core_of
+from sim.ops.checks import ShapeError, core_of
 
 __all__ = ["affine", "column_sums", "deviations", "range_gradient"]
 
@@ -19,6 +19,8 @@ def affine(
 ) -> Tensor:  # fmt: skip
     """``y * scale + bias``, 0 where masked: scale (R, n) or (R, 1), bias (R, n), mask as y (uint8); ``out`` may be y."""
     replicas, batch, n = y.shape
+    if (scale is not None and scale.dtype is not y.dtype) or (bias is not None and bias.dtype is not y.dtype):
+        raise ShapeError(f"scales and bias are not {y.dtype} as the outputs are: call .to({y.dtype}) of the whole layer")
     out = torch.empty_like(y) if out is None else out
     if not y.is_cpu:
         made = y if scale is None else y * scale.unsqueeze(1)

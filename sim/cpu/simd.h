@@ -36,7 +36,6 @@ typedef vi vm;
 typedef real vf_unaligned __attribute__((vector_size(sizeof(vf)), aligned(sizeof(real)), may_alias));
 typedef u32 vu_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-
 SIM_HD vs select(vi m, vs a, vs b) { return m ? a : b; }
 SIM_HD vu select(vi m, vu a, vu b) { return m ? a : b; }
 SIM_HD vi select(vi m, vi a, vi b) { return m ? a : b; }

@@ -83,6 +83,9 @@ class AnalogModule(nn.Module):
     def replace_rpu_config(self, rpu_config: RPUConfig | Sequence[RPUConfig]) -> None:
         """Let every tile go on with another configuration, see `Tile.replace_rpu_config`."""
         self.apply_to_analog_tiles(lambda tile: tile.replace_rpu_config(rpu_config))
+        for module in self.modules():
+            if isinstance(module, TileGrid):
+                module.follow()
 
     def prepare_for_ddp(self) -> None:
         """Make the module fit for torch's DistributedDataParallel, which averages gradients over processes.

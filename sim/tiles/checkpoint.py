@@ -168,13 +168,13 @@ class Checkpointed(nn.Module):
         given = list(configs) if tile.replicated else configs[0]
         fresh = type(tile)(tile.out_size, tile.in_size, Replicas.of(given), bias=has_bias, keys=tile.keys)
         fresh.to(tile.learning_rate.device)
+        tile.to(fresh.dtype)  # with all that is kept, here and by a kind of tile
         kept = dict(tile._parameters)
         ordinary = set(nn.Module().__dict__) - {"_modules", "_buffers", "_parameters"}
         tile.__dict__.update({name: value for name, value in fresh.__dict__.items() if name not in ordinary})
         for name, parameter in tile._parameters.items():
             mine = kept.get(name)
             if parameter is not None and mine is not None and mine.shape == parameter.shape:
-                mine.data = mine.data.to(parameter.dtype)
                 tile._parameters[name] = mine
         for module in (tile.array, tile.forward_product, tile.backward_product):
             module.train(tile.training)

@@ -148,6 +148,16 @@ class TileGrid(nn.Module):
         ]
         return torch.cat(blocks, dim=-1), None if self.bias is None else self.bias.detach().clone()
 
+    def follow(self) -> None:
+        """Bring what is the grid's own into the precision of its tiles, which another configuration may have changed."""
+        self.to(next(self._column(0)).dtype)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        rate = state_dict.get(prefix + "tiles.0.learning_rate")
+        if rate is not None and next(self._column(0))._loading[0]:
+            self.to(rate.dtype)  # as the tiles will be, with the configuration of the state
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Moves the grid as asked; a model in half precision keeps a float32 bias, as the tiles keep their arrays."""
         return super()._apply(keeping_numbers(fn), recurse)

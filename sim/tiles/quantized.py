@@ -62,8 +62,6 @@ class QuantizedInferenceTile(InferenceTile):
         self.quantizers = Quantizers(self.configs[0], self.replicas, self.bias is not None).to(self.dtype)
 
     def _run(self, x: Tensor) -> Tensor:
-        if self._converts(x):
-            return self._run(x.to(self.dtype)).to(x.dtype)
         q = self.quantizers
         self._before(x)
         anchor, alpha, rho = self._in_graph()

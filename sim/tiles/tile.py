@@ -148,6 +148,8 @@ class Tile(Checkpointed, Scaled, nn.Module):
         A tile computes in float32, or after ``double()`` in float64; inputs of lower precision are converted on the way in
         and out.
         """
+        if self._converts(x):
+            return self.forward(x.to(self.dtype)).to(x.dtype)
         if torch.compiler.is_compiling():
             return self._outside_graph(x)
         return self._run(x)
@@ -405,8 +407,6 @@ class Tile(Checkpointed, Scaled, nn.Module):
         return {name: value if self.replicated else value[0] for name, value in product.parameters_by_name().items()}
 
     def _run(self, x: Tensor) -> Tensor:
-        if self._converts(x):
-            return self._run(x.to(self.dtype)).to(x.dtype)
         self._before(x)
         anchor, alpha, rho = self._in_graph()
         return TileProduct.apply(x, anchor, self._parameters.get("bias"), alpha, rho, self)

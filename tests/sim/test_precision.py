@@ -434,6 +434,49 @@ def test_a_continued_run_is_the_uninterrupted_one(name: str) -> None:
             assert torch.equal(a, b)
 
 
+KINDS = {
+    "inference": InferenceRPUConfig(forward=PERFECT),
+    "quantized": QuantizedTorchInferenceRPUConfig(),
+    "a grid": InferenceRPUConfig(forward=PERFECT, mapping=MappingParameter(max_input_size=4)),
+    "a quantized grid": QuantizedTorchInferenceRPUConfig(mapping=MappingParameter(max_input_size=4)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_brings_its_precision(kind: str) -> None:
+    saved, other = tile(KINDS[kind], True), tile(KINDS[kind], False)
+    saved.set_weights(torch.rand(OUT, IN, dtype=torch.float64) * 0.3, torch.rand(OUT, dtype=torch.float64))
+    saved(torch.rand(REPLICAS * 3, IN, dtype=torch.float64))  # ranges of the outputs are estimated
+    parameters = list(other.parameters())
+    other.load_state_dict(saved.state_dict())
+    assert all(a is b for a, b in zip(parameters, other.parameters(), strict=True))  # those that an optimizer knows
+    assert {p.dtype for p in parameters} == {torch.float64}
+    x = torch.rand(REPLICAS * 3, IN, dtype=torch.float64)
+    assert torch.equal(saved.eval()(x), other.eval()(x))
+
+
+@pytest.mark.parametrize("max_input_size", [0, 4])
+def test_another_configuration_brings_its_precision(max_input_size: int) -> None:
+    mapping = MappingParameter(max_input_size=max_input_size)
+    layer = AnalogLinear(IN, OUT, rpu_config=InferenceRPUConfig(forward=PERFECT, mapping=mapping))
+    double = RuntimeParameter(data_type=RPUDataType.DOUBLE)
+    for runtime, dtype, tolerance in ((double, torch.float64, 1e-13), (RuntimeParameter(), torch.float32, 1e-6)):
+        layer.replace_rpu_config(InferenceRPUConfig(forward=PERFECT, mapping=mapping, runtime=runtime))
+        assert {p.dtype for p in layer.parameters()} == {dtype}
+        weight, bias = layer.get_weights()
+        x = torch.rand(3, IN, dtype=dtype)
+        assert bias is not None
+        np.testing.assert_allclose(layer(x).detach().numpy(), (x @ weight.T + bias).numpy(), rtol=0, atol=tolerance)
+
+
+def test_a_part_in_another_precision_is_refused() -> None:
+    grid = tile(SingleRPUConfig(device=IdealDevice(), mapping=MappingParameter(max_input_size=4)), False)
+    for part in grid.tiles:
+        part.double()
+    with pytest.raises(ShapeError, match=r"not torch.float64 as the outputs are"):
+        grid(torch.rand(REPLICAS, IN, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("name", ["sgd", "ttv2"])
 def test_replicas_and_threads_change_no_bit(name: str) -> None:
     config = build_config(name, SoftBoundsReferenceDevice(dw_min=0.005))
