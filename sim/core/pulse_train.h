@@ -71,21 +71,42 @@ SIM_HD real line_probability_at(real value, real scale, real resolution, bool ro
     return line_probability(value, scale, resolution, shift);
 }
 
-// A slot has a pulse where its 31 random bits do not exceed the threshold: never for probability 0, always for 1.
+// A slot has a pulse where its random number of 31 binary places is below the threshold: never for probability 0, always for 1.
+// The threshold is in units of 2^-31.
 template <class F> SIM_HD auto pulse_threshold(F probability) {
     const auto certain = probability >= F{} + 1.0f;
-    const auto threshold = to_int(select(certain, F{} + 0, probability) * 2147483648.0f) - 1;
-    return select(of_mask(certain), threshold - threshold + 0x7FFFFFFF, threshold);
+    const auto threshold = to_unsigned(to_int(select(certain, F{} + 0, probability) * 2147483648.0f));
+    return select(of_mask(certain), threshold - threshold + 0x80000000u, threshold);
 }
-template <class U, class I> SIM_HD U pulse_bit(U random, I threshold) { return to_unsigned(to_signed(random >> 1) <= threshold) & 1u; }
 
-// Bits of up to four slots of a line, of which `left` are in the train.
-template <class U, class I> SIM_HD U pulse_bits(Words4<U> random, I threshold, int left) {
-    U bits = pulse_bit(random.x, threshold);
-    if (left > 1) bits = bits | (pulse_bit(random.y, threshold) << 1);
-    if (left > 2) bits = bits | (pulse_bit(random.z, threshold) << 2);
-    if (left > 3) bits = bits | (pulse_bit(random.w, threshold) << 3);
-    return bits;
+// Word number `word` of a train: up to 32 slots, a bit each.
+//
+// A number of a few slots is a word of random bits. Those of many are compared place by place, from the first binary place on, until
+// they differ from the threshold: after k places one slot in 2^k is undecided. A block of 128 random bits holds the next places of all
+// slots, so about three decide 31 slots of 16 lines, where a word for each slot would take eight.
+template <class U> SIM_HD U pulse_bits(Stream stream, U line, u32 sample, u32 word, u32 step, U threshold, int slots) {
+    if (slots <= 0) return U{};
+    const int room = slots > 16 ? 32 : slots > 8 ? 16 : 8;  // bits of a place
+    const u32 train = slots < 32 ? (1u << slots) - 1u : ~0u;
+    const U certain = to_unsigned(to_signed(threshold) >> 31);
+    U pulses = certain & train, open = ~certain & train;
+    for (u32 block = 8 * word;; ++block) {
+        open = select(threshold + threshold == 0u, U{}, open);  // no place is left in which the threshold is larger
+        if (!any(open != 0u)) return pulses;
+        const Words4<U> random = philox(Words4<U>{line, U{} + sample, U{} + block, U{} + step}, stream.key0, stream.key1);
+        const U words[4] = {random.x, random.y, random.z, random.w};
+        if (slots <= 4) {
+            for (int k = 0; k < slots; ++k) pulses = pulses | ((((words[k] >> 1) - threshold) >> 31) << k);
+            return pulses;
+        }
+        for (int k = 0; k < 4; ++k)
+            for (int used = 0; used < 32; used += room) {
+                threshold = threshold + threshold;
+                const U digit = to_unsigned(to_signed(threshold) >> 31), drawn = words[k] >> used;
+                pulses = pulses | (open & digit & ~drawn);
+                open = open & ~(digit ^ drawn);
+            }
+    }
 }
 
 // Deterministic types: a number a line, so that a crosspoint gets round(row number * column number) pulses.

@@ -76,14 +76,14 @@ struct OneHotTrains {
             const bool counts = pulse_type == PULSES_MEAN_COUNT;
             return to_unsigned(to_int(round_even(line_number(p, train.length, dense_is_row, counts) * line_number(single, train.length, !dense_is_row, counts))));
         }
-        const int threshold = pulse_threshold(p), other = pulse_threshold(single);
+        const u32 threshold = pulse_threshold(p), other = pulse_threshold(single);
         const Stream dense = stream_of(key, dense_is_row ? PURPOSE_ROW_TRAIN : PURPOSE_COLUMN_TRAIN);
         const Stream one = stream_of(key, dense_is_row ? PURPOSE_COLUMN_TRAIN : PURPOSE_ROW_TRAIN);
         u32 total = 0;
-        for (int slot = 0; threshold >= 0 && other >= 0 && slot < train.length; slot += 4) {
-            const u32 draw = static_cast<u32>(slot / 4);
-            total += population(pulse_bits(philox(Words4<u32>{line, sample, draw, step}, dense.key0, dense.key1), threshold, train.length - slot) &
-                                pulse_bits(philox(Words4<u32>{0u, sample, draw, step}, one.key0, one.key1), other, train.length - slot));
+        for (int word = 0; 32 * word < train.length; ++word) {
+            const u32 number = static_cast<u32>(word);
+            const int slots = train.length - 32 * word;
+            total += population(pulse_bits(dense, line, sample, number, step, threshold, slots) & pulse_bits(one, 0u, sample, number, step, other, slots));
         }
         return total;
     }

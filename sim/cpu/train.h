@@ -60,19 +60,9 @@ void draw_bits(const Side& side, int length, u32 sample, u32 step, bool sto_roun
         const vf value = load_padded(side.value, j, lines.n);
         store(negative + j, to_unsigned(of_mask(value < vf{})));
         const vf p = probability(side, value, j, sample, step, sto_round);
-        const vi threshold = pulse_threshold(p);
-        if (!any(threshold >= vi{})) {
-            for (int word = 0; word < lines.words; ++word) store(bits + static_cast<size_t>(word) * width + j, vu{});
-            continue;
-        }
+        const vu threshold = pulse_threshold(p), line = lane_index() + static_cast<u32>(j);
         for (int word = 0; word < lines.words; ++word) {
-            vu w{};
-            for (int slot = 0; slot < 32 && word * 32 + slot < length; slot += 4) {
-                const Words4<vu> u = philox(Words4<vu>{lane_index() + static_cast<u32>(j), broadcast(sample),
-                                                       broadcast(static_cast<u32>(word * 8 + slot / 4)), broadcast(step)},
-                                            side.train.key0, side.train.key1);
-                w |= pulse_bits(u, threshold, length - word * 32 - slot) << slot;
-            }
+            const vu w = pulse_bits(side.train, line, sample, static_cast<u32>(word), step, threshold, length - 32 * word);
             store(bits + static_cast<size_t>(word) * width + j, w);
         }
     }

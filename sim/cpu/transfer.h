@@ -166,27 +166,16 @@ void coincidences(const UpdateArgs& a, const real* s, real rate, const OneHot& h
         }
         return;
     }
-    const int single_threshold = pulse_threshold(certain_value);
-    for (int j = 0; j < n; j += LANES) {
-        const vf p = probability(dense, load_padded(v, j, n), j, how.sample, how.step, a.stochastic_rounding);
-        const vi threshold = pulse_threshold(p);
-        if (!any(threshold >= vi{})) continue;
-        vu total{};
-        if (single_threshold == 0x7FFFFFFF && !any((threshold >= vi{}) & (threshold != 0x7FFFFFFF))) {
-            total = select(threshold >= vi{}, broadcast(static_cast<u32>(train.length)), vu{});
-        } else {
-            for (int slot = 0; slot < train.length; slot += 4) {
-                const u32 draw = static_cast<u32>(slot / 4);
-                const Words4<u32> o = philox(Words4<u32>{0u, how.sample, draw, how.step}, single.train.key0, single.train.key1);
-                const Words4<vu> u = philox(Words4<vu>{lane_index() + static_cast<u32>(j), broadcast(how.sample), broadcast(draw), broadcast(how.step)},
-                                            dense.train.key0, dense.train.key1);
-                const vu words[4] = {u.x, u.y, u.z, u.w};
-                const u32 others[4] = {o.x, o.y, o.z, o.w};
-                for (int k = 0; k < 4 && slot + k < train.length; ++k)
-                    if (static_cast<int>(others[k] >> 1) <= single_threshold) total += to_unsigned(to_signed(words[k] >> 1) <= threshold) & 1u;
-            }
+    for (int word = 0; 32 * word < train.length; ++word) {
+        const u32 number = static_cast<u32>(word);
+        const int slots = train.length - 32 * word;
+        const u32 other = pulse_bits(single.train, 0u, how.sample, number, how.step, pulse_threshold(certain_value), slots);
+        for (int j = 0; j < n; j += LANES) {
+            const vf p = probability(dense, load_padded(v, j, n), j, how.sample, how.step, a.stochastic_rounding);
+            const vu line = lane_index() + static_cast<u32>(j);
+            const vu bits = pulse_bits(dense.train, line, how.sample, number, how.step, pulse_threshold(p), slots);
+            store(count + j, load(count + j) + population(bits & other));
         }
-        store(count + j, total);
     }
 }
 

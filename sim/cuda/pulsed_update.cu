@@ -177,16 +177,11 @@ extern "C" __global__ void draw_trains(const float* x, const float* d, const u32
             *out_bits = bits_of(line_number(p, train.length, row, pulse_type == PULSES_MEAN_COUNT));
             continue;
         }
-        const int threshold = pulse_threshold(p), length = train.length < 32 * words ? train.length : 32 * words;
+        const u32 threshold = pulse_threshold(p);
+        const int length = train.length < 32 * words ? train.length : 32 * words;
         const Stream stream = stream_of(key, row ? PURPOSE_ROW_TRAIN : PURPOSE_COLUMN_TRAIN);
-        for (int word = 0; word < words; ++word) {
-            u32 w = 0;
-            for (int slot = 0; threshold >= 0 && slot < 32 && word * 32 + slot < length; slot += 4) {
-                const Words4<u32> u = philox(Words4<u32>{j, sample, static_cast<u32>(word * 8 + slot / 4), step}, stream.key0, stream.key1);
-                w |= pulse_bits(u, threshold, length - word * 32 - slot) << slot;
-            }
-            out_bits[static_cast<size_t>(word) * lines] = w;
-        }
+        for (int word = 0; word < words; ++word)
+            out_bits[static_cast<size_t>(word) * lines] = pulse_bits(stream, j, sample, static_cast<u32>(word), step, threshold, length - 32 * word);
     }
 }
 
