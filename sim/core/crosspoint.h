@@ -1,7 +1,6 @@
 // One crosspoint with its device and the noise of its pulses: what a thread of a GPU holds in registers.
 #pragma once
-#include "normal.h"
-#include "pulse.h"
+#include "pulse_group.h"
 
 namespace sim {
 
@@ -25,6 +24,40 @@ template <class Device> struct Crosspoint {
         }
         w = weight_pulse<Device, float>(cell, w, up, xi * sigma);
         ++done;
+    }
+    SIM_HD float normal(u32 pulse) const {
+        const Words2<u32> words = philox(pair_words(noise, element, pulse >> 1), noise.key);
+        float first, second;
+        box_muller(words.x, words.y, first, second);
+        return pulse & 1u ? second : first;
+    }
+    // n pulses of one direction.
+    SIM_HD void pulses(bool up, u32 n) {
+        if constexpr (steps_alike<Device>(0)) {
+            for (u32 group; n; n -= group) {
+                group = n < GROUP ? n : GROUP;
+                pulse_group(up ? ~0u : 0u, group, group);
+            }
+        } else {
+            for (; n; --n) pulse_one(up);
+        }
+    }
+    // The first m of a group of n pulses, number k of them up where bit k of `ups` is set.
+    SIM_HD void pulse_group(u32 ups, u32 n, u32 m) {
+        if constexpr (steps_alike<Device>(0)) {
+            const auto law = group_law<Device, float>(cell, sigma);
+            const auto [up, down] = directions<float>(ups, n);
+            if (n > 1 && sigma > 0.0f && law.is_exact(w, up, down)) {
+                const auto fresh = [&](u32 c) { return normal(done + c); };
+                const float whole = noise_within(law, ups, n, m, law.noise(up, down, normal(done)), fresh);
+                const auto [first_up, first_down] = directions<float>(ups, m);
+                w = law.after(w, first_up, first_down, whole);
+                done += m;
+                return;
+            }
+        }
+        SIM_ROLLED
+        for (u32 k = 0; k < m; ++k) pulse_one((ups >> k) & 1u);
     }
     // The weight within the bounds of the device.
     SIM_HD float clamped(float weight) const {

@@ -7,8 +7,10 @@
 
 #ifdef __CUDACC__
 #define SIM_HD __host__ __device__ __forceinline__
+#define SIM_ROLLED _Pragma("unroll 1")  // a loop that takes too many registers unrolled
 #else
 #define SIM_HD inline __attribute__((always_inline))
+#define SIM_ROLLED
 #endif
 
 #ifndef __CUDACC_RTC__
@@ -94,6 +96,7 @@ SIM_HD u32 population(u32 a) {
     return static_cast<u32>(__builtin_popcount(a));
 #endif
 }
+SIM_HD u32 shift_left(u32 a, u32 by) { return by < 32 ? a << by : 0; }
 // A 32-bit number on its way through products of twice its width: the low half of a u64 counts, the high half is anything.
 SIM_HD u64 widen(u32 a) { return a; }
 SIM_HD u32 narrow(u64 a) { return static_cast<u32>(a); }

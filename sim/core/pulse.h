@@ -9,7 +9,8 @@
 //
 // A model is a struct named as its file, with: names[] of its per-crosspoint parameters; Cell<F>, those parameters in
 // registers; load(p), p(k) being parameter k and p.data what the whole array shares (nodes, tables); step(),
-// noise_scale(); lower(), upper(), reference() of a cell. A model whose step is not normal has drawn() besides.
+// noise_scale(); lower(), upper(), reference() of a cell. A model whose step is not normal has drawn() besides; one that steps
+// alike in every state says so (pulse_group.h).
 #pragma once
 #include "portable.h"
 

@@ -90,22 +90,21 @@ template <class U> SIM_HD U pulse_bits(Stream stream, U line, u32 sample, u32 wo
     const u32 train = slots < 32 ? (1u << slots) - 1u : ~0u;
     const U certain = to_unsigned(to_signed(threshold) >> 31);
     U pulses = certain & train, open = ~certain & train;
+    const auto below = [&](U number) { return ((number >> 1) - threshold) >> 31; };
+    const auto places = [&](U drawn) {
+        for (int used = 0; used < 32; used += room) {
+            threshold = threshold + threshold;
+            const U digit = to_unsigned(to_signed(threshold) >> 31);
+            pulses = pulses | (open & digit & ~(drawn >> used));
+            open = open & ~(digit ^ (drawn >> used));
+        }
+    };
     for (u32 block = 8 * word;; ++block) {
         open = select(threshold + threshold == 0u, U{}, open);  // no place is left in which the threshold is larger
         if (!any(open != 0u)) return pulses;
         const Words4<U> random = philox(Words4<U>{line, U{} + sample, U{} + block, U{} + step}, stream.key0, stream.key1);
-        const U words[4] = {random.x, random.y, random.z, random.w};
-        if (slots <= 4) {
-            for (int k = 0; k < slots; ++k) pulses = pulses | ((((words[k] >> 1) - threshold) >> 31) << k);
-            return pulses;
-        }
-        for (int k = 0; k < 4; ++k)
-            for (int used = 0; used < 32; used += room) {
-                threshold = threshold + threshold;
-                const U digit = to_unsigned(to_signed(threshold) >> 31), drawn = words[k] >> used;
-                pulses = pulses | (open & digit & ~drawn);
-                open = open & ~(digit ^ drawn);
-            }
+        if (slots <= 4) return (below(random.x) | (below(random.y) << 1) | (below(random.z) << 2) | (below(random.w) << 3)) & train;
+        places(random.x), places(random.y), places(random.z), places(random.w);
     }
 }
 

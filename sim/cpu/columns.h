@@ -75,7 +75,6 @@ SIM_HD void pack(const u32* const* from, u32* const* to, int planes, const u32* 
         case 2: return pack_planes<2>(from, to, hits, width);
         case 3: return pack_planes<3>(from, to, hits, width);
         case 4: return pack_planes<4>(from, to, hits, width);
-        case 5: return pack_planes<5>(from, to, hits, width);
     }
 }
 

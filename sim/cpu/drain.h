@@ -12,14 +12,14 @@ namespace {
 
 // Crosspoints that wait for pulses: planes of words.
 struct Waiting {
-    u32 *left, *low;          // their number (bits 0 to 5) and the crosspoint; directions
+    u32 *left, *low;          // their number (bits 0 to 5), at most a group, and the crosspoint; directions
     real* weight;
-    u32 *high, *done;         // further directions; pulses applied before
-    bool wide, drained;       // whether there are more than 32 for one, and some had pulses before: `high` and `done` hold
+    u32* done;                // pulses applied before
+    bool drained;             // whether some had pulses before: `done` holds
     int n;
     u32 most;                 // pulses of a crosspoint
     // An empty list behind the first k.
-    Waiting from(int k) const { return {left + k, low + k, weight + k, high + k, done + k, false, false, 0, 0}; }
+    Waiting from(int k) const { return {left + k, low + k, weight + k, done + k, false, 0, 0}; }
 };
 
 constexpr int NUMBER_BITS = 6;
@@ -115,8 +115,7 @@ template <class Device, int U> SIM_HD void apply_pulses(const Row& row, vf* weig
     for (int u = 0; u < U; ++u) cell[u] = devices_at<Device>(row, column[u]);
     const auto pulse = [&](u32 n, const vf* xi) {
         for (int u = 0; u < U; ++u) {
-            const vu direction = n < 32 ? t[u].low >> n : t[u].high >> (n - 32);
-            const vf next = weight_pulse<Device, vf>(cell[u], weight[u], to_mask(to_signed(direction & 1u) != 0), xi[u] * sigma);
+            const vf next = weight_pulse<Device, vf>(cell[u], weight[u], to_mask(to_signed((t[u].low >> n) & 1u) != 0), xi[u] * sigma);
             weight[u] = select(to_mask(to_signed(t[u].left) > static_cast<int>(n)), next, weight[u]);
         }
     };
@@ -137,10 +136,40 @@ template <class Device, int U> SIM_HD void apply_pulses(const Row& row, vf* weig
     }
 }
 
+// Whether groups of pulses are worked in one step where they can be.
+template <class Device> SIM_HD bool merges(const Row& row) {
+    if constexpr (steps_alike<Device>(0)) return row.noise[DW_MIN_STD] > 0.0f;
+    return false;
+}
+
+// At most one group of each of U vectors of crosspoints, in one step; where that is not exact its number stays in t.left.
+template <class Device, int U> SIM_HD void merge_pulses(const Row& row, vf* weight, const vu* column, Taken* t) {
+    Words2<vu> words[U];
+    for (int u = 0; u < U; ++u) words[u] = pair_words(row.cycle, column[u] + row.first, t[u].done >> 1);
+    philox<U>(words, row.cycle.key);
+    for (int u = 0; u < U; ++u) {
+        const auto cell = devices_at<Device>(row, column[u]);
+        const auto law = group_law<Device, vf>(cell, row.noise[DW_MIN_STD]);
+        const vf xi = first_normal<vf>(words[u].x, words[u].y);
+        const auto [ups, downs] = directions<vf>(t[u].low, t[u].left);
+        const vm one = to_mask(to_signed(t[u].left) == 1), group = law.is_exact(weight[u], ups, downs);
+        const vf single = weight_pulse<Device, vf>(cell, weight[u], ups > vf{}, xi * law.sigma);
+        const vf next = select(one, single, law.after(weight[u], ups, downs, law.noise(ups, downs, xi)));
+        const vm taken = (one | group) & to_mask(to_signed(t[u].left) > 0);
+        weight[u] = select(taken, next, weight[u]);
+        t[u].left = select(of_mask(taken), vu{}, t[u].left);
+    }
+}
+
+// At most one group of pulses of a vector of crosspoints.
+template <class Device> SIM_HD void apply_group(const Row& row, vf& weight, vu column, Taken t) {
+    if constexpr (steps_alike<Device>(0))
+        if (merges<Device>(row)) merge_pulses<Device, 1>(row, &weight, &column, &t);
+    if (const u32 rounds = most(t.left)) apply_pulses<Device, 1>(row, &weight, &column, &t, 0, rounds);
+}
+
 SIM_HD void count_pulses(const Row& row, vu column, const Taken& t) {
-    const vi full = to_signed(t.left) > 31;
-    const auto taken = [](vu bits, vu n) { return bits & (shift_left(broadcast(1u), n) - 1u); };
-    const vu ups = population(select(full, t.low, taken(t.low, t.left & 31u))) + population(select(full, taken(t.high, t.left & 31u), vu{}));
+    const vu ups = population(t.low & first_bits(t.left));
     for (int k = 0; k < LANES; ++k) {
         if (t.left[k] == 0) continue;
         row.up[column[k]] += ups[k];
@@ -159,15 +188,14 @@ SIM_HD int number_above(const u32* left, int n, u32 pulses) {
 
 // Brings together the masked ones of `width` crosspoints that wait, with their weights or without.
 SIM_HD void pack_waiting(const Waiting& from, const Waiting& to, bool weights, const u32* hits, int width) {
-    const u32* source[5] = {from.left, from.low};
-    u32* target[5] = {to.left, to.low};
+    const u32* source[4] = {from.left, from.low};
+    u32* target[4] = {to.left, to.low};
     int n = 2;
     const auto add = [&](bool some, const u32* at, u32* place) {
         if (some) source[n] = at, target[n] = place, ++n;
     };
     if constexpr (sizeof(real) == sizeof(u32)) add(weights, reinterpret_cast<const u32*>(from.weight), reinterpret_cast<u32*>(to.weight));
     else if (weights) pack(from.weight, to.weight, hits, width);
-    add(from.wide, from.high, to.high);
     add(from.drained, from.done, to.done);
     pack(source, target, n, hits, width);
 }
@@ -181,7 +209,7 @@ template <class Device, int U> SIM_HD void pulse_vectors(const Row& row, const W
     for (int u = 0; u < U; ++u) {
         const int k = first + u * LANES;
         const vu left = load(list.left + k);
-        t[u] = {load(list.low + k), list.wide ? load(list.high + k) : vu{}, number_of(left), list.drained ? load(list.done + k) : vu{}};
+        t[u] = {load(list.low + k), number_of(left), list.drained ? load(list.done + k) : vu{}};
         at[u] = crosspoint_of(left);
         w[u] = load(list.weight + k);
         rounds = until - from == 1 ? until : maximum(rounds, most(t[u].left));
@@ -190,28 +218,67 @@ template <class Device, int U> SIM_HD void pulse_vectors(const Row& row, const W
     for (int u = 0; u < U; ++u) store(list.weight + first + u * LANES, w[u]);
 }
 
+// The same groups of U vectors of a list as merge_pulses, none of them longer than one.
+template <class Device, int U> SIM_HD void merge_vectors(const Row& row, const Waiting& list, int first) {
+    Taken t[U];
+    vu at[U];
+    vf w[U];
+    for (int u = 0; u < U; ++u) {
+        const int k = first + u * LANES;
+        const vu left = load(list.left + k);
+        t[u] = {load(list.low + k), number_of(left), list.drained ? load(list.done + k) : vu{}};
+        at[u] = crosspoint_of(left);
+        w[u] = load(list.weight + k);
+    }
+    merge_pulses<Device, U>(row, w, at, t);
+    for (int u = 0; u < U; ++u) {
+        store(list.weight + first + u * LANES, w[u]);
+        store(list.left + first + u * LANES, (at[u] << NUMBER_BITS) | t[u].left);
+    }
+}
+
 // The pulses of a list. After some, where fewer than half of the crosspoints have any left, these are brought together, so that
 // few lanes idle. A list of columns of a single row, in their order, comes with what they are there; else `weight` is null.
 template <class Device> void pulse_list(const Row& row, RowScratch& s, const Waiting& list, real* weight, const u32* hits) {
     if (row.apparent)
         for (int k = 0; k < list.n; ++k) s.touched[s.n_touched++] = list.left[k] >> NUMBER_BITS;
     int n = list.n, left = 0;
-    for (u32 from = 0; n; n = left) {
+    const auto fill = [&] {
         for (int k = n; k % MARGIN; ++k) list.left[k] = list.left[0] >> NUMBER_BITS << NUMBER_BITS;  // no pulse
-        u32 until = list.most;
+    };
+    const auto write = [&] {
+        if (weight) unpack(list.weight, weight, hits, whole_vectors(row.a.in));
+        else
+            for (int k = 0; k < n; k += LANES) scatter_first(row.weight, crosspoint_of(load(list.left + k)), load(list.weight + k), n - k);
+        weight = nullptr;
+    };
+    const auto keep_above = [&](u32 pulses) {
+        for (int k = 0; k < n; k += LANES) s.hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(list.left + k))) > static_cast<int>(pulses)));
+        pack_waiting(list, list, true, s.hits, whole_vectors(n));
+        n = left;
+    };
+    if constexpr (steps_alike<Device>(0)) {
+        if (list.most > 1 && merges<Device>(row)) {
+            fill();
+            int k = 0;
+            for (; k + LANES < n; k += TOGETHER * LANES) merge_vectors<Device, TOGETHER>(row, list, k);
+            if (k < n) merge_vectors<Device, 1>(row, list, k);
+            write();
+            left = number_above(list.left, n, 0);
+            keep_above(0);
+        }
+    }
+    for (u32 from = 0, until; n; from = until) {
+        fill();
+        until = list.most;
         if (n > LANES && list.most - from > 2)
             for (until = from + 2; until < list.most && 2 * (left = number_above(list.left, n, until)) > n; until += 2) {}
         int k = 0;
         for (; k + LANES < n; k += TOGETHER * LANES) pulse_vectors<Device, TOGETHER>(row, list, k, from, until);
         if (k < n) pulse_vectors<Device, 1>(row, list, k, from, until);
-        if (weight) unpack(list.weight, weight, hits, whole_vectors(row.a.in));
-        else
-            for (k = 0; k < n; k += LANES) scatter_first(row.weight, crosspoint_of(load(list.left + k)), load(list.weight + k), n - k);
+        write();
         if (until >= list.most) return;
-        for (k = 0; k < n; k += LANES) s.hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(list.left + k))) > static_cast<int>(until)));
-        pack_waiting(list, list, true, s.hits, whole_vectors(n));
-        from = until;
-        weight = nullptr;
+        keep_above(until);
     }
 }
 
@@ -223,14 +290,14 @@ SIM_HD void pack_weights(const Row& row, const u32* hits, const Waiting& list) {
     pack(row.weight, list.weight, hits, whole_vectors(row.a.in));
 }
 
-// Those of some columns of a row that get pulses, at most `most` each, as a list without weights whose first row is `above`
+// Those of some columns of a row that get pulses, at most a group each, as a list without weights whose first row is `above`
 // crosspoints before; source(j, t) takes those of LANES columns from number j on.
-template <class Source> void wait_for(const Row& row, const Kept& columns, u32 above, u32 most, RowScratch& s, Waiting& list, Source source) {
+template <class Source> void wait_for(const Row& row, const Kept& columns, u32 above, RowScratch& s, Waiting& list, Source source) {
     Waiting& w = s.columns;
     const int width = whole_vectors(columns.lines.n);
     const u32* const line = columns.line;
     vu longest{};
-    w.wide = list.wide = most > 32, w.drained = list.drained;
+    w.drained = list.drained;
     list.n = 0;
     for (int j = 0; j < width; j += LANES) {
         Taken t;
@@ -239,7 +306,6 @@ template <class Source> void wait_for(const Row& row, const Kept& columns, u32 a
         const vu column = load(line + j);
         store(w.left + j, t.left | ((column + above) << NUMBER_BITS));
         store(w.low + j, t.low);
-        if (w.wide) store(w.high + j, t.high);
         if (w.drained) store(w.done + j, t.done);
         list.n += count_of(s.hits[j / LANES] = mask_of(t.left));
         longest = select(to_signed(t.left) > to_signed(longest), t.left, longest);
@@ -276,11 +342,13 @@ SIM_HD void wait_for_one(const Row& row, const Kept& columns, u32 above, const W
     }
 }
 
-template <class Device> void drain_queues(const Row& row, bool all, u64 bound, RowScratch& s) {
+// Applies what is queued: the whole group of each column that has one, or all where none has.
+template <class Device> void drain_queues(const Row& row, bool all, RowScratch& s) {
+    if (!all && !s.drained) memset(s.done, 0, sizeof(u32) * padded(row.a.in));
     const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
     Waiting list = s.list.from(0);
     list.drained = s.drained;
-    wait_for(row, {{nullptr, nullptr, row.a.in, 0}, s.every, nullptr}, 0, static_cast<u32>(bound), s, list, source);
+    wait_for(row, {{nullptr, nullptr, row.a.in, 0}, s.every, nullptr}, 0, s, list, source);
     pack_weights(row, s.hits, list);
     pulse_list<Device>(row, s, list, row.weight, s.hits);
     if (!all) {

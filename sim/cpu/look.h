@@ -13,41 +13,56 @@ SIM_HD u32 turned(const UpdateArgs& a, real rate) { return (rate < 0.0f ? ~0u : 
 // All ones where a column that is not negative gets up pulses.
 SIM_HD u32 up_mask(const UpdateArgs& a, real rate, int row, int b, Lines& rows) { return rows.sample_negative(b)[row] ^ turned(a, rate); }
 
-// Pulses of LANES crosspoints up to a sample: those that are not yet applied wait in order.
+// Pulses of LANES crosspoints up to a sample: whole groups are applied, those of the last one wait in order.
 template <class Device> struct Prefix {
     const Row& row;
     vu at;                // crosspoints, counted from those of the row
-    vf weight;
+    vf weight;            // after `done` pulses
     vu low{}, left{}, done{};
-    u32 longest = 0;      // no crosspoint waits for more
 
     SIM_HD Prefix(const Row& r, vu crosspoints) : row(r), at(crosspoints), weight(gather(r.weight, crosspoints)) {}
 
-    SIM_HD void apply(bool all) {
-        const Taken t{low, vu{}, all ? left : left & ~3u, done};  // a block of four normals is never split
-        const u32 rounds = most(t.left);
-        if (!rounds) return;
-        apply_pulses<Device, 1>(row, &weight, &at, &t, 0, rounds);
-        low = select(to_signed(t.left) > 31, vu{}, low >> (t.left & 31u));
-        left -= t.left, done += t.left;
-        longest = most(left);
+    // One for each bit of `hits`, up where `up` is all ones.
+    SIM_HD void add(vu hits, vu up) {
+        const vu n = population(hits), run = first_bits(n) & up, next = (run >> 1) >> (31u - left);  // those of the next group
+        low |= shift_left(run, left), left += n;
+        const vi full = to_signed(left) >= static_cast<int>(GROUP);
+        if (!any(full)) return;
+        const vu group = select(full, broadcast(GROUP), vu{});
+        apply_group<Device>(row, weight, at, {low, group, done});
+        low = select(full, next, low), left -= group, done += group;
     }
-    // One for each bit of `hits`, of which `bits` has all; up where `up` is all ones.
-    SIM_HD void add(vu hits, u32 bits, vu up) {
-        longest += static_cast<u32>(count_of(bits));
-        if (longest <= 32 || (longest = most(left + population(hits))) <= 32) return append(hits, up);
-        apply(false);
-        append(hits & 0xFFFFu, up);
-        apply(false);  // then at most 3 wait
-        append(hits & 0xFFFF0000u, up);
-        longest = most(left);
+    // The same where a look has been: only the rest of its group is of interest.
+    SIM_HD void complete(vu hits, vu up) {
+        const vu n = population(hits) + left;
+        low |= shift_left(first_bits(population(hits)) & up, left);
+        left = select(to_signed(n) > static_cast<int>(GROUP), broadcast(GROUP), n);
     }
-
-  private:
-    SIM_HD void append(vu hits, vu up) {
-        const vu n = population(hits);
-        low |= shift_left((shift_left(broadcast(1u), n) - 1u) & up, left);
-        left += n;
+    // The weight after m pulses of the group that waits.
+    SIM_HD vf after(vu m) const {
+        vf w = weight;
+        vi open = to_signed(m) > 0;
+        if constexpr (steps_alike<Device>(0)) {
+            if (merges<Device>(row)) {
+                const auto law = group_law<Device, vf>(devices_at<Device>(row, at), row.noise[DW_MIN_STD]);
+                const auto normal = [&](vu c) {
+                    const Words2<vu> words = philox(pair_words(row.cycle, at + row.first, (done + c) >> 1), row.cycle.key);
+                    vf first, second;
+                    box_muller(words.x, words.y, first, second);
+                    return select(to_mask(to_signed(c & 1u) != 0), second, first);
+                };
+                const auto [ups, downs] = directions<vf>(low, left);
+                const vi merged = of_mask(law.is_exact(w, ups, downs)) & (to_signed(left) > 1) & open;
+                const vu here = select(merged, m, vu{});  // 0 and all are no search
+                const vf noise = noise_within(law, low, left, here, law.noise(ups, downs, normal(vu{})), normal);
+                const auto [up, down] = directions<vf>(low, m);
+                w = select(to_mask(merged), law.after(w, up, down, noise), w);
+                open &= ~merged;
+            }
+        }
+        const Taken t{low, select(open, m, vu{}), done};
+        if (const u32 rounds = most(t.left)) apply_pulses<Device, 1>(row, &w, &at, &t, 0, rounds);
+        return w;
     }
 };
 
@@ -58,21 +73,27 @@ template <class Device> void look_at(const Row& row, vu at, int n, Lines& along,
     const size_t along_width = padded(along.n), across_width = padded(across.n);
     Prefix<Device> p(row, at);
     vu total{};
-    const int until = !pulsed ? -1 : row.apparent ? a.batch - 1 : after;
-    for (int b = 0; b <= until; ++b)
+    const int until = !pulsed ? -1 : row.apparent || merges<Device>(row) ? a.batch - 1 : after;
+    vu here{};
+    for (int b = 0; b <= until; ++b) {
         for (int word = 0; word < along.words; ++word) {
             const u32 bits = across.sample_bits(b)[static_cast<size_t>(word) * across_width + line];
             if (!bits) continue;
             const vu hits = load(along.sample_bits(b) + static_cast<size_t>(word) * along_width + first) & bits;
             total += population(hits);
-            if (b <= after) p.add(hits, bits, load(along.sample_negative(b) + first) ^ across.sample_negative(b)[line] ^ turned(a, a.rate[row.replica]));
+            const vu up = load(along.sample_negative(b) + first) ^ across.sample_negative(b)[line] ^ turned(a, a.rate[row.replica]);
+            if (b <= after) p.add(hits, up);
+            else p.complete(hits, up);
         }
-    p.apply(true);
-    if (row.apparent) {
-        const vf written = shown_weight(row, at, p.weight, select(p.done == total, vu{}, p.done));
-        p.weight = select(to_mask(p.done == 0u), gather(row.apparent, at), written);
+        if (b == after) here = p.left;
     }
-    store_first(seen, p.weight, n);
+    vf weight = p.after(here);
+    if (row.apparent) {
+        const vu pulses = p.done + here;
+        const vf written = shown_weight(row, at, weight, select(pulses == total, vu{}, pulses));
+        weight = select(to_mask(pulses == 0u), gather(row.apparent, at), written);
+    }
+    store_first(seen, weight, n);
 }
 
 // All looks at some rows from `first` on, before any pulse of theirs; pulsed tells whether they have any in the batch.

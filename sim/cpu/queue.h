@@ -1,7 +1,7 @@
 // Pulses of a row that wait to be applied: for every column their number and their directions, a bit each, in order.
 #pragma once
 #include "kernels.h"
-#include "portable.h"
+#include "pulse_group.h"
 
 namespace sim {
 namespace {
@@ -61,13 +61,12 @@ SIM_HD u64 longest(int n, const u64* count) {
     return m;
 }
 
-// Takes queued pulses of LANES columns from j on: all of them, or (not at the end) a multiple of four of each, so that a
-// block of four normals is never split. Returns false where there are none.
+// Takes queued pulses of LANES columns from j on: all of them, or (not at the end) whole groups. Returns false where there are none.
 struct Taken {
-    vu low, high, left, done;  // directions (two halves), number, pulses applied before
+    vu low, left, done;  // directions, number, pulses applied before
 };
 SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* done, Taken& t) {
-    const u64 mask = all ? ~u64(0) : ~u64(3);
+    const u64 mask = all ? ~u64(0) : ~u64(GROUP - 1);
 #if defined(SIM_AVX512)
     const __m512i bits = _mm512_set1_epi64(static_cast<long long>(mask));
     const __m512i c0 = _mm512_load_si512(count + j), c1 = _mm512_load_si512(count + j + 8);
@@ -77,7 +76,6 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
     const __m512i q0 = _mm512_load_si512(queue + j), q1 = _mm512_load_si512(queue + j + 8);
     const auto join = [](__m256i x, __m256i y) { return (vu)_mm512_inserti64x4(_mm512_castsi256_si512(x), y, 1); };
     t.low = join(_mm512_cvtepi64_epi32(q0), _mm512_cvtepi64_epi32(q1));
-    t.high = join(_mm512_cvtepi64_epi32(_mm512_srli_epi64(q0, 32)), _mm512_cvtepi64_epi32(_mm512_srli_epi64(q1, 32)));
     t.left = join(_mm512_cvtepi64_epi32(take0), _mm512_cvtepi64_epi32(take1));
     _mm512_store_si512(queue + j, _mm512_srlv_epi64(q0, take0));
     _mm512_store_si512(queue + j + 8, _mm512_srlv_epi64(q1, take1));
@@ -89,7 +87,6 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
         const u64 c = count[j + k] & mask, q = queue[j + k];
         some |= c != 0;
         t.low[k] = static_cast<u32>(q);
-        t.high[k] = static_cast<u32>(q >> 32);
         t.left[k] = static_cast<u32>(c);
         queue[j + k] = q >> c;
         count[j + k] -= c;
@@ -121,7 +118,7 @@ template <bool UpsOnly> SIM_HD bool take_words(int j, const Words& words, Taken&
         t.low |= shift_left(up & ~shift_left(broadcast(~0u), n), t.left);
         t.left += n;
     }
-    t.high = t.done = vu{};
+    t.done = vu{};
     return any(to_signed(t.left) != 0);
 }
 

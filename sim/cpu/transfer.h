@@ -73,8 +73,6 @@ struct Write {
     explicit Write(int lines) : column(lines + MARGIN), low(lines + MARGIN), left(lines + MARGIN) {}
 };
 
-constexpr u32 AT_ONCE = 60;  // pulses of a crosspoint, a multiple of four
-
 template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) {
     const Row row(a, r, 0, Noise(a, r));
     for (int k = 0; k < LANES; ++k) w.column[w.n + k] = w.column[0], w.left[w.n + k] = 0;
@@ -84,10 +82,9 @@ template <class Device> void write_pulses(const UpdateArgs& a, int r, Write& w) 
         const vu up = load(w.low.get() + first);
         const int n = w.n - first < LANES ? w.n - first : LANES;
         vf weight = gather(row.weight, column);
-        for (u32 done = 0; any(left != 0u); done += AT_ONCE) {
-            Taken t{up, up, left, broadcast(done)};
-            t.left = select(to_signed(left) > static_cast<int>(AT_ONCE), broadcast(AT_ONCE), left);
-            apply_pulses<Device, 1>(row, &weight, &column, &t, 0, most(t.left));
+        for (u32 done = 0; any(left != 0u); done += GROUP) {
+            const Taken t{up, select(to_signed(left) > static_cast<int>(GROUP), broadcast(GROUP), left), broadcast(done)};
+            apply_group<Device>(row, weight, column, t);
             for (int k = 0; row.down && k < n; ++k) (up[k] ? row.up : row.down)[w.column[first + k]] += t.left[k];
             left -= t.left;
         }

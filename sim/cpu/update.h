@@ -15,9 +15,8 @@ template <class Device> void make_room(const Row& row, u64 more, u64& bound, Row
     if (bound + more > QUEUE) {
         bound = longest(row.a.in, s.count);
         if (bound + more > QUEUE) {
-            if (!s.drained) memset(s.done, 0, sizeof(u32) * padded(row.a.in));
-            drain_queues<Device>(row, false, bound, s);
-            bound = 3;
+            drain_queues<Device>(row, false, s);
+            bound = GROUP - 1;
         }
     }
     bound += more;
@@ -116,8 +115,8 @@ template <class Device> bool list_row(const Row& top, int index, const Noise& no
     Waiting more = list.from(list.n);
     const bool one = s.words.pulses == 1 && !row.down;
     if (one) wait_for_one(row, columns, above, s.words.word[0], s, more);
-    else if (a.side) wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words<true>(j, s.words, t); });
-    else wait_for(row, columns, above, s.words.pulses, s, more, [&](int j, Taken& t) { return take_words<false>(j, s.words, t); });
+    else if (a.side) wait_for(row, columns, above, s, more, [&](int j, Taken& t) { return take_words<true>(j, s.words, t); });
+    else wait_for(row, columns, above, s, more, [&](int j, Taken& t) { return take_words<false>(j, s.words, t); });
     if (is_dense(row, more.n)) {
         if (index + 1 < a.out) fetch_row(Row(a, top.replica, index + 1, noise), columns);
         const u32* hits = one ? s.one.hits : s.hits;
@@ -140,7 +139,8 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, c
     u64 bound = 0;
     for (int b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
     if (!any_pulse) return;
-    drain_queues<Device>(row, true, bound, s);  // all queues are empty again, as the next row expects them
+    if (bound >= GROUP && longest(a.in, s.count) >= GROUP) drain_queues<Device>(row, false, s);
+    drain_queues<Device>(row, true, s);  // all queues are empty again, as the next row expects them
     if (!row.apparent) return;
     if (s.drained) {  // some columns had their last pulse before the last drain
         u32 n = 0;
@@ -207,12 +207,12 @@ template <class Device> void update_device(const UpdateArgs& a) {
     {
         Scratch<u64> queue(width), count(width);
         const size_t plane = width + MARGIN, room = ENOUGH + plane;
-        Scratch<u32> done(width), touched(room), columns(4 * plane), list(4 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
+        Scratch<u32> done(width), touched(room), columns(3 * plane), list(3 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
         RowScratch scratch{};
         scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get(), scratch.spread = spread.get();
         Scratch<real> weights(room);
         const auto planes = [](u32* words, size_t size, real* weight) -> Waiting {
-            return {words, words + size, weight, words + 2 * size, words + 3 * size, false, false, 0, 0};
+            return {words, words + size, weight, words + 2 * size, false, 0, 0};
         };
         scratch.columns = planes(columns.get(), plane, nullptr), scratch.list = planes(list.get(), room, weights.get());
         scratch.one = {nullptr, 0, one.get(), one.get() + plane, one_hits.get(), 0};

@@ -20,32 +20,28 @@ constexpr u32 RATE_OF_SAMPLE = 16;  // beside TrainFlag
 
 __device__ __forceinline__ int thread_index() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
 
-// Pulses of a crosspoint that wait: their directions in order, bit 1 = up. Threads of a warp fill them at different samples and
-// empty them together, so that few idle.
+// Pulses of a crosspoint that wait, less than a group: their directions in order, bit 1 = up. Threads of a warp fill them at
+// different samples and empty them together, so that few idle.
 struct Queue {
     u64 up;
-    int count;
+    u32 count;
+
+    // n <= 32 pulses of one direction.
+    __device__ __forceinline__ void add(u32 n, bool rising) {
+        if (rising) up |= ((1ull << n) - 1ull) << count;
+        count += n;
+    }
 };
 
 __device__ __forceinline__ void drain(Crosspoint<Device>& point, Queue& q) {
-    for (int k = 0; k < q.count; ++k) {
-        point.pulse_one(q.up & 1ull);
-        q.up >>= 1;
-    }
-    q.count = 0;
+    const u32 n = q.count < GROUP ? q.count : GROUP;
+    point.pulse_group(static_cast<u32>(q.up), n, n);
+    q.up >>= GROUP;
+    q.count -= n;
 }
-// Queues n <= 32 pulses of one direction.
-__device__ __forceinline__ void add(Crosspoint<Device>& point, Queue& q, int n, bool up) {
-    if (q.count + n > 64) drain(point, q);
-    if (up) q.up |= ((1ull << n) - 1ull) << q.count;
-    q.count += n;
-}
-
-// Pulses of a crosspoint in all samples of one replica.
-__device__ __forceinline__ u32 all_pulses(const u32* bits, int batch, int words, int lines, int row, int column) {
-    u32 total = 0;
-    for (size_t at = 0; at < static_cast<size_t>(batch) * words; ++at) total += population(bits[at * lines + row] & bits[at * lines + column]);
-    return total;
+__device__ __forceinline__ void add(Crosspoint<Device>& point, Queue& q, u32 n, bool up) {
+    q.add(n, up);
+    if (q.count >= GROUP) drain(point, q);
 }
 
 // What crosspoints read in the middle of the mini-batch: look n of a replica is at column line[n] (row, with rows) after sample
@@ -96,7 +92,7 @@ __device__ __forceinline__ void update_crosspoint(const Looks& looks, float* wei
                 const float number = round_even(float_of(sample_bits[in + i]) * float_of(sample_bits[j]));
                 if (side != 0 && !up) continue;
                 for (float left = number; left > 0.0f; left -= 31.0f) {
-                    const int n = to_int(left < 31.0f ? left : 31.0f);
+                    const u32 n = static_cast<u32>(to_int(left < 31.0f ? left : 31.0f));
                     add(point, queue, n, up);
                     ups += up ? n : 0;
                 }
@@ -105,19 +101,32 @@ __device__ __forceinline__ void update_crosspoint(const Looks& looks, float* wei
             for (int word = 0; word < words; ++word) {
                 const u32 row_bits = sample_bits[static_cast<size_t>(word) * lines + in + i];
                 if (!row_bits) continue;
-                const int n = static_cast<int>(population(row_bits & sample_bits[static_cast<size_t>(word) * lines + j]));
+                const u32 n = population(row_bits & sample_bits[static_cast<size_t>(word) * lines + j]);
                 if (n == 0 || (side != 0 && !up)) continue;
                 add(point, queue, n, up);
                 ups += up ? n : 0;
             }
             for (; LOOKS && look < looks.n && looks.sample[r * looks.n + look] == b; ++look) {
                 if (looks.line[r * looks.n + look] != (looks.rows ? i : j)) continue;
-                drain(point, queue);
-                float shown = point.w;
-                if (apparent && point.done) {  // as after the last pulse, or by the number of pulses so far
-                    const u32 total = all_pulses(bits + static_cast<size_t>(r) * batch * words * lines, batch, words, lines, in + i, j);
+                if constexpr (!steps_alike<Device>(0)) drain(point, queue);
+                Queue group = queue;  // with the pulses that come later
+                u32 later = 0;
+                for (int s = b + 1; s < batch; ++s) {
+                    const size_t other = static_cast<size_t>(r) * batch + s;
+                    const bool rises = (negative[other * lines + in + i] ^ turned ^ negative[other * lines + j]) != 0;
+                    for (int word = 0; word < words; ++word) {
+                        const size_t first = (other * words + word) * lines;
+                        const u32 n = population(bits[first + in + i] & bits[first + j]);
+                        if (group.count < GROUP) group.add(n, rises);
+                        later += n;
+                    }
+                }
+                Crosspoint<Device> seen = point;
+                if constexpr (steps_alike<Device>(0)) seen.pulse_group(static_cast<u32>(group.up), group.count < GROUP ? group.count : GROUP, queue.count);
+                float shown = seen.w;
+                if (apparent && seen.done) {  // as after the last pulse, or by the number of pulses so far
                     const Pairs write = pairs_of(stream_of(key, PURPOSE_WRITE), step);
-                    shown = shown + write_normal(write, point.element, point.done == total ? 0u : point.done) * noise[r * N_NOISE_SETTINGS + WRITE_NOISE];
+                    shown = shown + write_normal(write, seen.element, later ? seen.done : 0u) * noise[r * N_NOISE_SETTINGS + WRITE_NOISE];
                 } else if (apparent) {
                     shown = apparent[at];
                 }

@@ -35,7 +35,7 @@ struct Target {
         Crosspoint<Device> point = devices.at(r, element, weight[element]);
         point.noise = pairs_of(stream_of(key, PURPOSE_CYCLE), step);
         point.sigma = noise[DW_MIN_STD];
-        for (u32 k = 0; k < n; ++k) point.pulse_one(up);
+        point.pulses(up, n);
         weight[element] = point.w;
         if (counts) counts[up ? devices.cells + element : element] += n;
         show(element, weight[element]);

@@ -10,6 +10,7 @@ namespace sim::device {
 
 struct constant_step {
     static constexpr const char* names[] = {"max_bound", "min_bound", "dwmin_up", "dwmin_down"};
+    static constexpr bool steps_alike = true;
     template <class F> struct Cell {
         F max_bound, min_bound, step_up, step_down;
     };

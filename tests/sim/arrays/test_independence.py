@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sim.arrays import PulsedArray
-from sim.configs import ConstantStepDevice, SoftBoundsDevice, UpdateParameters
+from sim.configs import LinearStepDevice, SoftBoundsDevice, UpdateParameters
 from sim.devices.base import PulsedDevice
 
 N = 60_000
@@ -19,8 +19,8 @@ STEP, NOISE = 0.01, 0.5
 
 def pulses(samples: int, slots: int, updates: int = 1, write: float = 0.0) -> tuple[Tensor, Tensor]:
     """Persistent and apparent weights (N,) after so many updates of so many samples, each a full train of so many slots."""
-    kind: type[PulsedDevice] = SoftBoundsDevice if write else ConstantStepDevice
-    fields = {"write_noise_std": write} if write else {}
+    kind: type[PulsedDevice] = SoftBoundsDevice if write else LinearStepDevice
+    fields = {"write_noise_std": write} if write else {"gamma_up": 0.0, "gamma_down": 0.0}
     device = kind(**PLAIN, dw_min=STEP, dw_min_std=NOISE, **fields)  # type: ignore[arg-type]
     update = UpdateParameters(desired_bl=slots, update_management=False, update_bl_management=False)
     array = PulsedArray([device], [update], (3, N // 3), [11])
