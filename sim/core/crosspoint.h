@@ -25,12 +25,6 @@ template <class Device> struct Crosspoint {
         w = weight_pulse<Device, float>(cell, w, up, xi * sigma);
         ++done;
     }
-    SIM_HD float normal(u32 pulse) const {
-        const Words2<u32> words = philox(pair_words(noise, element, pulse >> 1), noise.key);
-        float first, second;
-        box_muller(words.x, words.y, first, second);
-        return pulse & 1u ? second : first;
-    }
     // n pulses of one direction.
     SIM_HD void pulses(bool up, u32 n) {
         if constexpr (steps_alike<Device>(0)) {
@@ -48,10 +42,10 @@ template <class Device> struct Crosspoint {
             const auto law = group_law<Device, float>(cell, sigma);
             const auto [up, down] = directions<float>(ups, n);
             if (n > 1 && sigma > 0.0f && law.is_exact(w, up, down)) {
-                const auto fresh = [&](u32 c) { return normal(done + c); };
-                const float whole = noise_within(law, ups, n, m, law.noise(up, down, normal(done)), fresh);
+                const float whole = law.noise(up, down, group_normal<float>(noise, element, done));
+                const auto fresh = [&](u32 c) { return normal_within<float>(noise, element, done + c); };
                 const auto [first_up, first_down] = directions<float>(ups, m);
-                w = law.after(w, first_up, first_down, whole);
+                w = law.after(w, first_up, first_down, noise_within(law, ups, n, m, whole, fresh));
                 done += m;
                 return;
             }

@@ -12,7 +12,8 @@
 //
 //     S_c = S_a + (S_b - S_a) p + sigma sqrt((V_c - V_a)(1 - p)) xi,   p = (V_c - V_a)/(V_b - V_a)
 //
-// halved until the pulse is met (P. Levy's construction of Brownian motion, 1948). Normal c is that of pulse c, so that all looks agree.
+// halved until the pulse is met (P. Levy's construction of Brownian motion, 1948). The normal at c has a number of its own, so that all
+// looks agree.
 #pragma once
 #include "normal.h"
 #include "pulse.h"
@@ -21,6 +22,17 @@ namespace sim {
 
 constexpr u32 GROUP = 32;         // pulses
 constexpr float FARTHEST = 6.7f;  // no normal is larger (normal.h)
+
+// The normal in the middle of a group after so many pulses of a call: behind the pairs of all pulses.
+template <class F, class U> SIM_HD F normal_within(Pairs noise, U element, U pulses) {
+    const Words2<U> words = philox(pair_words(noise, element, pulses | 0x80000000u), noise.key);
+    return first_normal<F>(words.x, words.y);
+}
+// The normal of a group that starts after so many pulses, or of its only pulse.
+template <class F, class U> SIM_HD F group_normal(Pairs noise, U element, U pulses) {
+    const Words2<U> words = philox(pair_words(noise, element, pulses >> 1), noise.key);
+    return first_normal<F>(words.x, words.y);
+}
 
 template <class Device> SIM_HD constexpr auto steps_alike(int) -> decltype(Device::steps_alike) { return Device::steps_alike; }
 template <class Device> SIM_HD constexpr bool steps_alike(long) { return false; }

@@ -45,18 +45,13 @@ template <class Device> struct Prefix {
         if constexpr (steps_alike<Device>(0)) {
             if (merges<Device>(row)) {
                 const auto law = group_law<Device, vf>(devices_at<Device>(row, at), row.noise[DW_MIN_STD]);
-                const auto normal = [&](vu c) {
-                    const Words2<vu> words = philox(pair_words(row.cycle, at + row.first, (done + c) >> 1), row.cycle.key);
-                    vf first, second;
-                    box_muller(words.x, words.y, first, second);
-                    return select(to_mask(to_signed(c & 1u) != 0), second, first);
-                };
                 const auto [ups, downs] = directions<vf>(low, left);
                 const vi merged = of_mask(law.is_exact(w, ups, downs)) & (to_signed(left) > 1) & open;
-                const vu here = select(merged, m, vu{});  // 0 and all are no search
-                const vf noise = noise_within(law, low, left, here, law.noise(ups, downs, normal(vu{})), normal);
+                const vu element = at + row.first, here = select(merged, m, vu{});
+                const vf whole = law.noise(ups, downs, group_normal<vf>(row.cycle, element, done));
+                const auto fresh = [&](vu c) { return normal_within<vf>(row.cycle, element, done + c); };
                 const auto [up, down] = directions<vf>(low, m);
-                w = select(to_mask(merged), law.after(w, up, down, noise), w);
+                w = select(to_mask(merged), law.after(w, up, down, noise_within(law, low, left, here, whole, fresh)), w);
                 open &= ~merged;
             }
         }

@@ -1,7 +1,7 @@
 // The pulsed update of a mini-batch: outer product of pulse trains, then pulses on devices (update.md, sections 5 to 7).
 //
-// Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n. So a row is worked
-// in two phases. First every column that has any in the mini-batch (kept.h) queues the directions of its pulses, sample by sample
+// Crosspoints do not interact, and the n-th pulse of a crosspoint in a call has its noise by that n (so have groups of pulses that
+// are worked in one step, pulse_group.h). So a row is worked in two phases. First every column that has any in the mini-batch (kept.h) queues the directions of its pulses, sample by sample
 // (queue.h). Then columns that have some are listed, where a row has few together with those of the next rows, and pulsed in
 // whole vectors (columns.h, drain.h): few lanes idle, few normals are wasted, and columns without a pulse cost next to nothing.
 #pragma once

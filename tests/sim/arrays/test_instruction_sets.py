@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +11,16 @@ from torch import Tensor
 
 from sim import _core
 from sim.configs import RPUConfig, SingleRPUConfig, build_config
-from sim.devices import ExpStepDevice, PowStepDevice, SoftBoundsReferenceDevice
+from sim.devices import ConstantStepDevice, ExpStepDevice, PowStepDevice, SoftBoundsReferenceDevice
 from sim.tiles import AnalogTile
 from tests.sim.isas import on_every_isa
 
 SHAPE = (37, 150)
 SPARSE, SOME, DENSE, MORE_THAN_WAIT = 3e-3, 0.03, 0.5, 20.0
 """Learning rates: few columns of a row have a pulse, some, all, all more than 63."""
+NOISY_STEPS = ExpStepDevice(dw_min=0.01, write_noise_std=0.5)
+GROUPS = ConstantStepDevice(dw_min=0.01, w_max=1.5, w_min=-1.5)
+"""Away from the bounds several pulses are one step, near them each is one."""
 
 
 def stepped(config: RPUConfig, rate: float, batch: int) -> dict[str, Tensor]:
@@ -54,8 +58,9 @@ def assert_alike(states: list[dict[str, Tensor]]) -> None:
         SoftBoundsReferenceDevice(reference_std=0.05, dw_min=0.01),
         PowStepDevice(dw_min=0.01, count_pulses=True),
         ExpStepDevice(dw_min=0.01, write_noise_std=1.0),
+        replace(GROUPS, count_pulses=True),
     ],
-    ids=["references", "six parameters that vary, counted", "write noise"],
+    ids=["references", "six parameters that vary, counted", "write noise", "groups"],
 )
 def test_pulses(device: Any, batch: int, rate: float) -> None:
     states = on_every_set(SingleRPUConfig(device=device), rate, batch)
@@ -65,6 +70,6 @@ def test_pulses(device: Any, batch: int, rate: float) -> None:
 
 @pytest.mark.parametrize("rate", [SOME, DENSE])
 @pytest.mark.parametrize("algorithm", ["tiki-taka", "ttv2", "c-ttv2", "agad", "mp"])
-def test_algorithms_that_read_between_samples(algorithm: str, rate: float) -> None:
-    device = ExpStepDevice(dw_min=0.01, write_noise_std=0.5)
+@pytest.mark.parametrize("device", [NOISY_STEPS, GROUPS], ids=["steps", "groups"])
+def test_algorithms_that_read_between_samples(device: Any, algorithm: str, rate: float) -> None:
     assert_alike(on_every_set(build_config(algorithm, device=device), rate, 12))

@@ -118,9 +118,11 @@ def test_lengths_of_trains(length: int, managed: bool) -> None:
         assert_same(arguments, TrainFlags(fixed, managed, managed, longest=length if known else 0))
 
 
-def test_more_pulses_than_wait_at_once() -> None:
-    arguments = operands("exp_step", 30, 9, 9, 31, counting=True, writing=False)
-    arguments[9] = torch.tensor([2.0, 3.0])
+@pytest.mark.parametrize("device", ["exp_step", "constant_step"])
+@pytest.mark.parametrize("rates", [(2.0, 3.0), (0.2, 0.3)])
+def test_more_pulses_than_wait_at_once(device: str, rates: tuple[float, float]) -> None:
+    arguments = operands(device, 30, 9, 9, 31, counting=True, writing=False)
+    arguments[9] = torch.tensor(rates)
     assert_same(arguments, TrainFlags(longest=31))
 
 
@@ -134,9 +136,10 @@ def test_an_update_that_is_too_large_is_refused() -> None:
 
 
 @pytest.mark.parametrize("batch", [13, 14, 16, 20])
-def test_few_pulses_after_more_than_wait_at_once(batch: int) -> None:
+@pytest.mark.parametrize("device", ["soft_bounds", "constant_step"])
+def test_few_pulses_after_more_than_wait_at_once(device: str, batch: int) -> None:
     """The last of a row know how many came before."""
-    assert_same(operands("soft_bounds", batch, 100, 40, 31, counting=True, writing=True), TrainFlags(longest=31))
+    assert_same(operands(device, batch, 100, 40, 31, counting=True, writing=True), TrainFlags(longest=31))
 
 
 @pytest.mark.parametrize("normal", [False, True])

@@ -13,6 +13,7 @@ from sim import presets
 from sim.configs import (
     BufferedTransferCompound,
     ChoppedTransferCompound,
+    ConstantStepDevice,
     DynamicTransferCompound,
     IOParameters,
     SingleRPUConfig,
@@ -95,6 +96,13 @@ def assert_same(config: Any, steps: int = 4, batch: int = 5) -> None:
 @pytest.mark.parametrize("device", ["ReRamESPresetDevice", "ReRamSBPresetDevice", "EcRamMOPresetDevice"])
 def test_algorithms_have_the_bits_of_the_cpu(algorithm: str, device: str) -> None:
     assert_same(build_config(algorithm, device=presets.get(device)()))
+
+
+@pytest.mark.parametrize("algorithm", ["ttv1", "ttv2", "c-ttv2", "agad", "mp"])
+@pytest.mark.parametrize("bound", [0.3, 5.0])
+def test_groups_of_pulses_that_are_looked_into(algorithm: str, bound: float) -> None:
+    device = ConstantStepDevice(dw_min=0.01, w_max=bound, w_min=-bound, count_pulses=True)
+    assert_same(build_config(algorithm, device=device), batch=13)
 
 
 ES = presets.get("ReRamESPresetDevice")
