@@ -37,26 +37,26 @@ SIM_HD u32 mask_of(vu m) {
 #endif
 
 #if defined(SIM_AVX512)
-SIM_HD vu compressed(const u32* p, __mmask16 hit) { return (vu)_mm512_maskz_compress_epi32(hit, _mm512_maskz_loadu_epi32(hit, p)); }
 SIM_HD vu permute(vu v, vu lane) { return (vu)_mm512_permutexvar_epi32((__m512i)lane, (__m512i)v); }
 SIM_HD vu permute(vu other, vu lane, vu v, __mmask16 taken) { return (vu)_mm512_mask_permutexvar_epi32((__m512i)other, taken, (__m512i)lane, (__m512i)v); }
 
-// Vectors are filled in registers: stores that overlap would take longer than all the rest.
-template <int P> SIM_HD void pack_planes(const u32* const* from, u32* const* to, const u32* hits, int width) {
-    vu filled[P] = {};
+// Puts masked lanes of P planes behind those that are there. Vectors are filled in registers: stores that overlap would take
+// longer than all the rest.
+template <int P> struct Packer {
+    u32* to[P];
+    vu filled[P]{};
     u32 n = 0, at = 0;
-    for (int j = 0; j < width; j += LANES) {
-        const __mmask16 hit = static_cast<__mmask16>(hits[j / LANES]);
-        if (!hit) continue;
-        const u32 more = static_cast<u32>(count_of(hit));
+
+    SIM_HD void add(u32 mask, vu* v) {
+        const __mmask16 hit = static_cast<__mmask16>(mask);
+        const u32 more = static_cast<u32>(count_of(mask));
         const vu behind = lane_index() - n;  // lane n takes the first
-        vu v[P];
         for (int p = 0; p < P; ++p) {
-            v[p] = compressed(from[p] + j, hit);
+            v[p] = (vu)_mm512_maskz_compress_epi32(hit, (__m512i)v[p]);
             filled[p] = permute(filled[p], behind, v[p], static_cast<__mmask16>(0xFFFFu << n));
         }
         n += more;
-        if (n < LANES) continue;
+        if (n < LANES) return;
         n -= LANES;
         const vu rest = lane_index() + (more - n);
         for (int p = 0; p < P; ++p) {
@@ -65,7 +65,22 @@ template <int P> SIM_HD void pack_planes(const u32* const* from, u32* const* to,
         }
         at += LANES;
     }
-    for (int p = 0; p < P; ++p) store(to[p] + at, filled[p]);
+    // The number of them all.
+    SIM_HD int finish() {
+        for (int p = 0; p < P; ++p) store(to[p] + at, filled[p]);
+        return static_cast<int>(at + n);
+    }
+};
+template <int P> SIM_HD void pack_planes(const u32* const* from, u32* const* to, const u32* hits, int width) {
+    Packer<P> packer{};
+    for (int p = 0; p < P; ++p) packer.to[p] = to[p];
+    for (int j = 0; j < width; j += LANES) {
+        if (!hits[j / LANES]) continue;
+        vu v[P];
+        for (int p = 0; p < P; ++p) v[p] = load(from[p] + j);
+        packer.add(hits[j / LANES], v);
+    }
+    packer.finish();
 }
 
 // Brings together the masked columns of some planes, of `width` columns; a plane may go to where it is.
@@ -93,6 +108,16 @@ SIM_HD void unpack(const real* from, real* to, const u32* hits, int width) {
     }
 }
 #else
+template <int P> struct Packer {
+    u32* to[P];
+    int n = 0;
+
+    SIM_HD void add(u32 hit, const vu* v) {
+        for (; hit; hit &= hit - 1, ++n)
+            for (int p = 0; p < P; ++p) to[p][n] = v[p][__builtin_ctz(hit)];
+    }
+    SIM_HD int finish() const { return n; }
+};
 SIM_HD void pack(const u32* const* from, u32* const* to, int planes, const u32* hits, int width) {
     int n = 0;
     for (int j = 0; j < width; j += LANES)

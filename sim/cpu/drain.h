@@ -30,7 +30,7 @@ SIM_HD vu number_of(vu left) { return left & ((1u << NUMBER_BITS) - 1u); }
 struct OneBit {
     const u32* bits;          // of the columns
     u32 row_bits;
-    u32 *left, *low, *hits;   // as of Waiting, next to each other; which of the kept columns these are
+    u32 *left, *low, *hits;   // as of Waiting; which of the kept columns these are
     int n;
 };
 
@@ -38,8 +38,7 @@ struct RowScratch {
     u64* queue;               // directions of queued pulses, bit 1 = up; the next pulse is bit 0
     u64* count;               // their number
     u32* done;                // pulses applied before the end of the batch
-    Waiting columns;          // of a row, each where it stands
-    u32* hits;                // which of them have pulses, of those that are kept
+    u32* hits;                // which columns of a row have pulses, of those that are kept
     u32* spread;              // and of all columns
     Waiting list;             // of some rows, next to each other
     OneBit one;
@@ -186,18 +185,14 @@ SIM_HD int number_above(const u32* left, int n, u32 pulses) {
     return sum;
 }
 
-// Brings together the masked ones of `width` crosspoints that wait, with their weights or without.
-SIM_HD void pack_waiting(const Waiting& from, const Waiting& to, bool weights, const u32* hits, int width) {
-    const u32* source[4] = {from.left, from.low};
-    u32* target[4] = {to.left, to.low};
+// Brings together the masked ones of `width` crosspoints that wait.
+SIM_HD void pack_waiting(const Waiting& list, const u32* hits, int width) {
+    u32* planes[4] = {list.left, list.low};
     int n = 2;
-    const auto add = [&](bool some, const u32* at, u32* place) {
-        if (some) source[n] = at, target[n] = place, ++n;
-    };
-    if constexpr (sizeof(real) == sizeof(u32)) add(weights, reinterpret_cast<const u32*>(from.weight), reinterpret_cast<u32*>(to.weight));
-    else if (weights) pack(from.weight, to.weight, hits, width);
-    add(from.drained, from.done, to.done);
-    pack(source, target, n, hits, width);
+    if constexpr (sizeof(real) == sizeof(u32)) planes[n++] = reinterpret_cast<u32*>(list.weight);
+    else pack(list.weight, list.weight, hits, width);
+    if (list.drained) planes[n++] = list.done;
+    pack(planes, planes, n, hits, width);
 }
 
 // Pulses number `from` to `until` of U vectors of crosspoints.
@@ -254,7 +249,7 @@ template <class Device> void pulse_list(const Row& row, RowScratch& s, const Wai
     };
     const auto keep_above = [&](u32 pulses) {
         for (int k = 0; k < n; k += LANES) s.hits[k / LANES] = mask_of(to_unsigned(to_signed(number_of(load(list.left + k))) > static_cast<int>(pulses)));
-        pack_waiting(list, list, true, s.hits, whole_vectors(n));
+        pack_waiting(list, s.hits, whole_vectors(n));
         n = left;
     };
     if constexpr (steps_alike<Device>(0)) {
@@ -292,27 +287,26 @@ SIM_HD void pack_weights(const Row& row, const u32* hits, const Waiting& list) {
 
 // Those of some columns of a row that get pulses, at most a group each, as a list without weights whose first row is `above`
 // crosspoints before; source(j, t) takes those of LANES columns from number j on.
-template <class Source> void wait_for(const Row& row, const Kept& columns, u32 above, RowScratch& s, Waiting& list, Source source) {
-    Waiting& w = s.columns;
+template <class Source> SIM_HD void wait_for(const Row& row, const Kept& columns, u32 above, RowScratch& s, Waiting& list, Source source) {
     const int width = whole_vectors(columns.lines.n);
     const u32* const line = columns.line;
     vu longest{};
-    w.drained = list.drained;
-    list.n = 0;
-    for (int j = 0; j < width; j += LANES) {
-        Taken t;
-        s.hits[j / LANES] = 0;
-        if (!source(j, t)) continue;
-        const vu column = load(line + j);
-        store(w.left + j, t.left | ((column + above) << NUMBER_BITS));
-        store(w.low + j, t.low);
-        if (w.drained) store(w.done + j, t.done);
-        list.n += count_of(s.hits[j / LANES] = mask_of(t.left));
-        longest = select(to_signed(t.left) > to_signed(longest), t.left, longest);
-        if (row.down) count_pulses(row, column, t);
-    }
+    const auto list_with = [&](auto packer) {
+        for (int j = 0; j < width; j += LANES) {
+            Taken t;
+            s.hits[j / LANES] = 0;
+            if (!source(j, t)) continue;
+            const vu column = load(line + j);
+            longest = select(to_signed(t.left) > to_signed(longest), t.left, longest);
+            if (row.down) count_pulses(row, column, t);
+            vu planes[] = {t.left | ((column + above) << NUMBER_BITS), t.low, t.done};
+            packer.add(s.hits[j / LANES] = mask_of(t.left), planes);
+        }
+        list.n = packer.finish();
+    };
+    if (list.drained) list_with(Packer<3>{{list.left, list.low, list.done}});
+    else list_with(Packer<2>{{list.left, list.low}});
     list.most = sim::most(longest);
-    if (list.n) pack_waiting(w, list, false, s.hits, width);
 }
 
 // The same for a row with one pulse: each column that shares its bit gets one. Which these are is kept, for rows often share it.
@@ -322,15 +316,13 @@ SIM_HD void wait_for_one(const Row& row, const Kept& columns, u32 above, const W
     const int width = whole_vectors(columns.lines.n);
     const u32* const line = columns.line;
     if (one.bits != word.bits || one.row_bits != word.row_bits || ups_only) {
-        one.n = 0;
+        Packer<2> packer{{one.left, one.low}};
         for (int j = 0; j < width; j += LANES) {
             const vu up = load(word.negative + j) ^ (ups_only ? word.up_if : 0u), shared = load(word.bits + j) & word.row_bits & (ups_only ? up : ~vu{});
-            store(one.left + j, (load(line + j) << NUMBER_BITS) | 1u);
-            store(one.low + j, up & 1u);
-            one.n += count_of(one.hits[j / LANES] = mask_of(shared));
+            vu planes[] = {(load(line + j) << NUMBER_BITS) | 1u, up & 1u};
+            packer.add(one.hits[j / LANES] = mask_of(shared), planes);
         }
-        u32* planes[] = {one.left, one.low};
-        pack(planes, planes, 2, one.hits, width);
+        one.n = packer.finish();
         for (int k = one.n; k % LANES; ++k) one.left[k] = one.left[0];
         one.bits = word.bits, one.row_bits = word.row_bits;
     }

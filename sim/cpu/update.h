@@ -207,14 +207,11 @@ template <class Device> void update_device(const UpdateArgs& a) {
     {
         Scratch<u64> queue(width), count(width);
         const size_t plane = width + MARGIN, room = ENOUGH + plane;
-        Scratch<u32> done(width), touched(room), columns(3 * plane), list(3 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
+        Scratch<u32> done(width), touched(room), list(3 * room), one(2 * plane), hits(room / LANES), spread(plane / LANES), one_hits(plane / LANES);
         RowScratch scratch{};
         scratch.queue = queue.get(), scratch.count = count.get(), scratch.done = done.get(), scratch.touched = touched.get(), scratch.hits = hits.get(), scratch.spread = spread.get();
         Scratch<real> weights(room);
-        const auto planes = [](u32* words, size_t size, real* weight) -> Waiting {
-            return {words, words + size, weight, words + 2 * size, false, 0, 0};
-        };
-        scratch.columns = planes(columns.get(), plane, nullptr), scratch.list = planes(list.get(), room, weights.get());
+        scratch.list = {list.get(), list.get() + room, weights.get(), list.get() + 2 * room, false, 0, 0};
         scratch.one = {nullptr, 0, one.get(), one.get() + plane, one_hits.get(), 0};
         scratch.every = every.get();
         memset(queue.get(), 0, sizeof(u64) * width);
