@@ -1,6 +1,8 @@
 // What crosspoints of a line hold in the middle of a mini-batch, without cutting it: their pulses up to that sample are applied
 // to a copy. Noise is a function of a pulse's number, so the copy is what the array will have been.
 #pragma once
+#include <vector>
+
 #include "drain.h"
 
 namespace sim {
@@ -43,10 +45,11 @@ template <class Device> struct Prefix {
         vf w = weight;
         vi open = to_signed(m) > 0;
         if constexpr (steps_alike<Device>(0)) {
-            if (merges<Device>(row)) {
+            const vi several = open & (to_signed(left) > 1);
+            if (merges<Device>(row) && any(several)) {
                 const auto law = group_law<Device, vf>(devices_at<Device>(row, at), row.noise[DW_MIN_STD]);
                 const auto [ups, downs] = directions<vf>(low, left);
-                const vi merged = of_mask(law.is_exact(w, ups, downs)) & (to_signed(left) > 1) & open;
+                const vi merged = of_mask(law.is_exact(w, ups, downs)) & several;
                 const vu element = at + row.first, here = select(merged, m, vu{});
                 const vf whole = law.noise(ups, downs, group_normal<vf>(row.cycle, element, done));
                 const auto fresh = [&](vu c) { return normal_within<vf>(row.cycle, element, done + c); };
@@ -61,54 +64,78 @@ template <class Device> struct Prefix {
     }
 };
 
-// What products see of n crosspoints on one line after sample `after`: they are entries of `along` from `first` on, those of the
-// array at `at`. With write noise it depends on the number of all pulses.
-template <class Device> void look_at(const Row& row, vu at, int n, Lines& along, int first, Lines& across, int line, int after, bool pulsed, real* seen) {
-    const UpdateArgs& a = row.a;
-    const size_t along_width = padded(along.n), across_width = padded(across.n);
-    Prefix<Device> p(row, at);
-    vu total{};
-    const int until = !pulsed ? -1 : row.apparent || merges<Device>(row) ? a.batch - 1 : after;
-    vu here{};
-    for (int b = 0; b <= until; ++b) {
-        for (int word = 0; word < along.words; ++word) {
-            const u32 bits = across.sample_bits(b)[static_cast<size_t>(word) * across_width + line];
-            if (!bits) continue;
-            const vu hits = load(along.sample_bits(b) + static_cast<size_t>(word) * along_width + first) & bits;
-            total += population(hits);
-            const vu up = load(along.sample_negative(b) + first) ^ across.sample_negative(b)[line] ^ turned(a, a.rate[row.replica]);
-            if (b <= after) p.add(hits, up);
-            else p.complete(hits, up);
-        }
-        if (b == after) here = p.left;
+// The looks of a replica, each with the words of its line that have bits: most have none, and all rows ask for them.
+struct Look {
+    struct Word {
+        const u32 *bits, *negative;  // of the lines that cross it
+        u32 line_bits, up_if;        // up_if: all ones where a line that is not negative gets up pulses
+        int sample;
+    };
+    int line, after;                 // after that sample
+    real* seen;
+    std::vector<Word> words;
+};
+std::vector<Look> looks_of(const UpdateArgs& a, int r, const Lines& columns, const Lines& rows) {
+    const Lines &along = a.look_rows ? columns : rows, &across = a.look_rows ? rows : columns;
+    std::vector<Look> looks;
+    for (int e = 0; e < a.n_looks; ++e) {
+        const size_t at = static_cast<size_t>(r) * a.n_looks + e;
+        const int line = a.look_line[at];
+        if (line < 0) continue;
+        Look look{line, a.look_sample[at], a.looks + at * (a.look_rows ? a.in : a.out), {}};
+        for (int b = 0; b < a.batch; ++b)
+            for (size_t word = 0; word < static_cast<size_t>(along.words); ++word)
+                if (const u32 bits = across.sample_bits(b)[word * padded(across.n) + line])
+                    look.words.push_back({along.sample_bits(b) + word * padded(along.n), along.sample_negative(b), bits,
+                                          across.sample_negative(b)[line] ^ turned(a, a.rate[r]), b});
+        looks.push_back(std::move(look));
     }
+    return looks;
+}
+
+// What products see of n crosspoints on the line of a look: they are its entries from `first` on, those of the array at `at`. With
+// write noise it depends on the number of all pulses.
+template <class Device> void look_at(const Row& row, vu at, int n, const Look& look, int first) {
+    Prefix<Device> p(row, at);
+    const bool whole = row.apparent || merges<Device>(row);
+    vu total{}, here{};
+    size_t k = 0;
+    const auto next = [&](auto take) {
+        const Look::Word& word = look.words[k++];
+        const vu hits = load(word.bits + first) & word.line_bits;
+        total += population(hits);
+        take(hits, load(word.negative + first) ^ word.up_if);
+    };
+    while (k < look.words.size() && look.words[k].sample <= look.after) next([&](vu hits, vu up) { p.add(hits, up); });
+    here = p.left;
+    while (whole && k < look.words.size()) next([&](vu hits, vu up) { p.complete(hits, up); });
     vf weight = p.after(here);
     if (row.apparent) {
         const vu pulses = p.done + here;
         const vf written = shown_weight(row, at, weight, select(pulses == total, vu{}, pulses));
         weight = select(to_mask(pulses == 0u), gather(row.apparent, at), written);
     }
-    store_first(seen, weight, n);
+    store_first(look.seen + first, weight, n);
 }
 
-// All looks at some rows from `first` on, before any pulse of theirs; pulsed tells whether they have any in the batch.
-template <class Device> void look_at_rows(const Row& top, int first, int n_rows, bool pulsed, Lines& columns, Lines& rows) {
+// All looks at some rows from `first` on, before any pulse of theirs.
+template <class Device> void look_at_rows(const Row& top, int first, int n_rows, const std::vector<Look>& looks) {
     const UpdateArgs& a = top.a;
-    const size_t at = static_cast<size_t>(top.replica) * a.n_looks;
     const u32 in = static_cast<u32>(a.in);
-    for (int e = 0; !a.look_rows && e < a.n_looks; ++e)
-        for (int k = 0; a.look_line[at + e] >= 0 && k < n_rows; ++k) fetch_crosspoint(a, top.crosspoint(static_cast<u32>(k) * in + static_cast<u32>(a.look_line[at + e])));
-    for (int e = 0; e < a.n_looks; ++e) {
-        const int line = a.look_line[at + e], after = a.look_sample[at + e];
-        if (line < 0) continue;
+    for (size_t e = 0; !a.look_rows && e < looks.size(); ++e)
+        for (int k = 0; k < n_rows; ++k) {
+            const size_t crosspoint = top.crosspoint(static_cast<u32>(k) * in + static_cast<u32>(looks[e].line));
+            if (looks[e].words.empty()) fetch(a.weight + crosspoint);
+            else fetch_crosspoint(a, crosspoint);
+        }
+    for (const Look& look : looks) {
+        if (a.look_rows && (look.line < first || look.line >= first + n_rows)) continue;
         const int n = a.look_rows ? a.in : n_rows;
-        if (a.look_rows && (line < first || line >= first + n_rows)) continue;
-        real* seen = a.looks + (at + e) * (a.look_rows ? a.in : a.out) + (a.look_rows ? 0 : first);
         for (int j = 0; j < n; j += LANES) {
             const int lanes = n - j < LANES ? n - j : LANES;
             const vu here = indices(static_cast<u32>(j), static_cast<u32>(n));
-            if (a.look_rows) look_at<Device>(top, here + static_cast<u32>(line - first) * in, lanes, columns, j, rows, line, after, pulsed, seen + j);
-            else look_at<Device>(top, here * in + static_cast<u32>(line), lanes, rows, first + j, columns, line, after, pulsed, seen + j);
+            if (a.look_rows) look_at<Device>(top, here + static_cast<u32>(look.line - first) * in, lanes, look, j);
+            else look_at<Device>(top, here * in + static_cast<u32>(look.line), lanes, look, first + j);
         }
     }
 }

@@ -202,6 +202,7 @@ template <class Device> void update_device(const UpdateArgs& a) {
     const size_t kept_words = stochastic ? static_cast<size_t>(a.batch) * (words + 1) + 2 : 0;  // of a column: bits, signs, its number, the mask
     Scratch<u32> kept_planes(a.replicas * kept_words * (width + MARGIN)), every(width);
     Scratch<Kept> kept(a.replicas);
+    std::vector<std::vector<Look>> looks(a.n_looks ? static_cast<size_t>(a.replicas) : 0);
     for (size_t j = 0; j < width; ++j) every[j] = static_cast<u32>(j);
 #pragma omp parallel num_threads(a.threads) if (a.threads > 1)
     {
@@ -227,7 +228,9 @@ template <class Device> void update_device(const UpdateArgs& a) {
             u32* planes = kept_planes.get() + r * kept_words * (width + MARGIN);
             u32 *signs = planes + static_cast<size_t>(a.batch) * words * width, *line = signs + static_cast<size_t>(a.batch) * width;
             u32* mask = line + width + MARGIN;
-            kept[r] = keep_pulsed(lines(r).columns, a.batch, planes, signs, line, mask, every.get());
+            auto l = lines(r);
+            kept[r] = keep_pulsed(l.columns, a.batch, planes, signs, line, mask, every.get());
+            if (a.n_looks) looks[static_cast<size_t>(r)] = looks_of(a, r, l.columns, l.rows);
         }
 #pragma omp for collapse(2) schedule(dynamic)
         for (int r = 0; r < a.replicas; ++r)
@@ -238,7 +241,7 @@ template <class Device> void update_device(const UpdateArgs& a) {
                 u32 joined[BLOCK];
                 if (stochastic) join_words(a, first, rows, l.rows, joined);
                 const Row top(a, r, first, noise);
-                if (a.n_looks) look_at_rows<Device>(top, first, rows, stochastic, l.columns, l.rows);
+                if (a.n_looks) look_at_rows<Device>(top, first, rows, looks[static_cast<size_t>(r)]);
                 for (int k = 0; k < rows; ++k) {
                     if (stochastic && !joined[k]) continue;
                     const int row = first + k;
