@@ -111,7 +111,7 @@ __device__ __forceinline__ void update_crosspoint(const Looks& looks, float* wei
                 if constexpr (!steps_alike<Device>(0)) drain(point, queue);
                 Queue group = queue;  // with the pulses that come later
                 u32 later = 0;
-                for (int s = b + 1; s < batch; ++s) {
+                for (int s = b + 1; s < (apparent || steps_alike<Device>(0) ? batch : 0); ++s) {
                     const size_t other = static_cast<size_t>(r) * batch + s;
                     const bool rises = (negative[other * lines + in + i] ^ turned ^ negative[other * lines + j]) != 0;
                     for (int word = 0; word < words; ++word) {
