@@ -334,16 +334,16 @@ SIM_HD void wait_for_one(const Row& row, const Kept& columns, u32 above, const W
     }
 }
 
-// Applies what is queued: the whole group of each column that has one, or all where none has.
-template <class Device> void drain_queues(const Row& row, bool all, RowScratch& s) {
-    if (!all && !s.drained) memset(s.done, 0, sizeof(u32) * padded(row.a.in));
-    const auto source = [&](int j, Taken& t) { return take(j, all, s.drained, s.queue, s.count, s.done, t); };
+// Applies what is queued, as `take` takes it.
+template <class Device> void drain_queues(const Row& row, u32 unit, bool more, RowScratch& s) {
+    if (more && !s.drained) memset(s.done, 0, sizeof(u32) * padded(row.a.in));
+    const auto source = [&](int j, Taken& t) { return take(j, unit, more, s.drained, s.queue, s.count, s.done, t); };
     Waiting list = s.list.from(0);
     list.drained = s.drained;
     wait_for(row, {{nullptr, nullptr, row.a.in, 0}, s.every, nullptr}, 0, s, list, source);
     pack_weights(row, s.hits, list);
     pulse_list<Device>(row, s, list, row.weight, s.hits);
-    if (!all) {
+    if (more) {
         s.drained = true;
         s.n_touched = 0;  // found again by what is done
     }

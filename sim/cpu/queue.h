@@ -61,16 +61,18 @@ SIM_HD u64 longest(int n, const u64* count) {
     return m;
 }
 
-// Takes queued pulses of LANES columns from j on: all of them, or (not at the end) whole groups. Returns false where there are none.
+// Takes queued pulses of LANES columns from j on: a multiple of `unit`, at most a group. Returns false where there are none. What was
+// taken is added to `done` where more is to come.
 struct Taken {
     vu low, left, done;  // directions, number, pulses applied before
 };
-SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* done, Taken& t) {
-    const u64 mask = all ? ~u64(0) : ~u64(GROUP - 1);
+SIM_HD bool take(int j, u32 unit, bool more, bool drained, u64* queue, u64* count, u32* done, Taken& t) {
+    const u64 mask = ~u64(unit - 1);
 #if defined(SIM_AVX512)
     const __m512i bits = _mm512_set1_epi64(static_cast<long long>(mask));
     const __m512i c0 = _mm512_load_si512(count + j), c1 = _mm512_load_si512(count + j + 8);
-    const __m512i take0 = _mm512_and_si512(c0, bits), take1 = _mm512_and_si512(c1, bits);
+    const __m512i group = _mm512_set1_epi64(GROUP);
+    const __m512i take0 = _mm512_min_epu64(_mm512_and_si512(c0, bits), group), take1 = _mm512_min_epu64(_mm512_and_si512(c1, bits), group);
     const __mmask8 hit0 = _mm512_test_epi64_mask(take0, take0), hit1 = _mm512_test_epi64_mask(take1, take1);
     if (!(hit0 | hit1)) return false;
     const __m512i q0 = _mm512_load_si512(queue + j), q1 = _mm512_load_si512(queue + j + 8);
@@ -84,7 +86,7 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
 #else
     bool some = false;
     for (int k = 0; k < LANES; ++k) {
-        const u64 c = count[j + k] & mask, q = queue[j + k];
+        const u64 units = count[j + k] & mask, c = units < GROUP ? units : GROUP, q = queue[j + k];
         some |= c != 0;
         t.low[k] = static_cast<u32>(q);
         t.left[k] = static_cast<u32>(c);
@@ -94,7 +96,7 @@ SIM_HD bool take(int j, bool all, bool drained, u64* queue, u64* count, u32* don
     if (!some) return false;
 #endif
     t.done = drained ? load(done + j) : vu{};
-    if (!all) store(done + j, t.done + t.left);
+    if (more) store(done + j, t.done + t.left);
     return true;
 }
 

@@ -15,7 +15,7 @@ template <class Device> void make_room(const Row& row, u64 more, u64& bound, Row
     if (bound + more > QUEUE) {
         bound = longest(row.a.in, s.count);
         if (bound + more > QUEUE) {
-            drain_queues<Device>(row, false, s);
+            drain_queues<Device>(row, steps_alike<Device>(0) ? GROUP : 4, true, s);  // groups and pairs of normals stay whole
             bound = GROUP - 1;
         }
     }
@@ -139,8 +139,8 @@ template <class Device> void update_row(const UpdateArgs& a, int r, int index, c
     u64 bound = 0;
     for (int b = 0; b < a.batch; ++b) any_pulse |= queue_sample<Device>(row, index, b, columns, rows, bound, s);
     if (!any_pulse) return;
-    if (bound >= GROUP && longest(a.in, s.count) >= GROUP) drain_queues<Device>(row, false, s);
-    drain_queues<Device>(row, true, s);  // all queues are empty again, as the next row expects them
+    if (bound > GROUP && longest(a.in, s.count) > GROUP) drain_queues<Device>(row, 1, true, s);
+    drain_queues<Device>(row, 1, false, s);  // all queues are empty again, as the next row expects them
     if (!row.apparent) return;
     if (s.drained) {  // some columns had their last pulse before the last drain
         u32 n = 0;
