@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from sim.arrays import IdealArray, PulsedArray
@@ -114,6 +115,30 @@ def test_a_line_shares_its_bits() -> None:
     assert abs(covariance[0, 1] - shared) < error, "same row"
     assert abs(covariance[0, 2] - shared) < error, "same column"
     assert abs(covariance[0, 3]) < error, "neither"
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 5, 8, 9, 16, 17, 31, 32, 33, 70])
+@pytest.mark.parametrize("p", [0.004, 0.3, 0.5, 0.97])
+def test_pulses_of_a_line_are_binomial(length: int, p: float) -> None:
+    """Against a certain line, whatever the layout of the random bits: the law of each line, and no relation between lines."""
+    n = 4096
+    update = UpdateParameters(desired_bl=length, update_management=False, update_bl_management=False)
+    array = PulsedArray([ConstantStepDevice(**COUNTER, dw_min=1.0)], [update], (n, 1), [length])
+    array.update(torch.ones(1, 2, 1), torch.full((1, 2, n), p), torch.tensor([float(length)]))
+    both = -array.read()[0, :, 0].double().numpy()
+    array.update(torch.ones(1, 1, 1), torch.full((1, 1, n), p), torch.tensor([float(length)]))
+    third = -array.read()[0, :, 0].double().numpy() - both
+    for counts, most in ((both, 2 * length), (third, length)):
+        assert abs(counts.sum() - n * most * p) < 4.5 * np.sqrt(n * most * p * (1 - p))
+        expected = stats.binom.pmf(np.arange(most + 1), most, p) * n
+        seen = np.bincount(np.rint(counts).astype(int), minlength=most + 1)
+        rare = expected < 10
+        rare[np.argmin(np.where(rare, np.inf, expected))] = True  # one class, with the least common of the others
+        pooled = [np.append(v[~rare], v[rare].sum()) for v in (seen, expected)]
+        assert stats.chisquare(pooled[0], pooled[1] * n / pooled[1].sum()).pvalue > 1e-4
+    for lag in (1, 2, 4, 8, 16, 64):
+        assert abs(np.corrcoef(both[lag:], both[:-lag])[0, 1]) < 4.5 / np.sqrt(n - lag)
+    assert abs(np.corrcoef(both, third)[0, 1]) < 4.5 / np.sqrt(n)
 
 
 def test_a_probability_of_one_is_certain() -> None:
