@@ -27,7 +27,9 @@ TIMEOUT = 6.0  # a job is late after 17 s, and a worker silent that was not hear
 def test_a_late_job_is_judged_when_its_worker_is_known_to_answer_or_not(
     unheard: float | None, found: list[tuple[str, bool]], monkeypatch: Any
 ) -> None:
-    known = {} if unheard is None else {"tcp://w": {"last_seen": time.time() - unheard}}
+    now = time.time()
+    monkeypatch.setattr(crew, "time", SimpleNamespace(time=lambda: now, monotonic=lambda: now))  # however slow the machine is
+    known = {} if unheard is None else {"tcp://w": {"last_seen": now - unheard}}
     client = SimpleNamespace(
         scheduler=SimpleNamespace(address="tcp://s"),
         subscribe_topic=lambda *_: None,
@@ -41,7 +43,7 @@ def test_a_late_job_is_judged_when_its_worker_is_known_to_answer_or_not(
     mine = crew.Crew(client, TIMEOUT)  # type: ignore[arg-type]
     cancelled: list[bool] = []
     mine._flying["job"] = SimpleNamespace(cancel=lambda force: cancelled.append(force))
-    mine._started["job"] = (time.monotonic() - 18.0, "tcp://w")
+    mine._started["job"] = (now - 18.0, "tcp://w")
     assert mine.hung() == found
     assert bool(ended) == bool(cancelled) == bool(found)
     assert ("job" in mine._flying) == (not found)
